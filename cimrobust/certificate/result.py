@@ -21,12 +21,13 @@ from cimrobust.certificate.models import (
     WorstFound,
 )
 from cimrobust.certificate.notebook_view import notebook_view, score_text
+from cimrobust.certificate.saved_result import SavedResult
 from cimrobust.errors import UsageError
 from cimrobust.input_file import printable
 
 
 @dataclass(frozen=True, repr=False)
-class Certificate:
+class Certificate(SavedResult):
     """A certificate and the folder of its files.
 
     Attributes:

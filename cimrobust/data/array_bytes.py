@@ -16,8 +16,11 @@ from cimrobust.input_file import printable
 
 _ACCEPTED = (
     "give a data description or another file, arrays (x, y), a dictionary of arrays by graph input"
-    " with the labels as y, or a TensorDataset or DataLoader of torch"
+    " with the labels as y, a TensorDataset or DataLoader of torch, a pandas DataFrame, or a"
+    " Hugging Face Dataset"
 )
+#: Names of the column of a table that holds the labels.
+_LABELS = ("y", "label", "labels", "target")
 
 
 def array_bytes(data: object, *, name: str) -> bytes:
@@ -25,7 +28,9 @@ def array_bytes(data: object, *, name: str) -> bytes:
 
     Args:
         data: Arrays ``(x, y)``; arrays by graph input, and ``y``; a `TensorDataset`, or a
-            `DataLoader` that gives batches of ``x, y`` in a fixed order.
+            `DataLoader` that gives batches of ``x, y`` in a fixed order; a pandas DataFrame, whose
+            columns but the labels are the features of one input, in their order; a Hugging Face
+            Dataset, with a column for every graph input, and the labels.
         name: Argument that it was given as, for messages.
 
     Raises:
@@ -57,8 +62,57 @@ def _by_name(data: object, name: str) -> dict[str, Any]:
         return _pair(data.tensors, name)
     if torch is not None and isinstance(data, torch.DataLoader):
         return _of_batches(data, name)
+    if _is_of("pandas", "DataFrame", data):
+        return _of_frame(data, name)
+    if _is_of("datasets", "Dataset", data):
+        return _of_columns(data, name)
     given = f"a tuple of {len(data)}" if isinstance(data, tuple) else type(data).__name__
     raise UsageError(f"{name} must be a file or data in memory, got {given} ({name}); {_ACCEPTED}")
+
+
+def _is_of(module: str, kind: str, data: object) -> bool:
+    """Tell what an object is, without importing a library where nobody has."""
+    found = getattr(sys.modules.get(module), kind, None)
+    return isinstance(found, type) and isinstance(data, found)
+
+
+def _of_frame(frame: Any, name: str) -> dict[str, Any]:
+    """Return the features of a data frame as one array of float32, and its labels."""
+    labels = _label_column([str(column) for column in frame.columns], name)
+    kinds = {str(column): frame.dtypes.iloc[at] for at, column in enumerate(frame.columns)}
+    texts = [
+        column for column, kind in kinds.items() if column != labels and kind.kind not in "biuf"
+    ]
+    if texts:
+        raise UsageError(
+            f"columns must be numbers, got {kinds[texts[0]]} in '{printable(texts[0])}' ({name});"
+            " encode them as the network was trained, or leave them out"
+        )
+    features = frame.iloc[:, [column != labels for column in kinds]]
+    return {
+        "x": features.to_numpy(dtype=np.float32),
+        "y": frame.iloc[:, list(kinds).index(labels)].to_numpy(),
+    }
+
+
+def _of_columns(dataset: Any, name: str) -> dict[str, Any]:
+    """Return the columns of a dataset by name; a single one beside the labels is called x."""
+    labels = _label_column(dataset.column_names, name)
+    columns = dict(dataset.with_format("numpy")[:])
+    answers = columns.pop(labels)
+    if len(columns) == 1:
+        columns = {"x": next(iter(columns.values()))}
+    return {**columns, "y": answers}
+
+
+def _label_column(columns: list[str], name: str) -> str:
+    found = [column for column in columns if column in _LABELS]
+    if len(found) != 1 or len(set(columns)) != len(columns):
+        raise UsageError(
+            f"table must have one column of labels, named {' or '.join(_LABELS)}, got columns"
+            f" {printable(columns)[:200]} ({name}); rename columns, or give arrays (x, y)"
+        )
+    return found[0]
 
 
 def _of_batches(loader: Any, name: str) -> dict[str, Any]:

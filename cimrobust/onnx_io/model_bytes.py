@@ -14,14 +14,15 @@ from google.protobuf.message import Message
 
 from cimrobust.errors import UsageError
 from cimrobust.input_file import printable
+from cimrobust.onnx_io.estimator import converted
 from cimrobust.onnx_io.walk import all_graphs
 
 if TYPE_CHECKING:
     import torch
 
 _ACCEPTED = (
-    "give the path of an ONNX file, its bytes, an onnx.ModelProto, or a torch.nn.Module with"
-    " example_input"
+    "give the path of an ONNX file, its bytes, an onnx.ModelProto, a torch.nn.Module with"
+    " example_input, or a fitted estimator of scikit-learn"
 )
 
 
@@ -29,7 +30,8 @@ def model_bytes(model: object, *, example_input: object = None) -> bytes:
     """Return a model as the bytes of an ONNX file.
 
     Args:
-        model: Bytes of a file, an `onnx.ModelProto` or a `torch.nn.Module`.
+        model: Bytes of a file, an `onnx.ModelProto`, a `torch.nn.Module` or a fitted estimator of
+            scikit-learn.
         example_input: What a module is exported with: a tensor or an array, or a tuple of them.
 
     Raises:
@@ -46,6 +48,9 @@ def model_bytes(model: object, *, example_input: object = None) -> bytes:
         return bytes(model)
     if isinstance(model, onnx.ModelProto):
         return _serialised(model)
+    sklearn = sys.modules.get("sklearn.base")
+    if sklearn is not None and isinstance(model, sklearn.BaseEstimator):
+        return _serialised(converted(model))
     raise UsageError(
         f"model must be a file or a model in memory, got {_kind(model)} (model); {_ACCEPTED}"
     )

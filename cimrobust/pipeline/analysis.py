@@ -12,7 +12,8 @@ from cimrobust.certificate.result import Certificate
 from cimrobust.pipeline import stages
 from cimrobust.pipeline.arguments import make_folder
 from cimrobust.pipeline.clock import Clock
-from cimrobust.pipeline.in_memory import takes_objects
+from cimrobust.pipeline.in_memory import given_path, takes_objects
+from cimrobust.pipeline.private_folder import folder_optional
 from cimrobust.pipeline.resolved_analysis import ResolvedAnalysis, resolve
 from cimrobust.pipeline.writing import Findings, write_files
 from cimrobust.run import Run
@@ -26,12 +27,13 @@ from cimrobust.settings.typed_options import AnalyzeOptions
 
 
 @takes_settings(ANALYZE)
+@folder_optional
 @takes_objects
 def analyze(
     model: ModelLike,
     *,
     data: DataLike,
-    out: str | Path,
+    out: str | Path | None = None,
     example_input: Any = None,
     settings: AnalysisSettings | AnalyzeOptions | None = None,
     run: Run | None = None,
@@ -46,7 +48,8 @@ def analyze(
             data in memory: arrays ``(x, y)``, arrays by graph input and ``y``, or a `TensorDataset`
             or `DataLoader` of torch.
         out: Folder for certificate.json, certificate.html, witness/ and trials.parquet; made if
-            missing.
+            missing. Without it they are in a private folder, which is removed with the result; its
+            `save` keeps them.
         example_input: What a `torch.nn.Module` is exported with: a tensor or an array of samples,
             or a tuple of them.
 
@@ -59,7 +62,7 @@ def analyze(
             given.part(SubjectSettings, model=model, data=data),
             given.part(AnalysisSettings),
             given.run(),
-            out=Path(out),
+            out=given_path(out),
         )
     )
 

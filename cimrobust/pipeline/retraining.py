@@ -14,12 +14,14 @@ from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.notebook_view import notebook_view, score_text
 from cimrobust.certificate.retrained_record import Evidence, Measured, describe
+from cimrobust.certificate.saved_result import SavedResult
 from cimrobust.input_file import printable
 from cimrobust.pipeline import retraining_stages as stages
 from cimrobust.pipeline.arguments import resume_folder
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.gain_steps import measure_steps
-from cimrobust.pipeline.in_memory import takes_objects
+from cimrobust.pipeline.in_memory import given_path, takes_objects
+from cimrobust.pipeline.private_folder import folder_optional
 from cimrobust.report.render import render_retraining
 from cimrobust.run import Run
 from cimrobust.settings.commands import RETRAIN
@@ -38,7 +40,7 @@ REPORT = "retrain.html"
 
 
 @dataclass(frozen=True, repr=False)
-class Retrained:
+class Retrained(SavedResult):
     """A re-trained network and where its files are.
 
     Attributes:
@@ -92,12 +94,13 @@ class Retrained:
 
 
 @takes_settings(RETRAIN)
+@folder_optional
 @takes_objects
 def retrain(
     model: ModelLike,
     *,
     data: DataLike,
-    out: str | Path,
+    out: str | Path | None = None,
     example_input: Any = None,
     settings: TrainingSettings | RetrainSettings | RetrainOptions | None = None,
     run: Run | None = None,
@@ -113,7 +116,8 @@ def retrain(
         model: ONNX file, or a model in memory: its bytes, an `onnx.ModelProto`, or a
             `torch.nn.Module` with `example_input`.
         data: Evaluation data; nothing is chosen by it.
-        out: Folder for everything; made if missing.
+        out: Folder for everything; made if missing. Without it they are in a private folder, which
+            is removed with the result; its `save` keeps them.
         example_input: What a `torch.nn.Module` is exported with: a tensor or an array of samples,
             or a tuple of them.
 
@@ -127,7 +131,7 @@ def retrain(
             settings=given.part(RetrainSettings),
             training=given.part(TrainingSettings),
             run=given.run(),
-            out=Path(out),
+            out=given_path(out),
         )
     )
 

@@ -18,6 +18,7 @@ from cimrobust.certificate.models import Setting, Timings
 from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.certificate.notebook_view import notebook_view, score_text
 from cimrobust.certificate.safe_statements import Safe
+from cimrobust.certificate.saved_result import SavedResult
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
@@ -27,9 +28,10 @@ from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import fingerprint
 from cimrobust.pipeline.arguments import resume_folder
 from cimrobust.pipeline.clock import Clock
-from cimrobust.pipeline.in_memory import takes_objects
+from cimrobust.pipeline.in_memory import given_path, takes_objects
 from cimrobust.pipeline.inspection import Inspection
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
+from cimrobust.pipeline.private_folder import folder_optional
 from cimrobust.pipeline.stated_settings import state
 from cimrobust.report.sweep_page import render_sweep
 from cimrobust.run import Run
@@ -95,7 +97,7 @@ class ResolvedSweep:
 
 
 @dataclass(frozen=True, repr=False)
-class Sweep:
+class Sweep(SavedResult):
     """A sweep and where its files are.
 
     Attributes:
@@ -141,12 +143,13 @@ class Sweep:
 
 
 @takes_settings(commands.SWEEP)
+@folder_optional
 @takes_objects
 def sweep(
     model: ModelLike,
     *,
     data: DataLike,
-    out: str | Path,
+    out: str | Path | None = None,
     tolerances: Sequence[float],
     example_input: Any = None,
     settings: SweepSettings | SweepOptions | None = None,
@@ -159,7 +162,8 @@ def sweep(
         model: ONNX file, or a model in memory: its bytes, an `onnx.ModelProto`, or a
             `torch.nn.Module` with `example_input`.
         data: As for `analyze`.
-        out: Folder for sweep.json and sweep.html; made if missing.
+        out: Folder for sweep.json and sweep.html; made if missing. Without it they are in a private
+            folder, which is removed with the result; its `save` keeps them.
         tolerances: Write-verify tolerances in place of the profile's, fractions of the conductance
             range; sorted, each once. Layers with a tolerance of their own
             keep its ratio to the profile's.
@@ -174,7 +178,7 @@ def sweep(
         subject=given.part(SubjectSettings, model=model, data=data),
         settings=given.part(SweepSettings),
         run=given.run(),
-        out=Path(out),
+        out=given_path(out),
         tolerances=_checked(tolerances),
     )
     clock = Clock()

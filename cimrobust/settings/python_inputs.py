@@ -20,6 +20,21 @@ else:
     ModelProto = Module = TorchData = Any
 
 
+class Estimator(Protocol):
+    """A fitted estimator of scikit-learn."""
+
+    def get_params(self, deep: bool = ...) -> dict[str, Any]:
+        """Return its parameters."""
+
+
+class Table(Protocol):
+    """A pandas DataFrame or a Hugging Face Dataset."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+
+
 class InFolder(Protocol):
     """A result that lies in a folder, as `Certificate`, `Sweep` and `Retrained` do."""
 
@@ -28,10 +43,12 @@ class InFolder(Protocol):
         """The folder."""
 
 
-#: An ONNX file; or a model in memory: its bytes, an `onnx.ModelProto`, a `torch.nn.Module`.
-ModelLike: TypeAlias = str | Path | bytes | ModelProto | Module
-#: Data by name; or in memory: arrays ``(x, y)``, arrays by graph input and ``y``, or of torch.
-DataLike: TypeAlias = str | Path | tuple[Any, Any] | Mapping[str, Any] | TorchData
+#: An ONNX file; or a model in memory: its bytes, an `onnx.ModelProto`, a `torch.nn.Module`, a
+#: fitted estimator of scikit-learn.
+ModelLike: TypeAlias = str | Path | bytes | ModelProto | Module | Estimator
+#: Data by name; or in memory: arrays ``(x, y)``, arrays by graph input and ``y``, of torch, a
+#: pandas DataFrame, a Hugging Face Dataset.
+DataLike: TypeAlias = str | Path | tuple[Any, Any] | Mapping[str, Any] | TorchData | Table
 #: A policy's TOML file, or its tables.
 PolicyLike: TypeAlias = str | Path | Mapping[str, Any]
 #: A shipped device profile by name, a TOML file, or its tables.

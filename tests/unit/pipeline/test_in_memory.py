@@ -229,3 +229,66 @@ def test_torch_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, name)
     assert model_bytes(b"any") == b"any"
     assert array_bytes((X, Y), name="data")
+
+
+def test_a_data_frame_is_one_input_of_its_columns_and_the_labels(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"b": [1, 2], "label": [0, 1], "a": [3.5, 4.5]})
+    arrays = stored(array_bytes(frame, name="data"), tmp_path)
+    assert arrays["x"].dtype == np.float32
+    assert arrays["x"].tolist() == [[1, 3.5], [2, 4.5]]
+    assert arrays["y"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"a": [1], "b": [2]}, "must have one column of labels"),
+        ({"a": [1], "y": [2], "label": [2]}, "must have one column of labels"),
+        ({"a": ["red"], "y": [2]}, "columns must be numbers, got .* in 'a'"),
+    ],
+)
+def test_a_data_frame_that_is_not_clear_is_refused(columns, said):
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(UsageError, match=said):
+        array_bytes(pandas.DataFrame(columns), name="data")
+
+
+class Columns:
+    """What a Hugging Face Dataset looks like: rows are arrays once its format is numpy's."""
+
+    def __init__(self, columns: dict[str, Any], form: str = "python") -> None:
+        self.columns, self.form = columns, form
+        self.column_names = list(columns)
+
+    def with_format(self, form: str) -> Columns:
+        return Columns(self.columns, form)
+
+    def __getitem__(self, rows: slice) -> dict[str, Any]:
+        assert self.form == "numpy"
+        return {name: np.asarray(values)[rows] for name, values in self.columns.items()}
+
+
+def test_columns_of_a_dataset_are_graph_inputs(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(Dataset=Columns))
+    two = Columns({"ids": [[1, 2], [3, 4]], "mask": [[1, 1], [1, 0]], "label": [0, 1]})
+    arrays = stored(array_bytes(two, name="data"), tmp_path)
+    assert {name: values.tolist() for name, values in arrays.items()} == {
+        "ids": [[1, 2], [3, 4]],
+        "mask": [[1, 1], [1, 0]],
+        "y": [0, 1],
+    }
+    one = Columns({"image": [[1.0], [2.0]], "label": [0, 1]})
+    assert set(stored(array_bytes(one, name="data"), tmp_path)) == {"x", "y"}
+
+
+def test_an_estimator_of_scikit_learn_is_converted():
+    pytest.importorskip("skl2onnx")
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    x = np.array([[0, 1], [1, 0], [2, 1], [1, 3]], np.float32)
+    fitted = linear_model.LogisticRegression().fit(x, [0, 0, 1, 1])
+    assert model_bytes(fitted) == model_bytes(fitted)
+    model = onnx.load_from_string(model_bytes(fitted))
+    assert [value.name for value in model.graph.output] == ["label", "probabilities"]
+    with pytest.raises(UsageError, match="must be fitted, got a LogisticRegression"):
+        model_bytes(linear_model.LogisticRegression())
