@@ -50,7 +50,7 @@ def test_what_is_saved_stays_and_is_that_of_a_run_with_a_folder(samples, tempora
     del private
     gc.collect()
     assert saved.witness.read_bytes() == placed.witness.read_bytes()
-    assert cimrobust.Certificate.read(saved.directory).record == saved.record
+    assert cimrobust.Certificate.read(saved.directory).data == saved.data
     with pytest.raises(UsageError, match="must be missing or empty"):
         placed.save(saved.directory)
 
