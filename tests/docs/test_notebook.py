@@ -22,7 +22,7 @@ def test_every_cell_runs_and_the_hardened_network_is_better(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for cell in cells:
-        exec(compile(cell, "cell", "exec"), names)  # noqa: S102  # our own notebook
+        exec(compile(cell, "cell", "exec"), names)  # our own notebook
     certificate, after, outcome = names["certificate"], names["after"], names["outcome"]
     assert "<table>" in certificate._repr_html_()
     assert after.worst_found.score > certificate.worst_found.score
