@@ -1,23 +1,21 @@
-"""Proofs before any number is believed.
+"""Proofs before any number is believed: the deployed network is the file's network.
 
-The deployed network is the file's network, and every stored weight really moves it.
+That every stored weight really moves it is for `engine.liveness`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
 from cimrobust.engine.arithmetic_findings import NOT_ASKED, Arithmetic
 from cimrobust.engine.batches import Feed, run_batches
 from cimrobust.engine.ort import OrtEngine
-from cimrobust.engine.parallel import map_ordered
 from cimrobust.engine.sessions import open_session, run_session
 from cimrobust.errors import ModelNotCoveredError, SelfCheckError
-from cimrobust.mapping.placement import Placement, TensorPlacement
+from cimrobust.mapping.placement import TensorPlacement
 from cimrobust.onnx_io.save import with_weights
 from cimrobust.seeds import stream
 
@@ -73,7 +71,8 @@ class TensorLiveness:
         initializer: Its name.
         move: What changed the output: ``vertex`` (a corner of its tolerance box), ``replaced`` (all
             its weights drawn anew) or ``none``.
-        max_change: Largest absolute change of the output seen.
+        max_change: Largest absolute change of the output seen, or a lower bound of it that the
+            twin's gradient gives.
     """
 
     initializer: str
@@ -183,7 +182,7 @@ def check_against_saved(
             f" {max_difference(ours, again):g} ({what}); export it without random operators and in"
             " inference mode"
         )
-    saved = _run_saved(engine, weights, inputs, constants)
+    saved = run_saved(engine, weights, inputs, constants)
     parity = compare(saved, ours, decisions=None, integer=False)
     if not parity.holds:
         raise SelfCheckError(
@@ -193,9 +192,10 @@ def check_against_saved(
     return parity
 
 
-def _run_saved(
+def run_saved(
     engine: OrtEngine, weights: Mapping[str, np.ndarray], inputs: Feed, constants: Feed
 ) -> np.ndarray:
+    """Return the output of a plainly saved model that has these weights inside."""
     session = open_session(with_weights(engine.deployed, weights).SerializeToString())
 
     def run(feed: Feed, _batch: slice) -> np.ndarray:
@@ -214,56 +214,3 @@ def random_vertex(tensor: TensorPlacement) -> np.ndarray:
         < 0.5
     )
     return np.asarray(tensor.nominal + np.where(high, tensor.hi, tensor.lo), dtype=np.float32)
-
-
-def _redrawn(tensor: TensorPlacement) -> np.ndarray:
-    largest = float(np.abs(tensor.nominal).max(initial=0.0)) or 1.0
-    noise = stream(_LIVENESS_SEED, "redrawn", tensor.initializer).standard_normal(
-        tensor.shape, dtype=np.float32
-    )
-    most = float(np.finfo(np.float32).max)
-    return np.clip(noise * np.float64(largest), -most, most).astype(np.float32)
-
-
-def check_liveness(
-    engine: OrtEngine, placement: Placement, inputs: Feed, constants: Feed, *, workers: int = 1
-) -> tuple[TensorLiveness, ...]:
-    """Move every mapped initializer alone and see that the output follows.
-
-    Where a corner of the tolerance box changes nothing on these samples (outputs may be coarse),
-    all weights of the tensor are drawn anew; where that changes nothing either, a plainly saved
-    model must agree that nothing changes: then no output depends on the tensor.
-
-    Raises:
-        SelfCheckError: The engine does not follow a weight that the output depends on.
-    """
-    base = engine.run(placement.nominal(), inputs, constants)
-    check = partial(_check_tensor, engine, placement, inputs, constants, base)
-    return tuple(map_ordered(check, list(placement.tensors.values()), workers=workers))
-
-
-def _check_tensor(
-    engine: OrtEngine,
-    placement: Placement,
-    inputs: Feed,
-    constants: Feed,
-    base: np.ndarray,
-    tensor: TensorPlacement,
-) -> TensorLiveness:
-    moves: Sequence[tuple[str, np.ndarray]] = (
-        ("vertex", random_vertex(tensor)),
-        ("replaced", _redrawn(tensor)),
-    )
-    weights = placement.nominal()
-    for move, moved in moves:
-        weights[tensor.initializer] = moved
-        change = max_difference(base, engine.run(weights, inputs, constants))
-        if change > 0.0:
-            return TensorLiveness(tensor.initializer, move, change)
-    change = max_difference(base, _run_saved(engine, weights, inputs, constants))
-    if change > 0.0:
-        raise SelfCheckError(
-            f"engine must follow a change of '{tensor.initializer}', got an unchanged output where"
-            f" the saved model moves by {change:g} (liveness check); report this model"
-        )
-    return TensorLiveness(tensor.initializer, "none", 0.0)

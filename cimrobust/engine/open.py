@@ -22,7 +22,6 @@ from cimrobust.engine.checks import (
     Checks,
     Parity,
     check_against_saved,
-    check_liveness,
     compare,
     random_vertex,
 )
@@ -30,6 +29,7 @@ from cimrobust.engine.converter_proof import Converters, open_converters
 from cimrobust.engine.engine_protocol import Engine
 from cimrobust.engine.judged_outputs import judge
 from cimrobust.engine.kernel_engine import Weights
+from cimrobust.engine.liveness import check_liveness
 from cimrobust.engine.ort import OrtEngine
 from cimrobust.errors import CimrobustError, SelfCheckError
 from cimrobust.mapping.placement import Placement
@@ -159,7 +159,7 @@ def open_network(
     specialised = at_hand(
         engine.deployed, _shapes(ready, calibration, has_batch=engine.feeding.mode != "none")
     )
-    checks = _run_checks(engine, placement, ready, parity, workers)
+    checks = _run_checks(engine, specialised, placement, ready, parity, rounds, workers)
     quantised = task.score(
         engine.run(placement.nominal(), ready.inputs, ready.constants, threads=workers)
     )
@@ -277,7 +277,13 @@ def _parity_with_file(
 
 
 def _run_checks(
-    engine: OrtEngine, placement: Placement, dataset: DataSet, parity: Parity, workers: int
+    engine: OrtEngine,
+    specialised: Deployed,
+    placement: Placement,
+    dataset: DataSet,
+    parity: Parity,
+    rounds: bool,
+    workers: int,
 ) -> Checks:
     some, few = _first(dataset.inputs, _SAVED_SAMPLES), _first(dataset.inputs, _LIVENESS_SAMPLES)
     constants = dict(dataset.constants)
@@ -290,7 +296,16 @@ def _run_checks(
         vertex=check_against_saved(
             engine, vertex, some, constants, what="a corner of the tolerance box"
         ),
-        liveness=check_liveness(engine, placement, few, constants, workers=workers),
+        liveness=check_liveness(
+            engine,
+            placement,
+            few,
+            constants,
+            # Roundings have no gradient.
+            specialised=None if rounds else specialised,
+            corner=vertex,
+            workers=workers,
+        ),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int32, Int64
@@ -39,14 +40,25 @@ def place(scan: LayerScan, profile: DeviceProfile) -> Placement:
         InputRefusedError: Weights are not finite, or too large for float32 once their devices
             deviate; names every such layer.
     """
+    check_ranges(scan, profile)
+    return Placement(profile, {tensor.initializer: tensor for tensor in placed(scan, profile)})
+
+
+def placed(scan: LayerScan, profile: DeviceProfile) -> Iterator[TensorPlacement]:
+    """Place one layer after the other, whose ranges `check_ranges` has checked."""
+    for layer in scan.layers:
+        yield place_layer(layer, own_profile(layer, profile))
+
+
+def check_ranges(scan: LayerScan, profile: DeviceProfile) -> None:
+    """Check that all weights stay finite on their devices; arguments and errors as `place`."""
     assert scan.is_decided or not profile.rules, (
         "the rules of a profile must be applied before layers are placed"
     )
-    own = {layer.initializer: own_profile(layer, profile) for layer in scan.layers}
     too_large = [
         problem
         for layer in scan.layers
-        if (problem := _range_problem(layer, own[layer.initializer])) is not None
+        if (problem := _range_problem(layer, own_profile(layer, profile))) is not None
     ]
     if too_large:
         raise InputRefusedError(
@@ -54,10 +66,6 @@ def place(scan: LayerScan, profile: DeviceProfile) -> Placement:
             f" {', '.join(too_large)} (profile '{profile.name}'); rescale the layers named, or give"
             " a smaller tolerance"
         )
-    return Placement(
-        profile,
-        {layer.initializer: place_layer(layer, own[layer.initializer]) for layer in scan.layers},
-    )
 
 
 def place_layer(layer: CrossbarLayer, profile: DeviceProfile) -> TensorPlacement:
@@ -76,11 +84,11 @@ def place_layer(layer: CrossbarLayer, profile: DeviceProfile) -> TensorPlacement
     group, num_groups = scale_groups(layer, profile)
     scale = _level_weights(group_maxima(layer.values, group, num_groups), profile)
     nominal = (
-        layer.values.astype(np.float32)
+        np.array(layer.values, dtype=np.float32, order="C")
         if layer.levels is not None
         else _quantise(layer, group, scale, profile)
     )
-    nominal = np.ascontiguousarray(np.where(nominal == 0, np.float32(0), nominal))
+    nominal[nominal == 0] = 0  # no negative zeros
     factor = layer_drift_factor(nominal, group, scale, profile)
     lo, hi = _box(nominal, group, scale, profile, compensation=factor)
     cells = cells_per_weight(profile)
@@ -215,11 +223,10 @@ def group_maxima(
     num_groups: int,
 ) -> Float64[np.ndarray, "scales"]:
     """Return the largest magnitude of every scale group, float64 [num_groups]."""
-    magnitude = np.abs(values.ravel()).astype(np.float64)
     if group is None:
-        return np.array([magnitude.max(initial=0.0)])
+        return np.array([max(float(values.max(initial=0.0)), -float(values.min(initial=0.0)))])
     maxima = np.zeros(num_groups)
-    np.maximum.at(maxima, group.ravel(), magnitude)
+    np.maximum.at(maxima, group.ravel(), np.abs(values.ravel()))
     return maxima
 
 

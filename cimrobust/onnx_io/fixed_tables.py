@@ -28,7 +28,7 @@ import onnx
 from cimrobust.onnx_io import named_tables
 from cimrobust.onnx_io.layouts import Layout
 from cimrobust.onnx_io.shapes import TensorType
-from cimrobust.onnx_io.tensors import decode, num_elements
+from cimrobust.onnx_io.tensors import num_elements
 from cimrobust.onnx_io.views import FLOAT_TYPES
 from cimrobust.onnx_io.walk import all_graphs, all_nodes, int_attribute, read_names
 from cimrobust.onnx_io.weights import Weights, WeightUse
@@ -168,10 +168,20 @@ def _formula(use: WeightUse, layout: Layout, weights: Weights) -> str | None:
         )
     if layout.num_groups != 1:
         return None
-    order = np.argsort(layout.column.reshape(-1), kind="stable")
-    return named_tables.name_of(
-        values.reshape(-1)[order].reshape(layout.num_cols, layout.num_rows).T
-    )
+    return named_tables.name_of(_matrix(values, layout))
+
+
+def _matrix(values: np.ndarray, layout: Layout) -> np.ndarray:
+    """Return values as a matrix of one column an output."""
+    column = layout.column
+    moving = [
+        axis for axis in range(column.ndim) if column.strides[axis] and column.shape[axis] > 1
+    ]
+    if len(moving) == 1:
+        rows = np.moveaxis(values, moving[0], 0)
+    else:
+        rows = values.reshape(-1)[np.argsort(column.reshape(-1), kind="stable")]
+    return rows.reshape(layout.num_cols, layout.num_rows).T
 
 
 def _values(use: WeightUse, weights: Weights) -> np.ndarray | None:
@@ -183,7 +193,12 @@ def _values(use: WeightUse, weights: Weights) -> np.ndarray | None:
     )
     if tensor is None or tensor.data_type not in FLOAT_TYPES:
         return None
-    values: np.ndarray = decode(tensor).astype(np.float32).reshape(-1)[use.trace.index]
+    stored = weights.array(tensor).astype(np.float32, copy=False)
+    values: np.ndarray = (
+        stored.reshape(use.trace.shape)
+        if use.trace.is_whole
+        else stored.reshape(-1)[use.trace.index]
+    )
     return values
 
 

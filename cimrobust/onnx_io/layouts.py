@@ -21,7 +21,8 @@ class Layout:
 
     Attributes:
         column: Output column of every element, ``0 <= column < num_groups * num_cols``, int32, the
-            weight's shape at the node.
+            weight's shape at the node, read-only; axes along which it does not change take no
+            memory.
         num_groups: Separate matrices.
         num_rows: Inputs of one dot product.
         num_cols: Output columns of one matrix.
@@ -89,6 +90,9 @@ def conv_transpose_layout(node: onnx.NodeProto, shape: tuple[int, ...]) -> Layou
         f"weight shape {list(shape)} does not fit {groups} groups",
     )
     rows, cols = shape[0] // groups, math.prod(shape[1:])
+    if groups == 1:
+        one = np.arange(cols, dtype=np.int32).reshape(1, *shape[1:])
+        return Layout(np.broadcast_to(one, shape), groups, rows, cols)
     column = (
         np.arange(groups, dtype=np.int32).repeat(rows)[:, None] * cols
         + np.arange(cols, dtype=np.int32)[None, :]
@@ -103,10 +107,16 @@ def _matrix_layout(shape: tuple[int, ...], *, row_axis: int, column_axis: int) -
     """
     _require(len(shape) >= 2, f"weight shape {list(shape)} is no matrix")
     groups, rows, cols = math.prod(shape[:-2]), shape[row_axis], shape[column_axis]
+    if groups == 1:
+        return Layout(_along(shape, column_axis, cols), groups, rows, cols)
     group = np.arange(groups, dtype=np.int32).reshape(*shape[:-2], 1, 1)
-    return Layout(
-        np.broadcast_to(group * cols + _along(shape, column_axis, cols), shape), groups, rows, cols
-    )
+    one = _along((*[1] * (len(shape) - 2), *_without(shape[-2:], row_axis)), column_axis, cols)
+    return Layout(np.broadcast_to(group * cols + one, shape), groups, rows, cols)
+
+
+def _without(matrix: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    """Return the shape of a matrix with one entry along an axis."""
+    return tuple(1 if place == axis % 2 else size for place, size in enumerate(matrix))
 
 
 def matmul_right_layout(_node: onnx.NodeProto, shape: tuple[int, ...]) -> Layout:

@@ -6,12 +6,12 @@ The levels, scales and zero points a file states for every element of an initial
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import onnx
 
 from cimrobust.onnx_io.fold import Constants
-from cimrobust.onnx_io.tensors import decode
 from cimrobust.onnx_io.views import FLOAT_TYPES, LEVEL_TYPES, Trace
 from cimrobust.onnx_io.walk import int_attribute
 from cimrobust.onnx_io.weights import WeightUse
@@ -36,11 +36,25 @@ class ScaleMap:
     """Collects scale and zero point of every element of one initializer from all its uses."""
 
     def __init__(self, size: int) -> None:
-        self.scale = np.ones(size, np.float32)
-        self.zero_point = np.zeros(size, np.int32)
-        self.group = np.full(size, -1, np.int64)
+        self._size = size
         self._num_groups = 0
         self._seen: set[str] = set()
+
+    # Three numbers an element, which weights that nothing dequantises never ask for.
+    @cached_property
+    def scale(self) -> np.ndarray:
+        """Scale of every element, float32."""
+        return np.ones(self._size, np.float32)
+
+    @cached_property
+    def zero_point(self) -> np.ndarray:
+        """Zero point of every element, int32."""
+        return np.zeros(self._size, np.int32)
+
+    @cached_property
+    def group(self) -> np.ndarray:
+        """Number of the scale of every element, int32; -1 where no node has said one."""
+        return np.full(self._size, -1, np.int32)
 
     def add(
         self,
@@ -171,9 +185,8 @@ def spread_along(
     )
 
 
-def stored_values(tensor: onnx.TensorProto, scales: ScaleMap) -> StoredValues:
-    """Return the weights an initializer stands for."""
-    raw = decode(tensor)
+def stored_values(tensor: onnx.TensorProto, raw: np.ndarray, scales: ScaleMap) -> StoredValues:
+    """Return the weights an initializer stands for; `raw` are its values in the file's type."""
     shape = tuple(tensor.dims)
     if tensor.data_type in FLOAT_TYPES:
         return StoredValues(np.ascontiguousarray(raw, np.float32), None, None)

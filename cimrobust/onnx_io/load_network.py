@@ -72,7 +72,9 @@ def load_network(path: Path) -> Network:
     content = read_model_file(path, limit=MAX_MODEL_BYTES)
     try:
         model, external = _parse(path, content)
-        return _normalise(path, model, (digest(path.name, content), *external))
+        files = (digest(path.name, content), *external)
+        del content  # as large as the tensors
+        return _normalise(path, model, files)
     except CimrobustError:
         raise
     except Exception as err:  # whatever a library raises on a hostile file is the file's fault

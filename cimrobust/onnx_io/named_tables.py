@@ -21,6 +21,8 @@ _FEWEST = 8
 _FEWEST_SELECTED = 16
 # Rows of a table of sinusoids: two numbers fit each to at least eight points.
 _FEWEST_ROWS = 4
+# Of a matrix that may be as large as a vocabulary: what is made of them on the way is small.
+_ROWS_AT_ONCE = 64
 
 
 def name_of(matrix: np.ndarray) -> str | None:
@@ -147,7 +149,9 @@ def _are_sinusoids(rows: np.ndarray) -> bool:
     if count < _FEWEST_ROWS or length < _FEWEST:
         return False
     # The sines of the lowest and of the highest frequency are zero, up to the rounding of angles.
-    rows = rows[np.abs(rows).max(axis=1) > 2 * _TOLERANCE * np.abs(rows).max()]
+    peaks = np.maximum(rows.max(axis=1), -rows.min(axis=1))
+    kept = peaks > 2 * _TOLERANCE * peaks.max()
+    rows = rows if kept.all() else rows[kept]
     if len(rows) < _FEWEST_ROWS:
         return False
     return any(_fit(rows, window) for window in _windows(rows))
@@ -158,8 +162,13 @@ def _windows(rows: np.ndarray) -> list[np.ndarray]:
 
     None, what sines and cosines square to, and the constant row.
     """
-    energy = np.sqrt(np.square(rows).sum(axis=0))
-    first = rows[int(np.argmax(np.abs(rows.sum(axis=1)) / np.abs(rows).sum(axis=1)))]
+    squares, magnitude = np.zeros(rows.shape[1]), np.zeros(len(rows))
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        some = rows[start : start + _ROWS_AT_ONCE]
+        squares += np.square(some).sum(axis=0)
+        magnitude[start : start + _ROWS_AT_ONCE] = np.abs(some).sum(axis=1)
+    energy = np.sqrt(squares)
+    first = rows[int(np.argmax(np.abs(rows.sum(axis=1)) / magnitude))]
     return [np.ones(rows.shape[1]), energy / energy.max(), np.abs(first) / np.abs(first).max()]
 
 

@@ -26,13 +26,17 @@ class _Leaf:
 
     Attributes:
         scales: Scale and zero point of every element.
-        column: Column of every element, -1 where no use has read it yet.
+        size: Number of elements.
+        column: Column of every element, int32, -1 where no use has read it yet; None: nowhere.
+        is_full: Every element has a column.
         parts: Groups, columns and elements that each use added.
         uses: Uses found.
     """
 
     scales: ScaleMap
-    column: np.ndarray
+    size: int
+    column: np.ndarray | None = None
+    is_full: bool = False
     parts: list[tuple[int, int, int]] = field(default_factory=list)
     uses: list[LayerUse] = field(default_factory=list)
 
@@ -51,7 +55,9 @@ def scan_layers(network: Network, *, stored: Collection[str] = ()) -> LayerScan:
         stored: Initializers that are stored although they are tables, see `graph.fixed_tables`.
     """
     types = infer_types(network.model, strict=False)
-    weights = Weights(network.model.graph, opset_versions(network.model), types)
+    weights = Weights(
+        network.model.graph, opset_versions(network.model), types, arrays=network.initializers
+    )
     flow = Flow(weights, types)
     leaves: dict[str, _Leaf] = {}
     failed: dict[str, str] = {}
@@ -115,7 +121,7 @@ def _add_use(use: WeightUse, layout: Layout, weights: Weights, leaves: dict[str,
     }
     start = 0
     for name, size in zip(use.trace.leaves, use.trace.sizes, strict=True):
-        leaf = leaves.setdefault(name, _Leaf(maps[name], np.full(size, -1, np.int64)))
+        leaf = leaves.setdefault(name, _Leaf(maps[name], size))
         _add_columns(leaf, start, use, layout)
         path = tuple(op_name(node) for node in use.trace.nodes)
         leaf.uses.append(LayerUse(use.node.name, op_name(use.node), use.slot.role, path))
@@ -137,12 +143,16 @@ def _add_columns(leaf: _Leaf, start: int, use: WeightUse, layout: Layout) -> Non
 
     New columns come after those of earlier uses.
     """
-    index = use.trace.index
-    if not use.trace.nodes and not leaf.parts:  # the usual case: the whole initializer as it is
-        leaf.column[:] = layout.column.reshape(-1)
-        leaf.parts.append((layout.num_groups, layout.num_groups * layout.num_cols, index.size))
+    if leaf.is_full:
         return
-    mask = (index >= start) & (index < start + leaf.column.size)
+    if not use.trace.nodes and not leaf.parts:  # the usual case: the whole initializer as it is
+        leaf.column, leaf.is_full = _frozen(layout.column), True
+        leaf.parts.append((layout.num_groups, layout.num_groups * layout.num_cols, leaf.size))
+        return
+    if leaf.column is None:
+        leaf.column = np.full(leaf.size, -1, np.int32)
+    index = use.trace.index
+    mask = (index >= start) & (index < start + leaf.size)
     positions, first = np.unique(index[mask] - start, return_index=True)
     columns = layout.column[mask][first]
     fresh = leaf.column[positions] < 0
@@ -158,7 +168,8 @@ def _add_columns(leaf: _Leaf, start: int, use: WeightUse, layout: Layout) -> Non
 def _layer(name: str, leaf: _Leaf, weights: Weights, stated_bits: int | None) -> CrossbarLayer:
     tensor = weights.constants.tensor(name)
     assert tensor is not None
-    stored = stored_values(tensor, leaf.scales)
+    assert leaf.column is not None
+    stored = stored_values(tensor, weights.array(tensor), leaf.scales)
     num_groups, num_rows, num_cols = _matrix_shape(leaf)
     shape = tuple(tensor.dims)
     return CrossbarLayer(
@@ -169,7 +180,8 @@ def _layer(name: str, leaf: _Leaf, weights: Weights, stated_bits: int | None) ->
         num_rows=num_rows,
         num_cols=num_cols,
         values=_frozen(stored.values),
-        column=_frozen(np.maximum(leaf.column, 0).astype(np.int32).reshape(shape)),
+        # Of a whole initializer it is a view that holds one number a column.
+        column=leaf.column if leaf.is_full else _frozen(np.maximum(leaf.column, 0).reshape(shape)),
         levels=None if stored.levels is None else _frozen(stored.levels),
         scale_group=None if stored.scale_group is None else _frozen(stored.scale_group),
         bits=None if stored.levels is None else stated_bits or element_bits(tensor.data_type),

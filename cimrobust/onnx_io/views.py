@@ -63,16 +63,43 @@ STORED_TYPES = FLOAT_TYPES | LEVEL_TYPES | FLOAT8_TYPES
 
 
 @dataclass(frozen=True)
+class Places:
+    """Position of every element of a tensor in what it is a view of.
+
+    Nearly all weights are whole initializers as they are; their positions are not held.
+
+    Attributes:
+        shape: Shape of the tensor.
+        moved: The positions, int64, in that shape; None: 0, 1, 2, ... in order.
+    """
+
+    shape: tuple[int, ...]
+    moved: np.ndarray | None = None
+
+    @property
+    def index(self) -> np.ndarray:
+        """The positions, int64, in the shape of the tensor."""
+        if self.moved is not None:
+            return self.moved
+        return np.arange(math.prod(self.shape), dtype=np.int64).reshape(self.shape)
+
+
+@dataclass(frozen=True)
 class Dequantiser:
     """A DequantizeLinear node on the way of a weight.
 
     Attributes:
         node: The node.
-        index: What `Trace.index` is at its input.
+        places: What `Trace.places` is at its input.
     """
 
     node: onnx.NodeProto
-    index: np.ndarray
+    places: Places
+
+    @property
+    def index(self) -> np.ndarray:
+        """What `Trace.index` is at its input."""
+        return self.places.index
 
 
 @dataclass(frozen=True)
@@ -81,18 +108,32 @@ class Trace:
 
     Attributes:
         leaves: Initializers it is read from.
-        index: Position of every element, int64, in the leaves flattened and laid one after the
-            other.
+        places: Position of every element in the leaves flattened and laid one after the other.
         sizes: Number of elements of every leaf.
         nodes: Nodes between the leaves and the tensor, in order.
         dequantisers: Those of them that dequantise.
     """
 
     leaves: tuple[str, ...]
-    index: np.ndarray
+    places: Places
     sizes: tuple[int, ...]
     nodes: tuple[onnx.NodeProto, ...] = ()
     dequantisers: tuple[Dequantiser, ...] = ()
+
+    @property
+    def index(self) -> np.ndarray:
+        """Position of every element, int64, in the leaves flattened, in the tensor's shape."""
+        return self.places.index
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the tensor."""
+        return self.places.shape
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the tensor is one initializer, every element in its place."""
+        return self.places.moved is None and len(self.leaves) == 1
 
 
 def is_view(node: onnx.NodeProto) -> bool:
@@ -120,9 +161,12 @@ def trace(name: str, constants: Constants, opsets: Mapping[str, int]) -> Trace |
     """
     tensor = constants.tensor(name)
     if tensor is not None:
-        size = math.prod(tensor.dims)
-        index = np.arange(size, dtype=np.int64).reshape(tuple(tensor.dims))
-        return Trace((name,), index, (size,)) if tensor.data_type in STORED_TYPES else None
+        shape = tuple(tensor.dims)
+        return (
+            Trace((name,), Places(shape), (math.prod(shape),))
+            if tensor.data_type in STORED_TYPES
+            else None
+        )
     node = constants.maker(name)
     if node is None or not is_view(node):
         return None
@@ -130,58 +174,58 @@ def trace(name: str, constants: Constants, opsets: Mapping[str, int]) -> Trace |
     found = [source for source in sources if source is not None]
     if len(found) < len(sources):
         return None
-    merged, indices = _merge(found)
+    merged, places = _merge(found)
     dequantisers = merged.dequantisers
     if node.op_type in TYPE_OPS:
         if node.op_type == "DequantizeLinear":
-            dequantisers = (*dequantisers, Dequantiser(node, indices[0]))
-        moved: np.ndarray | None = indices[0]
+            dequantisers = (*dequantisers, Dequantiser(node, places[0]))
+        moved: Places | None = places[0]
     else:
-        moved = _move(node, name, indices, constants, opsets)
+        moved = _move(node, name, places, constants, opsets)
     if moved is None:
         return None
     return Trace(merged.leaves, moved, merged.sizes, (*merged.nodes, node), dequantisers)
 
 
-def _merge(sources: list[Trace]) -> tuple[Trace, list[np.ndarray]]:
+def _merge(sources: list[Trace]) -> tuple[Trace, list[Places]]:
     """Lay the leaves of several traces one after the other.
 
-    Return the union and the index of every source into it.
+    Return the union and the places of every source in it.
     """
     leaves: dict[str, int] = {}
     for source in sources:
         leaves.update(zip(source.leaves, source.sizes, strict=True))
     starts = dict(zip(leaves, np.cumsum([0, *leaves.values()])[:-1].tolist(), strict=True))
     nodes = {node.name: node for source in sources for node in source.nodes}
-    indices, dequantisers = [], []
+    places, dequantisers = [], []
     for source in sources:
         shift = _shifter(source, starts)
-        indices.append(shift(source.index))
-        dequantisers += [Dequantiser(item.node, shift(item.index)) for item in source.dequantisers]
+        places.append(shift(source.places))
+        dequantisers += [Dequantiser(item.node, shift(item.places)) for item in source.dequantisers]
     return (
         Trace(
             tuple(leaves),
-            indices[0],
+            places[0],
             tuple(leaves.values()),
             tuple(nodes.values()),
             tuple(dequantisers),
         ),
-        indices,
+        places,
     )
 
 
-def _shifter(source: Trace, starts: Mapping[str, int]) -> Callable[[np.ndarray], np.ndarray]:
-    """Return what moves an index from the leaf order of one trace to given starts of the leaves."""
+def _shifter(source: Trace, starts: Mapping[str, int]) -> Callable[[Places], Places]:
+    """Return what moves places from the leaf order of one trace to given starts of the leaves."""
     bounds = np.cumsum(source.sizes)
     offsets = np.asarray([starts[leaf] for leaf in source.leaves]) - (
         bounds - np.asarray(source.sizes)
     )
 
-    def shift(index: np.ndarray) -> np.ndarray:
+    def shift(places: Places) -> Places:
         if not offsets.any():
-            return index
-        shifted: np.ndarray = index + offsets[np.searchsorted(bounds, index, side="right")]
-        return shifted
+            return places
+        index = places.index
+        return Places(places.shape, index + offsets[np.searchsorted(bounds, index, side="right")])
 
     return shift
 
@@ -189,14 +233,14 @@ def _shifter(source: Trace, starts: Mapping[str, int]) -> Callable[[np.ndarray],
 def _move(
     node: onnx.NodeProto,
     name: str,
-    indices: list[np.ndarray],
+    sources: list[Places],
     constants: Constants,
     opsets: Mapping[str, int],
-) -> np.ndarray | None:
-    """Return what a node makes of index arrays."""
+) -> Places | None:
+    """Return what a node makes of places."""
     if node.op_type == "Identity":
-        return indices[0]
-    inputs: list[np.ndarray | None] = list(indices)
+        return sources[0]
+    inputs: list[np.ndarray | None] = [places.index for places in sources]
     if node.op_type != "Concat":
         rest = [constants.value(source) if source else None for source in node.input[1:]]
         if any(
@@ -205,6 +249,7 @@ def _move(
             return None
         inputs += rest
     try:
-        return evaluate_node(node, inputs, opsets)[list(node.output).index(name)]
+        moved = evaluate_node(node, inputs, opsets)[list(node.output).index(name)]
     except ValueError:
         return None
+    return Places(tuple(moved.shape), moved)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import onnx
@@ -23,6 +24,7 @@ from cimrobust.onnx_io.walk import all_graphs, all_nodes
 _NORMALISATIONS = frozenset(
     {"BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization"}
 )
+_NO_ARRAYS: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -42,18 +44,37 @@ class WeightUse:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the weight at the node."""
-        return tuple(self.trace.index.shape)
+        return self.trace.shape
 
 
 class Weights:
     """The constants of a normalised graph and the nodes that multiply by them."""
 
     def __init__(
-        self, graph: onnx.GraphProto, opsets: Mapping[str, int], types: Mapping[str, TensorType]
+        self,
+        graph: onnx.GraphProto,
+        opsets: Mapping[str, int],
+        types: Mapping[str, TensorType],
+        *,
+        arrays: Mapping[str, np.ndarray] = _NO_ARRAYS,
     ) -> None:
+        """Look through a graph.
+
+        Args:
+            graph: The graph, its nodes sorted.
+            opsets: Opset version per domain.
+            types: What inference found.
+            arrays: Values of initializers, where they are at hand.
+        """
         self.graph = graph
         self.opsets = opsets
         self.constants = Constants(graph, opsets, types)
+        self._arrays = arrays
+
+    def array(self, tensor: onnx.TensorProto) -> np.ndarray:
+        """Return the values of an initializer, read-only; no copy of those at hand."""
+        found = self._arrays.get(tensor.name)
+        return decode(tensor) if found is None else found
 
     def weight_slots(self) -> Iterator[tuple[onnx.NodeProto, Slot]]:
         """Yield the inputs of all nodes, bodies included, that hold a constant weight."""
@@ -190,19 +211,20 @@ class _Recipes:
 
 def _partly_read(weights: Weights) -> list[str]:
     """Return inputs of weight slots whose initializers they all together read only in part."""
+    whole: set[str] = set()
     read: dict[str, np.ndarray] = {}
     users: dict[str, list[str]] = {}
     for use in weights.uses():
-        start = 0
+        if use.trace.is_whole:
+            whole.update(use.trace.leaves)
+            continue
+        start, index = 0, use.trace.index
         for leaf, size in zip(use.trace.leaves, use.trace.sizes, strict=True):
-            inside = (
-                use.trace.index[(use.trace.index >= start) & (use.trace.index < start + size)]
-                - start
-            )
+            inside = index[(index >= start) & (index < start + size)] - start
             read.setdefault(leaf, np.zeros(size, bool))[inside] = True
             users.setdefault(leaf, []).append(use.node.input[use.slot.index])
             start += size
-    partly = {leaf for leaf, mask in read.items() if not mask.all()}
+    partly = {leaf for leaf, mask in read.items() if leaf not in whole and not mask.all()}
     return list(
         dict.fromkeys(
             name
@@ -279,6 +301,9 @@ def weight_problems(
         if tensor.name not in names:
             continue
         values = decode(tensor)
-        if is_float(values) and not np.isfinite(values.astype(np.float64)).all():
+        if not is_float(values):
+            continue
+        exact = values.astype(np.float32) if values.dtype.itemsize < 4 else values
+        if not np.isfinite(exact).all():
             problems.append(f"weight '{tensor.name}' must be finite, holds infinity")
     return problems

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from cimrobust.errors import ModelNotCoveredError
 from cimrobust.input_file import printable
 from cimrobust.mapping.chip_load import ArrayLoad, array_load
 from cimrobust.mapping.decided import stored_layers
-from cimrobust.mapping.place import place
+from cimrobust.mapping.place import check_ranges, place, placed
 from cimrobust.mapping.placement import Placement, TensorPlacement
 from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.onnx_io.load_network import load_network
@@ -31,19 +32,39 @@ _MOST_NAMED = 8
 
 @dataclass(frozen=True, repr=False)
 class Inspection:
-    """A network, its crossbar layers, and where their weights are stored."""
+    """A network, its crossbar layers, and the devices that their weights are stored in.
+
+    Attributes:
+        network: The network.
+        scan: Its crossbar layers, with the rules of the profile applied.
+        profile: The devices.
+    """
 
     network: Network
     scan: LayerScan
-    placement: Placement
+    profile: DeviceProfile
+
+    @cached_property
+    def placement(self) -> Placement:
+        """Where every weight is stored; made when first asked for, and then held."""
+        return place(self.scan, self.profile)
+
+    def _placed(self) -> Iterator[TensorPlacement]:
+        """Yield the layers on their devices, one at a time unless all are held already.
+
+        A large network fits into memory once, but not with quantised weights and box beside it.
+        """
+        if "placement" in self.__dict__:
+            yield from self.placement.tensors.values()
+        else:
+            yield from placed(self.scan, self.profile)
 
     def __repr__(self) -> str:
         """Say how much of the network is stored in devices, in one line."""
-        tensors = self.placement.tensors
-        count = sum(tensor.num_devices for tensor in tensors.values())
+        count = sum(tensor.num_devices for tensor in self._placed())
         return (
-            f"<Inspection of {printable(self.network.path.name)}: {len(tensors)} crossbar layers,"
-            f" {count} devices of {printable(self.placement.profile.name)}>"
+            f"<Inspection of {printable(self.network.path.name)}: {len(self.scan.layers)} crossbar"
+            f" layers, {count} devices of {printable(self.profile.name)}>"
         )
 
     def _repr_html_(self) -> str:
@@ -66,51 +87,41 @@ class Inspection:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON: totals, one entry a layer, and what stays digital."""
-        tensors = self.placement.tensors
-        loads = self._loads()
-        conversions = [load.conversions for load in loads.values()]
-        num_tiles = sum(tensor.num_tiles for tensor in tensors.values())
+        vectors = vectors_per_sample(self.network, self.scan)
+        layers, loads, num_tiles, num_devices = [], list[ArrayLoad](), list[int](), 0
+        for layer, tensor in zip(self.scan.layers, self._placed(), strict=True):
+            load = array_load(tensor, [vectors[use.node] for use in layer.uses])
+            layers.append(
+                {**layer_dict(tensor, [use.op for use in layer.uses]), **asdict(load)}
+                | {"decided_by": self.profile.decider(layer.rule)}
+            )
+            loads.append(load)
+            num_tiles.append(tensor.num_tiles)
+            num_devices += tensor.num_devices
+        conversions = [load.conversions for load in loads]
         return {
             "model": self.network.path.name,
             "opset": self.network.opsets.get("", 0),
             "parameters": self.network.num_parameters,
-            "mapped_weights": sum(tensor.nominal.size for tensor in tensors.values()),
-            "device": self.placement.profile.name,
-            "total_devices": sum(tensor.num_devices for tensor in tensors.values()),
-            "total_tiles": num_tiles,
+            "mapped_weights": sum(layer.num_weights for layer in self.scan.layers),
+            "device": self.profile.name,
+            "total_devices": num_devices,
+            "total_tiles": sum(num_tiles),
             "utilisation": (
-                sum(loads[name].utilisation * tensor.num_tiles for name, tensor in tensors.items())
-                / num_tiles
+                sum(load.utilisation * count for load, count in zip(loads, num_tiles, strict=True))
+                / sum(num_tiles)
             ),
             "conversions_per_sample": (
                 None
                 if None in conversions
                 else sum(count for count in conversions if count is not None)
             ),
-            "layers": [
-                {
-                    **layer_dict(tensors[layer.initializer], [use.op for use in layer.uses]),
-                    **asdict(loads[layer.initializer]),
-                }
-                | {"decided_by": self.placement.profile.decider(layer.rule)}
-                for layer in self.scan.layers
-            ],
+            "layers": layers,
             "unmapped": [
                 {"node": node.node, "op": node.op, "reason": node.reason}
                 for node in self.scan.unmapped
             ],
             "notes": list(self.network.notes),
-        }
-
-    def _loads(self) -> dict[str, ArrayLoad]:
-        """Return by initializer how full its arrays are and how often its converters work."""
-        vectors = vectors_per_sample(self.network, self.scan)
-        tensors = self.placement.tensors
-        return {
-            layer.initializer: array_load(
-                tensors[layer.initializer], [vectors[use.node] for use in layer.uses]
-            )
-            for layer in self.scan.layers
         }
 
 
@@ -152,7 +163,8 @@ def inspect_on(model: str | Path, profile: DeviceProfile) -> Inspection:
     network, scan = stored_layers(load_network(Path(model)), profile)
     if not scan.layers:
         raise ModelNotCoveredError(_nothing_mapped(model, scan))
-    return Inspection(network, scan, place(scan, profile))
+    check_ranges(scan, profile)
+    return Inspection(network, scan, profile)
 
 
 def _nothing_mapped(model: str | Path, scan: LayerScan) -> str:

@@ -22,7 +22,6 @@ from cimrobust.engine.subject import Subject
 from cimrobust.errors import InputRefusedError
 from cimrobust.input_file import printable
 from cimrobust.mapping.decided import stored_layers
-from cimrobust.mapping.place import place
 from cimrobust.onnx_io.network import Network
 from cimrobust.pipeline.examined import open_examined
 from cimrobust.pipeline.inspection import Inspection
@@ -92,7 +91,7 @@ def missing_for_rerun(certificate: Evaluated, given: Given) -> str:
 def _inspection(certificate: Evaluated, network: Network) -> Inspection:
     profile = profile_of(certificate.device.profile, shown="certificate.json")
     stored, scan = stored_layers(network, profile)
-    return Inspection(stored, scan, place(scan, profile))
+    return Inspection(stored, scan, profile)
 
 
 def _calibration(certificate: Evaluated, given: Given, network: Network) -> DataSet | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -25,8 +26,9 @@ _RUNS_PER_PASS = 3
 # Making one element of an activation costs as much time as this many operations of a matrix product
 # (fitted on the networks of the model zoo).
 _OPERATIONS_PER_ELEMENT = 50
-# Enough that work on the weights alone, once a run, does not count for much.
-_COUNTED_SAMPLES = 16
+# Samples that share the work on the weights alone, once a run: enough that it does not count for
+# much. One and two samples are run, and tell what these would cost.
+_SHARING_SAMPLES = 16
 
 
 def attack_subset(labels: np.ndarray, *, count: int, seed: int, is_regression: bool) -> np.ndarray:
@@ -70,10 +72,21 @@ def affordable_samples(budget: Budget, twin: Twin, runtime: Runtime) -> int:
 def _operations_per_sample(twin: Twin, runtime: Runtime) -> float:
     """Return the cost of one sample's forward run.
 
-    In floating-point operations of matrix products and convolutions.
+    In floating-point operations of matrix products and convolutions, the work on weights alone
+    shared by the samples of a run.
     """
+    feeding = runtime.engine.feeding
+    if feeding.mode != "free":
+        return _operations(twin, runtime, feeding.size) / feeding.size
+    one, two = _operations(twin, runtime, 1), _operations(twin, runtime, 2)
+    if two <= one:  # the numbers of the samples decide what is computed
+        return float(one)
+    return (one + (_SHARING_SAMPLES - 1) * (two - one)) / _SHARING_SAMPLES
+
+
+def _operations(twin: Twin, runtime: Runtime, count: int) -> int:
+    """Return the cost of a forward run of `count` samples, 1 where a run takes one alone."""
     feeding, dataset = runtime.engine.feeding, runtime.dataset
-    count = {"fixed": feeding.size, "none": 1}.get(feeding.mode, _COUNTED_SAMPLES)
     taken = np.arange(count) % dataset.num_samples
     feed = {
         name: tensor_of(array[0] if feeding.mode == "none" else array[taken])
@@ -81,11 +94,20 @@ def _operations_per_sample(twin: Twin, runtime: Runtime) -> float:
     }
     constants = {name: tensor_of(array) for name, array in dataset.constants.items()}
     products, elements = FlopCounterMode(display=False), _ElementCounter()
-    # With gradients, since operators may take another way without.
-    weights = {name: weight.clone().requires_grad_() for name, weight in twin.weights.items()}
-    with products, elements:
+    # With gradients, since operators may take another way without; what they would need is dropped
+    # at once, so that a run holds no more than one without.
+    weights = {name: weight.detach().requires_grad_() for name, weight in twin.weights.items()}
+    with saved_tensors_hooks(_drop, _never_asked), products, elements:
         twin({**feed, **constants}, weights, [runtime.engine.output])
-    return (float(products.get_total_flops()) + _OPERATIONS_PER_ELEMENT * elements.count) / count
+    return int(products.get_total_flops()) + _OPERATIONS_PER_ELEMENT * elements.count
+
+
+def _drop(_saved: torch.Tensor) -> None:
+    """Keep nothing for a backward run that never comes."""
+
+
+def _never_asked(_kept: None) -> torch.Tensor:
+    raise AssertionError("operations are counted without a backward run")
 
 
 class _ElementCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
