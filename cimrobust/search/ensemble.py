@@ -29,7 +29,7 @@ from cimrobust.search.pass_ledger import PassLedger
 from cimrobust.search.problem import Problem
 from cimrobust.search.scored import Scored, score_candidate, worst_of
 from cimrobust.search.scorer import Scorer
-from cimrobust.search.search_budget import Budget, budget_of, papers_budget
+from cimrobust.search.search_budget import Budget, budget_for, papers_budget
 from cimrobust.search.search_records import Warned
 from cimrobust.search.search_results import MemberResult, SearchResult
 from cimrobust.search.trace import effort_curve
@@ -57,7 +57,7 @@ def search(
             or has the name of a member.
         SelfCheckError: The witness does not replay, or a member left the box.
     """
-    return _search(subject, run, budget_of(run.effort), MEMBERS, known or {}, starts or {})
+    return _search(subject, run, budget_for(run), MEMBERS, known or {}, starts or {})
 
 
 def search_by_papers(subject: Subject, run: Run, *, passes: int) -> SearchResult:

@@ -28,7 +28,7 @@ from cimrobust.search.oracle import GradientOracle
 from cimrobust.search.problem import Problem
 from cimrobust.search.readout import Readout, decide, possible_readouts
 from cimrobust.search.scorer import Scorer
-from cimrobust.search.search_budget import Budget, budget_of
+from cimrobust.search.search_budget import Budget, budget_for
 from cimrobust.search.search_records import Warned
 from cimrobust.search.torch_patterns import array_of, tensors_of
 from cimrobust.twin.to_torch import Twin, TwinRunError, TwinUnavailableError, to_torch
@@ -93,7 +93,7 @@ def open_gradients(subject: Subject, run: Run, budget: Budget | None = None) -> 
         UsageError: There is no such effort or device type.
     """
     runtime, task = subject.runtime, subject.runtime.task
-    device, budget = open_device(run.device_type), budget or budget_of(run.effort)
+    device, budget = open_device(run.device_type), budget or budget_for(run)
 
     def subset(count: int) -> np.ndarray:
         return attack_subset(
@@ -112,8 +112,21 @@ def open_gradients(subject: Subject, run: Run, budget: Budget | None = None) -> 
         )
     if oracle is None:
         return _without(attack_set, reason, "TWIN_MISMATCH")
-    return TwinStatus(
-        oracle, attack_set, None, (Warned(code="TWIN_APPROXIMATE", text=reason),) if reason else ()
+    warnings = [Warned(code="TWIN_APPROXIMATE", text=reason)] if reason else []
+    if len(attack_set) < min(budget.usual_samples, runtime.dataset.num_samples):
+        text = _few_samples(budget, len(attack_set), runtime.dataset.num_samples)
+        warnings.append(Warned(code="FEW_ATTACK_SAMPLES", text=text))
+    return TwinStatus(oracle, attack_set, None, tuple(warnings))
+
+
+def _few_samples(budget: Budget, count: int, num_samples: int) -> str:
+    """Say that the arithmetic of the network left few samples to make patterns on."""
+    return (
+        f"The network is large: at effort {budget.effort} patterns were made on {count} of"
+        f" {num_samples} samples, since the usual {budget.usual_samples} would take more than"
+        f" {budget.usual_operations:.0e} floating-point operations. Every chip reported is scored"
+        " on all samples; patterns made on more samples may be worse (--attack-samples, or a higher"
+        " --effort)."
     )
 
 
