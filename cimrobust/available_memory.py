@@ -26,6 +26,15 @@ def available_memory() -> int:
     return max(0, min(_machine(), _container(), _process()))
 
 
+def held_memory() -> int:
+    """Return the bytes that this process holds in memory now."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def is_about_memory(error: Exception) -> bool:
     """Tell whether an error says that there is no memory left.
 

@@ -13,7 +13,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from cimrobust.engine.open import Runtime
-from cimrobust.search.search_budget import Budget
 from cimrobust.search.torch_patterns import tensor_of
 from cimrobust.seeds import stream
 from cimrobust.twin.to_torch import Twin
@@ -49,14 +48,6 @@ def attack_subset(labels: np.ndarray, *, count: int, seed: int, is_regression: b
         where = np.flatnonzero(shuffled == label)
         turn[where] = np.arange(len(where))
     return np.sort(order[np.argsort(turn, kind="stable")[:count]])
-
-
-def affordable_samples(budget: Budget, twin: Twin, runtime: Runtime) -> int:
-    """Return how many samples the arithmetic of the network leaves room for.
-
-    A function of network and budget alone.
-    """
-    return budget.affordable(operations_per_sample(twin, runtime))
 
 
 def operations_per_sample(twin: Twin, runtime: Runtime) -> float:

@@ -22,7 +22,7 @@ from cimrobust.errors import CimrobustError
 from cimrobust.mapping.box import Box
 from cimrobust.onnx_io.fake_quant import with_fake_quantisers
 from cimrobust.run import Run
-from cimrobust.search.attack_set import affordable_samples, attack_subset
+from cimrobust.search.attack_set import attack_subset, operations_per_sample
 from cimrobust.search.losses import CrossEntropy, Loss, RegressionError
 from cimrobust.search.oracle import GradientOracle
 from cimrobust.search.problem import Problem
@@ -54,12 +54,14 @@ class TwinStatus:
         attack_set: Indices of the samples that patterns are made on.
         reason: Why there is no twin.
         warnings: Named warnings.
+        operations: Floating-point operations of one sample's forward run; 0: not counted.
     """
 
     oracle: GradientOracle | None
     attack_set: np.ndarray
     reason: str | None
     warnings: tuple[Warned, ...]
+    operations: float = 0.0
 
     def problem(self, subject: Subject, run: Run, box: Box | None = None) -> Problem:
         """Return the search of a box with these gradients.
@@ -101,8 +103,8 @@ def open_gradients(subject: Subject, run: Run, budget: Budget | None = None) -> 
         )
 
     try:
-        twin, count = _running_twin(runtime, budget)
-        attack_set = subset(count)
+        twin, operations = _running_twin(runtime)
+        attack_set = subset(budget.affordable(operations))
         oracle, reason = _agreeing(twin, subject, attack_set, run.workers, device)
     except TwinUnavailableError as err:
         return _without(subset(budget.max_samples), str(err), "NO_TWIN")
@@ -116,7 +118,7 @@ def open_gradients(subject: Subject, run: Run, budget: Budget | None = None) -> 
     if len(attack_set) < min(budget.usual_samples, runtime.dataset.num_samples):
         text = _few_samples(budget, len(attack_set), runtime.dataset.num_samples)
         warnings.append(Warned(code="FEW_ATTACK_SAMPLES", text=text))
-    return TwinStatus(oracle, attack_set, None, tuple(warnings))
+    return TwinStatus(oracle, attack_set, None, tuple(warnings), operations)
 
 
 def _few_samples(budget: Budget, count: int, num_samples: int) -> str:
@@ -130,8 +132,8 @@ def _few_samples(budget: Budget, count: int, num_samples: int) -> str:
     )
 
 
-def _running_twin(runtime: Runtime, budget: Budget) -> tuple[Twin, int]:
-    """Return the twin and the samples of the attack set it can afford.
+def _running_twin(runtime: Runtime) -> tuple[Twin, float]:
+    """Return the twin and the floating-point operations of one sample's forward run.
 
     A node whose torch form fails on the samples runs outside as well.
     """
@@ -146,7 +148,7 @@ def _running_twin(runtime: Runtime, budget: Budget) -> tuple[Twin, int]:
         )
         twin.straight_through = True
         try:
-            return twin, affordable_samples(budget, twin, runtime)
+            return twin, operations_per_sample(twin, runtime)
         except TwinRunError as err:
             if not err.node or err.node in failed or len(failed) >= _MOST_FAILED:
                 raise

@@ -101,6 +101,8 @@ ANALYZE = Command(
     ),
 )
 
+PLAN = Command(name="plan", parts=ANALYZE.parts, without=frozenset({"resume", "issued"}))
+
 SWEEP = Command(
     name="sweep",
     parts=(SubjectSettings, SweepSettings, Run),
@@ -182,5 +184,6 @@ REPLAY = Command(
 )
 
 COMMANDS = {
-    command.name: command for command in (ANALYZE, SWEEP, RETRAIN, RARE, SUGGEST, VERIFY, REPLAY)
+    command.name: command
+    for command in (ANALYZE, PLAN, SWEEP, RETRAIN, RARE, SUGGEST, VERIFY, REPLAY)
 }

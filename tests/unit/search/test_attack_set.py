@@ -11,7 +11,7 @@ from cimrobust.errors import UsageError
 from cimrobust.mapping.placement import Placement
 from cimrobust.run import Run
 from cimrobust.search import search_budget as budget
-from cimrobust.search.attack_set import affordable_samples, attack_subset
+from cimrobust.search.attack_set import attack_subset, operations_per_sample
 from cimrobust.search.climb import checkpoints
 from cimrobust.search.ensemble import search
 from cimrobust.search.oracle import GradientOracle
@@ -101,9 +101,10 @@ def test_costly_networks_get_fewer_samples(small: tuple[Runtime, Placement]) -> 
     plenty, scarce = (
         replace(budget_of("quick"), max_operations=operations) for operations in (1e12, 1e8)
     )
-    assert affordable_samples(plenty, twin, runtime) == 1000
+    operations = operations_per_sample(twin, runtime)
+    assert plenty.affordable(operations) == 1000
     # 2 * (6 * 12 + 12 * 4) operations and 12 + 12 + 12 + 4 elements a sample, three runs a pass
-    assert affordable_samples(scarce, twin, runtime) == pytest.approx(
+    assert scarce.affordable(operations) == pytest.approx(
         1e8 / (3 * plenty.num_passes * (240 + 50 * 40)), rel=0.3
     )
 
