@@ -18,6 +18,7 @@ from cimrobust.certify.bounded_network import open_bounds
 from cimrobust.certify.bounds import certify
 from cimrobust.certify.refusal import Refusal
 from cimrobust.engine.subject import Subject
+from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.progress import NullProgress
 from cimrobust.run import Run
 from cimrobust.search.climb import climb
@@ -36,6 +37,8 @@ _RUNS = 4.0
 _SLOW_RUN = 0.02
 # Samples that a bound is tried on, as `certify_run` does first.
 _BOUNDED = 3
+# How much longer a sample is branched on than at effort quick.
+_LONGER = {"quick": 1.0, "standard": 4.0, "thorough": 16.0}
 
 
 @dataclass(frozen=True)
@@ -84,13 +87,15 @@ class BoundSpeed:
 
     Attributes:
         opening: Seconds of making the network ready to be bounded.
-        sample: Seconds of a sample in the smallest box; nothing where there is no bound.
-        hopeful: Whether a sample was certified there.
+        held: Seconds of a sample in the smallest box; 0 where there is no bound.
+        broken: Seconds of a sample in the stated box, where it is branched on most often.
+        hopeful: Whether a sample was certified in the smallest.
         reason: Why nothing is bounded, or that it was not tried.
     """
 
     opening: float
-    sample: float
+    held: float
+    broken: float
     hopeful: bool
     reason: str
 
@@ -144,7 +149,7 @@ def _measure_search(subject: Subject, run: Run, chip: ChipSpeed) -> PassSpeed:
     """Climb for a few passes on a few samples, as the search will."""
     affordable = _SECONDS / (_RUNS * max(chip.sample, 1e-7))
     passes = int(min(max(affordable / 8, 2), _PASSES))
-    count = int(min(max(affordable / passes, 1), _SAMPLES, subject.runtime.dataset.num_samples))
+    count = int(min(max(affordable / passes, 2), _SAMPLES, subject.runtime.dataset.num_samples))
     # One thread, so that what many make of it can be told for every number of them.
     alone = replace(run, workers=1, passes=None, attack_samples=count)
     seconds, opened = _seconds(lambda: open_gradients(subject, alone))
@@ -175,7 +180,8 @@ def _climbed(
 
     def climbed(passes: int) -> PassLedger:
         scorer = Scorer(problem, PassLedger(problem.task))
-        climb(scorer, "plan", loss, start=problem.box.zero(), passes=passes, origin="from zero")
+        with one_torch_thread():
+            climb(scorer, "plan", loss, start=problem.box.zero(), passes=passes, origin="from zero")
         return scorer.ledger
 
     climbed(1)  # What the first pass alone pays for.
@@ -206,23 +212,29 @@ def _saved_bytes(subject: Subject, run: Run, opened: TwinStatus) -> int:
 def _measure_bound(subject: Subject, run: Run, chip: ChipSpeed) -> BoundSpeed:
     """Bound a few samples in the smallest box, as certifying begins."""
     if chip.sample > _SLOW_RUN:
-        return BoundSpeed(60 * chip.sample, 0.0, False, "not tried on so large a network")
+        return BoundSpeed(60 * chip.sample, 0.0, 0.0, False, "not tried on so large a network")
     opening, network = _seconds(lambda: open_bounds(subject.runtime, subject.placement))
     if isinstance(network, Refusal):
-        return BoundSpeed(opening, 0.0, False, "no bound for this network")
-    narrowing, branching = EFFORTS["quick"]
-    samples = np.arange(min(_BOUNDED, network.num_samples))
-    seconds, bounds = _seconds(
-        lambda: certify(
-            network,
-            scale=2.0 ** OCTAVES[0],
-            samples=samples,
-            effort=narrowing,
-            branching=branching,
-            workers=run.workers,
+        return BoundSpeed(opening, 0.0, 0.0, False, "no bound for this network")
+
+    def bounded(scale: float, count: int) -> tuple[float, bool]:
+        samples = np.arange(min(count, network.num_samples))
+        narrowing, branching = EFFORTS["quick"]
+        seconds, bounds = _seconds(
+            lambda: certify(
+                network,
+                scale=scale,
+                samples=samples,
+                effort=narrowing,
+                branching=branching,
+                workers=run.workers,
+            )
         )
-    )
-    return BoundSpeed(opening, seconds / len(samples), bool(bounds.certified.any()), "")
+        return seconds / len(samples), bool(bounds.certified.any())
+
+    held, hopeful = bounded(2.0 ** OCTAVES[0], _BOUNDED)
+    broken = bounded(1.0, 1)[0] if hopeful and held < _SECONDS else held
+    return BoundSpeed(opening, held, _LONGER[run.effort] * broken, hopeful, "")
 
 
 def _seconds(work: Callable[[], Any]) -> tuple[float, Any]:

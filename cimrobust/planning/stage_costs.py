@@ -19,8 +19,8 @@ from cimrobust.planning.workload import Workload
 _USED = 0.75
 # Passes beyond the first after which a network breaks, where it breaks at once.
 _LATER = 4
-# Attacks of diagnostics stop earlier still: they go on from patterns that break the network.
-_USED_BY_ATTACKS = 0.4
+# The same of the attacks of diagnostics, most of which are on a part of the box.
+_USED_BY_ATTACKS = 0.7
 # Patterns that the members score on all samples, and other forward runs over all of them.
 _SCORED = 30
 # Patterns of all weights that a search keeps, float32.
@@ -126,13 +126,14 @@ def _search(work: Workload, speed: Speed, held_bytes: int) -> PlannedStage:
 def _diagnostics(work: Workload, speed: Speed, held_bytes: int) -> PlannedStage:
     cost = diagnostic_cost(work)
     run = speed.chip.fixed + work.samples * speed.chip.sample / _at_once(work, work.samples)
-    passes = 0.0 if speed.search.reason else cost.passes * _pass_seconds(work, speed)
-    share = _USED_BY_ATTACKS if speed.search.ends_after is None else _USED_BY_ATTACKS / 2
+    each = 0.0 if speed.search.reason else _pass_seconds(work, speed)
+    share = expected_passes(work, speed) / work.budget.num_passes
+    passes = _USED_BY_ATTACKS * cost.passes + share * cost.search_passes
     opening = speed.search.opening if work.diagnostics else 0.0
     return PlannedStage(
         stage="diagnostics",
-        seconds=opening + share * passes + cost.runs * run,
-        most_seconds=opening + passes + cost.runs * run,
+        seconds=opening + passes * each + cost.runs * run,
+        most_seconds=opening + (cost.passes + cost.search_passes) * each + cost.runs * run,
         memory_bytes=held_bytes
         + 4 * _KEPT * work.weights
         + _pieces_at_once(work) * (_PIECE_BYTES * work.weights + _saved(work, speed)),
@@ -145,15 +146,16 @@ def _certify(work: Workload, speed: Speed) -> PlannedStage:
     curve = min(CURVE_SAMPLES[work.effort], work.samples)
     rounds = bisection_rounds(OCTAVES, STEPS[work.effort]) + 1
     # What does not hold in the smallest box is not tried in others.
-    repeats = curve * rounds if bound.hopeful else min(3, curve)
-    seconds = bound.opening + repeats * bound.sample
-    most = bound.opening + curve * rounds * bound.sample
+    whole = curve * rounds * (bound.held + bound.broken) / 2
+    seconds = bound.opening + (whole if bound.hopeful else min(3, curve) * bound.held)
+    most = bound.opening + whole
     return PlannedStage(
         stage="certify",
         seconds=seconds,
         most_seconds=most,
         memory_bytes=None,
-        note=bound.reason or "samples were bounded in the smallest box; the roughest estimate",
+        note=bound.reason
+        or "samples were bounded in the smallest and the stated box; the roughest estimate",
     )
 
 
