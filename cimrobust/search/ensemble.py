@@ -14,9 +14,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from cimrobust.available_memory import is_about_memory
 from cimrobust.engine.subject import Subject
 from cimrobust.engine.torch_threads import one_torch_thread
-from cimrobust.errors import CimrobustError, SelfCheckError
+from cimrobust.errors import CimrobustError, MemoryShortError, SelfCheckError
 from cimrobust.run import Run
 from cimrobust.search.candidate import Candidate, Earlier, most_promising
 from cimrobust.search.given_patterns import Given, check_given, score_known, take_start
@@ -120,6 +121,8 @@ def _search(
         books.entries.append(entry)
         books.rows.append(row)
     run.progress.finish()
+    if twin.oracle is not None and twin.oracle.memory_note:
+        books.warnings.append(Warned(code="SMALL_PIECES", text=twin.oracle.memory_note))
     books.warnings += masking_warnings(
         problem,
         books.entries,
@@ -211,9 +214,14 @@ def _run_member(member: Member, scorer: Scorer, budget: Budget, books: _Books) -
             books.entries.append(entry)
             if score is None or problem.task.is_worse(entry.score, score):
                 score, note = entry.score, candidate.origin
-    except SelfCheckError:
+    except (SelfCheckError, MemoryShortError):
         raise
     except (CimrobustError, RuntimeError) as err:
+        if is_about_memory(err):
+            raise MemoryShortError(
+                f"memory must be enough for search member {member.name}, got {err} (search); free"
+                " memory, or use another --device-type"
+            ) from err
         note = f"gave up: {err}"
         books.warnings.append(
             Warned(code="MEMBER_FAILED", text=f"Search member {member.name} gave up: {err}.")

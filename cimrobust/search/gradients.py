@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from cimrobust.available_memory import is_about_memory
 from cimrobust.data.task import Task
 from cimrobust.engine.checks import random_vertex
 from cimrobust.engine.kernel_engine import KernelEngine
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
 from cimrobust.engine.torch_device import open_device
-from cimrobust.errors import CimrobustError
+from cimrobust.errors import CimrobustError, MemoryShortError
 from cimrobust.mapping.box import Box
 from cimrobust.onnx_io.fake_quant import with_fake_quantisers
 from cimrobust.run import Run
@@ -106,9 +107,13 @@ def open_gradients(subject: Subject, run: Run, budget: Budget | None = None) -> 
         twin, operations = _running_twin(runtime)
         attack_set = subset(budget.affordable(operations))
         oracle, reason = _agreeing(twin, subject, attack_set, run.workers, device)
+    except MemoryShortError:
+        raise
     except TwinUnavailableError as err:
         return _without(subset(budget.max_samples), str(err), "NO_TWIN")
     except (CimrobustError, RuntimeError, NotImplementedError, TypeError, ValueError) as err:
+        if is_about_memory(err):
+            raise _does_not_fit(err) from err
         return _without(
             subset(budget.max_samples), f"the torch twin does not run: {err}", "NO_TWIN"
         )
@@ -132,6 +137,13 @@ def _few_samples(budget: Budget, count: int, num_samples: int) -> str:
     )
 
 
+def _does_not_fit(err: Exception) -> MemoryShortError:
+    return MemoryShortError(
+        f"memory must hold the torch twin and its gradients, got less: {err} (search); free memory,"
+        " or use another --device-type"
+    )
+
+
 def _running_twin(runtime: Runtime) -> tuple[Twin, float]:
     """Return the twin and the floating-point operations of one sample's forward run.
 
@@ -150,6 +162,8 @@ def _running_twin(runtime: Runtime) -> tuple[Twin, float]:
         try:
             return twin, operations_per_sample(twin, runtime)
         except TwinRunError as err:
+            if is_about_memory(err):
+                raise _does_not_fit(err) from err
             if not err.node or err.node in failed or len(failed) >= _MOST_FAILED:
                 raise
             failed[err.node] = str(err)
@@ -217,6 +231,8 @@ def _agreeing(
         )
         try:
             found = [array_of(oracle.logits(weights, num_samples=len(some))) for weights in points]
+        except MemoryShortError:
+            raise
         except (CimrobustError, RuntimeError, IndexError, ValueError) as err:
             reason = f"the torch twin does not run: {err}"
             continue
