@@ -12,6 +12,7 @@ from cimrobust.cli.options import (
     allow_code_option,
     data_option,
     json_option,
+    memory_option,
     model_argument,
     out_folder_option,
     time_limit_option,
@@ -43,6 +44,7 @@ from cimrobust.settings.commands import ANALYZE
 )
 @out_folder_option("Folder for the certificate.")
 @setting_options(ANALYZE)
+@memory_option
 @time_limit_option
 @allow_code_option
 @click.option(

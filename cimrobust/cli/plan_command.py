@@ -12,6 +12,7 @@ from cimrobust.cli.options import (
     allow_code_option,
     data_option,
     json_option,
+    memory_option,
     model_argument,
     time_limit_option,
 )
@@ -31,6 +32,7 @@ from cimrobust.settings.commands import PLAN
 @model_argument
 @data_option()
 @setting_options(PLAN)
+@memory_option
 @time_limit_option
 @allow_code_option
 @json_option

@@ -38,6 +38,11 @@ def lines(planned: PlannedRun) -> Iterator[str]:
     )
     for stage in planned.stages:
         yield f"  {stage.stage:<14}{duration(stage.seconds):>9}  {_memory(stage):>8}  {stage.note}"
+    if planned.memory_bytes > planned.free_bytes:
+        yield (
+            "  memory may run short: fewer --workers need less, and stages work in smaller parts"
+            " where they can"
+        )
     yield f"  the same anywhere: {' '.join(planned.options)}"
     yield "  an estimate from counts and a second of measurement; a factor of two is usual"
 

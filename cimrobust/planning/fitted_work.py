@@ -112,5 +112,5 @@ def _part(whole: Amounts, share: float, least_passes: int, given: frozenset[str]
 
 def _round(number: float) -> int:
     """Return a number with two digits, rounded down."""
-    size = 10 ** max(int(math.log10(max(number, 1))) - 1, 0)
+    size: int = 10 ** max(int(math.log10(max(number, 1))) - 1, 0)
     return int(number / size) * size

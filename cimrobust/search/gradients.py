@@ -14,6 +14,7 @@ import torch
 
 from cimrobust.available_memory import is_about_memory
 from cimrobust.data.task import Task
+from cimrobust.engine.activation_sizes import activation_bytes
 from cimrobust.engine.checks import random_vertex
 from cimrobust.engine.kernel_engine import KernelEngine
 from cimrobust.engine.open import Runtime
@@ -225,9 +226,17 @@ def _agreeing(
         f"the decision output '{runtime.engine.output}' has no gradient: it is not chosen from"
         " scores by ArgMax or ArgMin"
     )
+    sample_bytes = activation_bytes(runtime.at_hand)
     for readout in possible_readouts(twin, runtime.task, runtime.engine.output):
         oracle = GradientOracle(
-            twin, runtime, readout, attack_set, subject.box, workers=workers, device=device
+            twin,
+            runtime,
+            readout,
+            attack_set,
+            subject.box,
+            workers=workers,
+            device=device,
+            sample_bytes=sample_bytes,
         )
         try:
             found = [array_of(oracle.logits(weights, num_samples=len(some))) for weights in points]

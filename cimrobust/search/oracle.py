@@ -73,6 +73,7 @@ class GradientOracle(SampledTwin):
             self._box if box is None else box,
             workers=self._workers,
             device=self.device,
+            sample_bytes=self._sample_bytes,
         )
 
     def evaluate(self, pattern: Mapping[str, Tensor], loss: Loss, scale: float) -> Evaluation:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cimrobust.available_memory import is_about_memory
+from cimrobust.available_memory import fitting_workers, is_about_memory, planned_memory
 from cimrobust.engine.batches import Feeding
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.ort import automatic_batch_size
@@ -35,6 +35,9 @@ from cimrobust.twin.to_torch import Twin, TwinRunError
 
 ResultT = TypeVar("ResultT")
 
+# Bytes a stored weight that a piece needs beside its activations: a copy, its gradient, and their
+# sum.
+_WEIGHT_BYTES = 12
 #: Samples of one piece; pieces are spread over workers, so a set of 500 should have a few of them.
 _PIECE = 64
 # An accelerator is fed by one thread, with as many samples as keep it busy.
@@ -61,6 +64,7 @@ class SampledTwin:
         *,
         workers: int,
         device: torch.device,
+        sample_bytes: int = 0,
     ) -> None:
         self.readout = readout
         self.device = device
@@ -100,6 +104,9 @@ class SampledTwin:
             for start in range(0, len(attack_set), size)
         ]
         self._were_halved = 0
+        self._sample_bytes = sample_bytes
+        if device.type == "cpu":
+            self._plan_memory(sum(tensor.numel() for tensor in self._nominal.values()))
 
     @property
     def num_samples(self) -> int:
@@ -168,6 +175,27 @@ class SampledTwin:
                 reason = str(err)
             # Out of the handler, which holds on to all that did not fit.
             self._halve(reason)
+
+    def _plan_memory(self, num_weights: int) -> None:
+        """Work with fewer threads where pieces do not fit at once, then with smaller pieces.
+
+        Args:
+            num_weights: Stored weights.
+        """
+
+        def needed() -> int:
+            largest = max(piece.stop - piece.start for piece in self._pieces)
+            return _WEIGHT_BYTES * num_weights + largest * self._sample_bytes
+
+        while self._sample_bytes and needed() > planned_memory():
+            try:
+                self._halve(
+                    f"{needed() / 1e9:.2g} GB are needed, {planned_memory() / 1e9:.2g} GB may be"
+                    " taken"
+                )
+            except MemoryShortError:
+                break  # What is needed is an estimate: one run at a time is tried all the same.
+        self._workers = fitting_workers(self._workers, needed())
 
     def _halve(self, reason: str) -> None:
         unit = self._feeding.size if self._feeding.mode == "fixed" else 1

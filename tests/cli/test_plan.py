@@ -101,3 +101,16 @@ def test_a_short_run_shows_no_plan_unless_asked(
     out, err = capsys.readouterr()
     assert err.startswith("plan: about")
     json.loads(out)
+
+
+def test_less_memory_changes_no_result(given: list[str], tmp_path: Path) -> None:
+    short = [*given, "--effort", "quick", "--trials", "5", "--limit", "12"]
+    assert run(["analyze", *short, "--out", str(tmp_path / "all")]) == 0
+    assert run(["analyze", *short, "--memory", "8G", "--out", str(tmp_path / "less")]) == 0
+    assert numbers(tmp_path / "all") == numbers(tmp_path / "less")
+
+
+@pytest.mark.parametrize("size", ["6", "0G", "lots", "-1G"])
+def test_what_is_no_size_is_refused(given: list[str], capsys: Any, size: str) -> None:
+    assert run(["plan", *given, "--memory", size]) == 2
+    assert "memory must be like 6G or 800M" in capsys.readouterr().err
