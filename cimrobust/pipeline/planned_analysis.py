@@ -146,7 +146,7 @@ class MeasuredAnalysis:
             most_seconds=sum(stage.most_seconds for stage in stages),
             memory_bytes=max(stage.memory_bytes or 0 for stage in stages),
             free_bytes=available_memory(),
-            options=_options(asked, work, self.opened.runtime.dataset.num_samples),
+            options=_options(asked, work),
         )
 
     def fitted(self) -> ResolvedAnalysis:
@@ -167,12 +167,18 @@ class MeasuredAnalysis:
         amounts = fitted(
             self._whole,
             least_passes,
-            lambda some: self.plan(self._with(some)).expected_seconds,
+            self._seconds,
             effort=run.effort,
             time=seconds_of(str(settings.time)),
             given=frozenset(name for name, value in given.items() if value is not None),
         )
         return self._with(amounts)
+
+    def _seconds(self, amounts: Amounts) -> float:
+        """Return what amounts are expected to take; other samples are opened once more."""
+        is_opened = amounts.samples == self.opened.runtime.dataset.num_samples
+        again = 0.0 if is_opened else self.loading
+        return again + self.plan(self._with(amounts)).expected_seconds
 
     def _whole(self, effort: str) -> Amounts:
         """Return what an effort does if nothing is shortened."""
@@ -189,22 +195,31 @@ class MeasuredAnalysis:
         )
 
     def _with(self, amounts: Amounts) -> ResolvedAnalysis:
-        """Return the analysis with other amounts, all of them stated."""
-        asked, there = self.opened.asked, self.opened.runtime.dataset.num_samples
-        limit = asked.subject.limit if amounts.samples == there else amounts.samples
+        """Return the analysis with other amounts.
+
+        What is that of the effort stays unstated: it is a function of the network, and only a
+        search that is shorter than its effort says so.
+        """
+        asked, whole = self.opened.asked, self._whole(amounts.effort)
+        is_limited = amounts.samples != whole.samples
+        automatic = min(whole.attack_samples, amounts.samples)
+        own, run = amounts.diagnostics == whole.diagnostics, asked.run.at_effort(amounts.effort)
         return resolve(
-            replace(asked.subject, limit=limit),
+            replace(asked.subject, limit=amounts.samples if is_limited else asked.subject.limit),
             replace(
                 asked.settings,
                 trials=amounts.trials,
-                diagnostics=amounts.diagnostics,
+                diagnostics=asked.settings.diagnostics if own else amounts.diagnostics,
                 time=None,
             ),
             replace(
-                asked.run,
-                effort=amounts.effort,
-                passes=amounts.passes,
-                attack_samples=amounts.attack_samples,
+                run,
+                passes=run.passes if amounts.passes == whole.passes else amounts.passes,
+                attack_samples=(
+                    run.attack_samples
+                    if amounts.attack_samples == automatic
+                    else amounts.attack_samples
+                ),
             ),
             out=asked.out,
         )
@@ -253,14 +268,15 @@ def _may_be_long(opened: OpenedAnalysis) -> bool:
     return (drawn + search + diagnostics) / asked.run.workers > _SUSPECT
 
 
-def _options(asked: ResolvedAnalysis, work: Workload, there: int) -> tuple[str, ...]:
+def _options(asked: ResolvedAnalysis, work: Workload) -> tuple[str, ...]:
     """Return the options that reproduce a run: nothing is left to the machine."""
-    limited = asked.subject.limit is not None or work.samples < there
-    return (
-        *((f"--limit {work.samples}",) if limited else ()),
-        f"--effort {work.effort}",
-        f"--trials {work.trials}",
-        f"--passes {work.budget.num_passes}",
-        f"--attack-samples {work.attack_samples}",
-        f"--diagnostics {','.join(work.diagnostics) or 'none'}",
-    )
+    run, settings = asked.run, asked.settings
+    found: dict[str, object] = {
+        "limit": asked.subject.limit,
+        "effort": run.effort,
+        "trials": work.trials,
+        "passes": run.passes,
+        "attack-samples": run.attack_samples,
+        "diagnostics": settings.diagnostics,
+    }
+    return tuple(f"--{name} {value}" for name, value in found.items() if value is not None)
