@@ -30,8 +30,9 @@ _KEPT = 60
 _CHIP_BYTES, _PIECE_BYTES, _FILE_BYTES = 16, 12, 40
 # Samples of a piece of the attack set.
 _PIECE = 64
-# Writing: report and replay, and what every weight of the witness costs.
-_WRITING, _WRITING_WEIGHT = 1.5, 6e-7
+# Writing: seconds of report and replay, and what every weight of the witness costs, in chips that
+# are drawn.
+_WRITING, _WRITING_CHIPS = 1.5, 30
 
 
 def planned_stages(
@@ -59,6 +60,7 @@ def planned_stages(
     if work.rare_chips:
         note = "at most: its budget; chips are scored on all samples"
         stages.append(_chips("rare_failures", work, speed, work.rare_chips, chips, note))
+    writing = _WRITING + _WRITING_CHIPS * speed.chip.fixed
     stages += [
         _search(work, speed, held_bytes),
         _diagnostics(work, speed, held_bytes),
@@ -68,8 +70,8 @@ def planned_stages(
         ),
         PlannedStage(
             stage="writing",
-            seconds=_WRITING + _WRITING_WEIGHT * work.weights,
-            most_seconds=_WRITING + _WRITING_WEIGHT * work.weights,
+            seconds=writing,
+            most_seconds=writing,
             memory_bytes=held_bytes + _FILE_BYTES * work.weights,
             note="typical: witness, its replay, report",
         ),
