@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cimrobust.pipeline.billing import bom
     from cimrobust.pipeline.demonstration import demo
     from cimrobust.pipeline.inspection import inspect_model
+    from cimrobust.pipeline.planned_analysis import plan
     from cimrobust.pipeline.rare_chips import rare
     from cimrobust.pipeline.retraining import retrain
     from cimrobust.pipeline.rewriting import rewrite
@@ -52,6 +53,7 @@ __all__ = [
     "doctor",
     "gate",
     "inspect_model",
+    "plan",
     "rare",
     "replay",
     "retrain",
@@ -81,6 +83,7 @@ _HOMES = {
     "doctor": "cimrobust.engine.installation",
     "gate": "cimrobust.review.checking",
     "inspect_model": "cimrobust.pipeline.inspection",
+    "plan": "cimrobust.pipeline.planned_analysis",
     "rare": "cimrobust.pipeline.rare_chips",
     "replay": "cimrobust.review.checking",
     "retrain": "cimrobust.pipeline.retraining",

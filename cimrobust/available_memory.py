@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _CGROUPS = (
@@ -14,6 +16,18 @@ _CGROUPS = (
     ),
 )
 
+# Share of the free memory that stages plan with where no limit was given.
+_SHARE = 0.6
+
+
+class _Limit:
+    """What the process may take; None: what is free. One for all threads, like the memory."""
+
+    most_bytes: int | None = None
+
+
+_limit = _Limit()
+
 #: Assumed where the system does not tell.
 _UNKNOWN = 2**40
 
@@ -23,7 +37,48 @@ def available_memory() -> int:
 
     The least of what the machine, its container and `ulimit -v` leave.
     """
-    return max(0, min(_machine(), _container(), _process()))
+    left = min(_machine(), _container(), _process())
+    if _limit.most_bytes is not None:
+        left = min(left, _limit.most_bytes - held_memory())
+    return max(0, left)
+
+
+def planned_memory() -> int:
+    """Return the bytes that a stage may take: what the limit leaves, else 60 % of what is free."""
+    return available_memory() if _limit.most_bytes is not None else int(_SHARE * available_memory())
+
+
+def fitting_workers(workers: int, bytes_each: int) -> int:
+    """Return how many of some threads can work at once; one always does.
+
+    Args:
+        workers: Threads that there are.
+        bytes_each: What each of them needs.
+    """
+    return max(min(workers, planned_memory() // max(bytes_each, 1)), 1)
+
+
+@contextmanager
+def memory_limit(most_bytes: int) -> Iterator[None]:
+    """Let this process take no more than so many bytes in all, as far as stages plan ahead.
+
+    Changes no result: stages work in fewer threads or smaller parts, or refuse.
+    """
+    before = _limit.most_bytes
+    _limit.most_bytes = most_bytes
+    try:
+        yield
+    finally:
+        _limit.most_bytes = before
+
+
+def held_memory() -> int:
+    """Return the bytes that this process holds in memory now."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def is_about_memory(error: Exception) -> bool:
@@ -32,7 +87,14 @@ def is_about_memory(error: Exception) -> bool:
     Torch and onnxruntime have no error of their own for it.
     """
     text = str(error)
-    words = ("can't allocate memory", "bad_alloc", "bad allocation", "Failed to allocate memory")
+    words = (
+        "can't allocate memory",
+        "bad_alloc",
+        "bad allocation",
+        "Failed to allocate memory",
+        "out of memory",
+        "CUBLAS_STATUS_ALLOC_FAILED",
+    )
     return isinstance(error, MemoryError) or any(part in text for part in words)
 
 

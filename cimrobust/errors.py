@@ -32,6 +32,12 @@ class UsageError(CimrobustError):
     exit_code = 2
 
 
+class MemoryShortError(CimrobustError):
+    """What was asked for needs more memory than there is, or than it may take (``--memory``)."""
+
+    exit_code = 2
+
+
 class ModelNotCoveredError(CimrobustError):
     """The model is valid, but cannot be analysed: it has no crossbar layer or no usable output."""
 

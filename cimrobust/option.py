@@ -25,6 +25,8 @@ class Option:
         path: What a path may be: a file, a folder or any of the two; None: a text, which may be
             something else than a path too.
         is_stated: Whether a result states the setting.
+        is_stated_by_default: Whether a result states the setting where it was not given; a setting
+            that came later is not, so that older results stay as they are.
         takes: Type of the keyword of Python, where it takes objects beside paths; None: that of the
             field.
         is_option: Whether there is an option; False: it is for Python alone.
@@ -39,4 +41,5 @@ class Option:
     path: PathKind | None = None
     takes: str | None = None
     is_stated: bool = True
+    is_stated_by_default: bool = True
     is_option: bool = True

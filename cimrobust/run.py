@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from cimrobust.option import Option
@@ -30,10 +30,20 @@ class Run:
     """How much to search, and how many chips to draw."""
     device_type: Annotated[str, Option(choices=DEVICE_TYPES)] = "cpu"
     """Where the search computes gradients (every score is onnxruntime's, on the processor)."""
+    passes: Annotated[int | None, Option(is_stated_by_default=False)] = None
+    """Forward-backward passes of the search for the worst chip at most: its members share fewer.
+    Default: 99, 595 or 3341 by effort."""
+    attack_samples: Annotated[int | None, Option(is_stated_by_default=False)] = None
+    """Samples that the search makes chips on; all are scored. Default: by effort and the size of
+    the network, at most 1000."""
     progress: Annotated[Progress, Option(is_option=False, is_stated=False)] = field(
         default_factory=NullProgress
     )
     """Told how far the work is."""
+
+    def at_effort(self, effort: str) -> Run:
+        """Return the same at another effort, whose search has its own number of passes."""
+        return replace(self, effort=effort, passes=self.passes if effort == self.effort else None)
 
 
 def available_processors() -> int:

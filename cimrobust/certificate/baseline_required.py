@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from cimrobust.certificate.judging import Case, Judged, capital
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.policy_tables import EFFORTS, RequireRow
+from cimrobust.certificate.policy_tables import RequireRow
 from cimrobust.certificate.programmed import programmed_score
+from cimrobust.certificate.search_depth import effort_in_words, search_depth
 from cimrobust.certificate.wording import on_samples, score_name, shown
 from cimrobust.device.digest import digest_of_tables
 
@@ -73,10 +74,10 @@ def _incomparable(made: CertificateModel, baseline: CertificateModel) -> str:
         return "it was judged on other samples"
     if digest_of_tables(made.device.profile) != digest_of_tables(baseline.device.profile):
         return "it was made for other devices"
-    if EFFORTS.index(made.worst_found.effort) < EFFORTS.index(baseline.worst_found.effort):
+    if search_depth(made) < search_depth(baseline):
         return (
-            f"its worst chip was searched for with effort {baseline.worst_found.effort}, this one's"
-            f" with {made.worst_found.effort} only"
+            f"its worst chip was searched for with effort {effort_in_words(baseline)}, this one's"
+            f" with {effort_in_words(made)} only"
         )
     return ""
 

@@ -12,7 +12,8 @@ from datetime import date
 from cimrobust.certificate.baseline_required import data_digests
 from cimrobust.certificate.judging import NO_NUMBERS, Occasion
 from cimrobust.certificate.models import CertificateModel, RequirementResult
-from cimrobust.certificate.policy_tables import CONDITION, EFFORTS, Conditions
+from cimrobust.certificate.policy_tables import CONDITION, Conditions
+from cimrobust.certificate.search_depth import effort_in_words, reaches
 from cimrobust.device.digest import digest_of_tables, profile_digest
 from cimrobust.device.load_profile import list_profiles, load_profile
 
@@ -50,13 +51,11 @@ def _rows(
             "model_sha256", "model", asked.model_sha256, {file.sha256 for file in made.model.files}
         )
     if asked.effort is not None:
-        effort = made.worst_found.effort
-        held = EFFORTS.index(effort) >= EFFORTS.index(asked.effort)
         yield _row(
             "effort",
             f"search effort at least {asked.effort}",
-            held,
-            f"The search was made with effort {effort}.",
+            reaches(made, asked.effort),
+            f"The search was made with effort {effort_in_words(made)}.",
         )
     if asked.least_trials is not None:
         trials = made.monte_carlo.trials

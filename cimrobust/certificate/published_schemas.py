@@ -47,6 +47,7 @@ from cimrobust.certificate.models.printed_networks import (
     RewriteOutput,
     VerifyOutput,
 )
+from cimrobust.certificate.models.printed_plan import PlanOutput
 from cimrobust.certificate.models.result_file import ResultFile
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.models.suggested import SuggestModel
@@ -76,6 +77,7 @@ OUTPUTS: dict[str, type[ResultFile]] = {
         InitOutput,
         InspectOutput,
         AnalyzeOutput,
+        PlanOutput,
         SweepOutput,
         RareOutput,
         GateOutput,

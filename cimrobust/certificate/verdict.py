@@ -22,7 +22,7 @@ from cimrobust.certificate.judging import NO_NUMBERS, Case, Judged, Occasion, ca
 from cimrobust.certificate.models import CertificateModel, RequirementResult, Verdict, Word
 from cimrobust.certificate.percentile_required import judge_percentile
 from cimrobust.certificate.policy import Policy
-from cimrobust.certificate.policy_tables import CONDITION, EFFORTS, RequireRow
+from cimrobust.certificate.policy_tables import CONDITION, RequireRow
 from cimrobust.certificate.safety_requirement import judge_safety_class
 from cimrobust.certificate.scores_required import (
     interval,
@@ -30,6 +30,7 @@ from cimrobust.certificate.scores_required import (
     judge_clean,
     judge_worst_found,
 )
+from cimrobust.certificate.search_depth import effort_in_words, reaches
 from cimrobust.certificate.vacuous import asks_nothing_here
 from cimrobust.certificate.wording import counted, on_samples, score_name, shown, worst_chip
 from cimrobust.montecarlo.trial_table import TrialTable
@@ -220,11 +221,10 @@ def _effort(certificate: CertificateModel, least: str) -> RequirementResult:
 
     With too little of it a certificate fails.
     """
-    made = certificate.worst_found.effort
     return RequirementResult(
         id="effort",
         text=f"Search effort at least {least}",
-        status="met" if EFFORTS.index(made) >= EFFORTS.index(least) else "refuted",
-        sentence=f"The certificate was made with effort {made}.",
+        status="met" if reaches(certificate, least) else "refuted",
+        sentence=f"The certificate was made with effort {effort_in_words(certificate)}.",
         **NO_NUMBERS,
     )

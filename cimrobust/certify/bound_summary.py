@@ -38,8 +38,8 @@ CURVE = tuple(2.0**power for power in range(-8, 1))
 #: the stated one, on a grid of so many sizes an octave.
 OCTAVES = (-8, 2)
 STEPS = {"quick": 4, "standard": 8, "thorough": 16}
-#: Samples of the curve.
-_CURVE_SAMPLES = {"quick": 16, "standard": 48, "thorough": 256}
+#: Samples of the curve, by effort.
+CURVE_SAMPLES = {"quick": 16, "standard": 48, "thorough": 256}
 #: Samples that are tried at the smallest box first; where none of them is certified, the network is
 #: taken for hopeless.
 _PROBED = 3
@@ -163,7 +163,7 @@ def _certified(
     Arguments as for `certify_run`.
     """
     runtime, effort, progress = subject.runtime, run.effort, run.progress
-    count = min(_CURVE_SAMPLES[effort], network.num_samples)
+    count = min(CURVE_SAMPLES[effort], network.num_samples)
     work = _Work(network, run)
     if network.task.is_regression:
         return work.regression()

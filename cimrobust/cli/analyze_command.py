@@ -12,6 +12,7 @@ from cimrobust.cli.options import (
     allow_code_option,
     data_option,
     json_option,
+    memory_option,
     model_argument,
     out_folder_option,
     time_limit_option,
@@ -44,19 +45,35 @@ from cimrobust.settings.commands import ANALYZE
 )
 @out_folder_option("Folder for the certificate.")
 @setting_options(ANALYZE)
+@memory_option
 @time_limit_option
 @allow_code_option
 @open_option("certificate.html")
+@click.option(
+    "--show-plan",
+    is_flag=True,
+    help=(
+        "Show what the run is expected to take before it begins. By default only where that is more"
+        " than a minute."
+    ),
+)
 @json_option
-def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:
+def command(
+    model: Path, as_json: bool, out: Path, data: str, show_plan: bool, **settings: Any
+) -> None:
     """Find the worst chip that the device tolerance allows for MODEL, and write a certificate.
 
     Writes certificate.json, certificate.html, witness/ and trials.parquet under --out.
     """
     from cimrobust.cli.certificate_summary import print_summary
+    from cimrobust.cli.planned_lines import show_plan as shown
     from cimrobust.cli.progress_bars import TerminalProgress
-    from cimrobust.pipeline.analysis import analyze
+    from cimrobust.pipeline.analysis import analyze_telling
+    from cimrobust.pipeline.planned_analysis import Told
 
+    told = Told(lambda planned: shown(planned, err=True), always=show_plan)
     with TerminalProgress() as progress:
-        certificate = analyze(model, out=out, progress=progress, **settings)
+        certificate = analyze_telling(
+            model, data=data, out=out, told=told, progress=progress, **settings
+        )
     print_summary(certificate.record, directory=str(out), as_json=as_json)

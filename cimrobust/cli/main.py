@@ -39,6 +39,7 @@ GROUPS = {
     },
     "Certify": {
         "analyze": "Find the worst chip and write the robustness certificate.",
+        "plan": "Tell what an analysis will take, stage by stage, before it is run.",
         "sweep": (
             "Worst chip, drawn chips and proof over write-verify tolerances; largest safe"
             " tolerance."

@@ -13,6 +13,7 @@ from cimrobust.cli.options import (
     allow_code_option,
     data_option,
     json_option,
+    memory_option,
     model_argument,
     out_folder_option,
     time_limit_option,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 @data_option("Evaluation data, as for `cimrobust analyze`; nothing is chosen by it.")
 @out_folder_option("Folder for the network and the certificates.")
 @setting_options(RETRAIN)
+@memory_option
 @time_limit_option
 @allow_code_option
 @open_option("retrain.html")

@@ -12,6 +12,7 @@ PRINTED = (
     "init-output",
     "inspect-output",
     "analyze-output",
+    "plan-output",
     "sweep-output",
     "rare-output",
     "gate-output",

@@ -13,6 +13,7 @@ from cimrobust.cli.options import (
     allow_code_option,
     data_option,
     json_option,
+    memory_option,
     model_argument,
     out_folder_option,
     time_limit_option,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 )
 @out_folder_option("Folder for sweep.json and sweep.html.")
 @setting_options(SWEEP)
+@memory_option
 @time_limit_option
 @allow_code_option
 @open_option("sweep.html")

@@ -21,7 +21,7 @@ _EVALUATIONS = {"quick": 80, "standard": 240, "thorough": 1200}
 
 def _run(request: DiagnosisRequest) -> Finding:
     names = request.box.names
-    plan = _plan(request.run.effort, len(names))
+    plan = plan_of(request.run.effort, len(names))
     request.run.progress.start(LAYERS.title, 2 * len(names))
     rows: list[LayerAttack] = []
     passes, evaluations = 0, 0
@@ -69,7 +69,8 @@ def _attack(request: DiagnosisRequest, plan: AttackPlan, names: list[str]) -> At
     )
 
 
-def _plan(effort: str, num_layers: int) -> AttackPlan:
+def plan_of(effort: str, num_layers: int) -> AttackPlan:
+    """Return the attack on every layer, and on all but it, of a network of so many layers."""
     each = min(max(_PASSES[effort] // (2 * num_layers), _LEAST), _MOST[effort])
     return AttackPlan(known=each // 2, zero=each - each // 2, evaluations=_EVALUATIONS[effort])
 

@@ -6,7 +6,7 @@ One class whose recall alone is minimised, with a whole search of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -79,7 +79,7 @@ def _run(request: DiagnosisRequest) -> Finding:
     short = worst_for(request.context, PLANS[run.effort], known_patterns(request), part)
     found = search(
         part_of(request.subject, part, workers=run.workers),
-        replace(run, effort=_EFFORT[run.effort]),
+        run.at_effort(_EFFORT[run.effort]),
         starts={"short_attack": short.pattern},
     )
     score, box = request.runtime.score, request.box

@@ -5,7 +5,7 @@ Search on one half of the samples, score on the other, both ways.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -65,7 +65,7 @@ def _run(request: DiagnosisRequest) -> Finding:
     effort = _EFFORT[request.run.effort]
     for number, (part, other) in enumerate(((first, second), (second, first)), start=1):
         some = part_of(request.subject, part, workers=request.run.workers)
-        found = search(some, replace(request.run, effort=effort))
+        found = search(some, request.run.at_effort(effort))
         pattern = dict(found.deviations)
         directions.append(_direction(request, pattern, part, other))
         kept[f"half {number} of the samples"] = pattern

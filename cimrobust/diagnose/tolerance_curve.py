@@ -18,12 +18,15 @@ from cimrobust.mapping.box import Box, Pattern
 
 NAME = "tolerance_curve"
 FACTORS = (0.25, 0.5, 0.75, 1.0, 1.5)
-_PLANS = {
+#: Attacks at every tolerance, by effort.
+CURVE_PLANS = {
     "quick": AttackPlan(known=8, zero=4, evaluations=80),
     "standard": AttackPlan(known=16, zero=8, evaluations=240),
     "thorough": AttackPlan(known=80, zero=80, evaluations=1200),
 }
 _STEPS, _RESOLUTION = 6, 0.05
+#: Tolerances that are attacked at most, beside the stated one.
+MOST_TOLERANCES = len(FACTORS) - 1 + _STEPS
 
 
 @dataclass(frozen=True)
@@ -109,8 +112,8 @@ def _run(request: DiagnosisRequest) -> Finding:
         request.found.engine_score,
         f"search, {request.found.member}",
     )
-    known = _Known(request, _PLANS[request.run.effort], {stated: start})
-    request.run.progress.start(TOLERANCE_CURVE.title, len(FACTORS) - 1 + _STEPS)
+    known = _Known(request, CURVE_PLANS[request.run.effort], {stated: start})
+    request.run.progress.start(TOLERANCE_CURVE.title, MOST_TOLERANCES)
     grid = [factor * stated for factor in FACTORS if factor * stated <= 1.0]
     for tolerance in sorted(grid, key=lambda value: (value > stated, abs(value - stated))):
         if tolerance != stated:

@@ -13,6 +13,7 @@ from cimrobust.engine.parallel import map_ordered
 from cimrobust.engine.subject import Subject
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
+from cimrobust.montecarlo.chip_memory import within_memory
 from cimrobust.montecarlo.montecarlo_records import Effect
 from cimrobust.records import finite
 from cimrobust.run import Run
@@ -30,6 +31,7 @@ def add_effects(subject: Subject, run: Run, *, num_chips: int) -> tuple[Effect, 
         run: How to compute.
         num_chips: Chips for every row that has any.
     """
+    run = within_memory(run, subject.placement)
     runtime, placement, progress = subject.runtime, subject.placement, run.progress
     rows: list[Effect] = []
     for effect, value in _without_chips(runtime):

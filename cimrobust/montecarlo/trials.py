@@ -20,6 +20,7 @@ from cimrobust.engine.parallel import map_ordered
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.mapping.placement import Placement
+from cimrobust.montecarlo.chip_memory import within_memory
 from cimrobust.montecarlo.stopping import StopRule, Watch
 from cimrobust.montecarlo.trial_checkpoint import Checkpoint
 from cimrobust.montecarlo.trial_table import TrialTable
@@ -55,6 +56,7 @@ def run_trials(
         UsageError: A setting makes no sense, or the checkpoint cannot be written.
     """
     _check_settings(num_trials, run)
+    run = within_memory(run, subject.placement)
     runtime, placement, progress = subject.runtime, subject.placement, run.progress
     scores: dict[int, Score] = {}
     with ExitStack() as stack:

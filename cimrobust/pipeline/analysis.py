@@ -13,6 +13,7 @@ from cimrobust.pipeline import stages
 from cimrobust.pipeline.arguments import make_folder
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.in_memory import given_path, takes_objects
+from cimrobust.pipeline.planned_analysis import Told, planned
 from cimrobust.pipeline.private_folder import folder_optional
 from cimrobust.pipeline.resolved_analysis import ResolvedAnalysis, resolve
 from cimrobust.pipeline.writing import Findings, write_files
@@ -20,7 +21,7 @@ from cimrobust.run import Run
 from cimrobust.settings.analysis_settings import AnalysisSettings
 from cimrobust.settings.commands import ANALYZE
 from cimrobust.settings.documented import takes_settings
-from cimrobust.settings.gathered import gather
+from cimrobust.settings.gathered import Gathered, gather
 from cimrobust.settings.python_inputs import DataLike, ModelLike
 from cimrobust.settings.subject_settings import SubjectSettings
 from cimrobust.settings.typed_options import AnalyzeOptions
@@ -57,22 +58,41 @@ def analyze(
         CimrobustError: See its subclasses for what can be wrong; nothing is written then.
     """
     given = gather(ANALYZE, settings, run, options)
-    return _certificate(
-        resolve(
-            given.part(SubjectSettings, model=model, data=data),
-            given.part(AnalysisSettings),
-            given.run(),
-            out=given_path(out),
-        )
+    return _certificate(_resolved(given, model, data, out))
+
+
+def analyze_telling(
+    model: str | Path, *, data: str, out: Path, told: Told, **options: Any
+) -> Certificate:
+    """Do as `analyze` does, and show what a long run will take before it begins.
+
+    Args:
+        model: ONNX file.
+        data: Evaluation data.
+        out: Folder of the certificate.
+        told: Who is told of the plan.
+        options: Settings of `analyze`.
+    """
+    return _certificate(_resolved(gather(ANALYZE, None, None, options), model, data, out), told)
+
+
+def _resolved(given: Gathered, model: Any, data: Any, out: str | Path | None) -> ResolvedAnalysis:
+    return resolve(
+        given.part(SubjectSettings, model=model, data=data),
+        given.part(AnalysisSettings),
+        given.run(),
+        out=given_path(out),
     )
 
 
-def _certificate(asked: ResolvedAnalysis) -> Certificate:
+def _certificate(asked: ResolvedAnalysis, told: Told | None = None) -> Certificate:
     """Do what was asked for, stage by stage, and write it down."""
     clock, out = Clock(), asked.out
     make_folder(out)
     with clock.stage("load"):
         opened = stages.open_analysis(asked)
+    opened = planned(opened, loading=clock.stages["load"], told=told)
+    asked = opened.asked
     findings = run_stages(opened, clock)
     written = write_files(opened, findings, Timings.of(asked.run.workers, clock.stages))
     shutil.rmtree(out / stages.CHECKPOINTS, ignore_errors=True)

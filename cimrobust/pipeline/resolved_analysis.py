@@ -16,6 +16,7 @@ from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
 from cimrobust.pipeline.arguments import check_day, check_tolerance
 from cimrobust.pipeline.stated_settings import state
+from cimrobust.planning.time_span import seconds_of
 from cimrobust.run import Run
 from cimrobust.settings.analysis_settings import AnalysisSettings
 from cimrobust.settings.commands import ANALYZE
@@ -85,6 +86,8 @@ def resolve(
     check_tolerance(subject.tolerance)
     check_day("--issued", settings.issued)
     open_device(run.device_type)
+    if settings.time is not None:
+        seconds_of(settings.time)
     policy = None if settings.policy is None else read_policy(Path(settings.policy))
     num_trials = settings.trials or DEFAULT_TRIALS[run.effort]
     if settings.stop_early:

@@ -84,6 +84,8 @@ def _order(command: Command) -> Iterator[str]:
 def _rows(setting: DescribedSetting, value: Any) -> Iterator[Setting]:
     """Yield a setting as results state it: a sequence one entry at a time, a file by its name."""
     key = setting.option_name
+    if value == setting.default and not setting.option.is_stated_by_default:
+        return
     if setting.entry is not None and value:
         yield from (Setting(key=key, value=entry, is_default=False) for entry in value)
     elif setting.entry is not None:

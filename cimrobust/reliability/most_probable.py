@@ -34,7 +34,7 @@ from cimrobust.reliability.proof import prove
 from cimrobust.reliability.ray import Crossed, first_failing
 from cimrobust.run import Run
 from cimrobust.search.gradients import TwinStatus, open_gradients
-from cimrobust.search.search_budget import budget_of
+from cimrobust.search.search_budget import budget_for
 from cimrobust.seeds import stream
 
 # Standard deviation of the random units of margins, on the scale of logarithms: other decisions
@@ -60,7 +60,7 @@ def most_probable(
     Raises:
         UsageError: The devices or the task do not allow it, or there is no such effort.
     """
-    budget, plan = budget_of(run.effort), PLANS[run.effort]
+    budget, plan = budget_for(run), PLANS[run.effort]
     search = _Search(subject, run, below, plan)
     twin = open_gradients(subject, run, budget)
     run.progress.start("Most probable failing chip", plan.passes)

@@ -14,15 +14,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from cimrobust.engine.open import Runtime
-from cimrobust.search.search_budget import Budget
 from cimrobust.search.torch_patterns import tensor_of
 from cimrobust.seeds import stream
 from cimrobust.twin.to_torch import Twin
 
-# Fewer samples say too little about a data set, whatever they cost.
-_FEWEST = 128
-# A backward run costs about two forward runs.
-_RUNS_PER_PASS = 3
 # Making one element of an activation costs as much time as this many operations of a matrix product
 # (fitted on the networks of the model zoo).
 _OPERATIONS_PER_ELEMENT = 50
@@ -57,19 +52,7 @@ def attack_subset(labels: np.ndarray, *, count: int, seed: int, is_regression: b
     return np.sort(order[np.argsort(turn, kind="stable")[:count]])
 
 
-def affordable_samples(budget: Budget, twin: Twin, runtime: Runtime) -> int:
-    """Return how many samples the arithmetic of the network leaves room for.
-
-    A function of network and budget alone.
-    """
-    operations = _operations_per_sample(twin, runtime)
-    if operations == 0:
-        return budget.max_samples
-    affordable = int(budget.max_operations / (_RUNS_PER_PASS * budget.num_passes * operations))
-    return min(max(affordable, _FEWEST), budget.max_samples)
-
-
-def _operations_per_sample(twin: Twin, runtime: Runtime) -> float:
+def operations_per_sample(twin: Twin, runtime: Runtime) -> float:
     """Return the cost of one sample's forward run.
 
     In floating-point operations of matrix products and convolutions, the work on weights alone

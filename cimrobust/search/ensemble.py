@@ -14,9 +14,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from cimrobust.available_memory import is_about_memory
 from cimrobust.engine.subject import Subject
 from cimrobust.engine.torch_threads import one_torch_thread
-from cimrobust.errors import CimrobustError, SelfCheckError
+from cimrobust.errors import CimrobustError, MemoryShortError, SelfCheckError
 from cimrobust.run import Run
 from cimrobust.search.candidate import Candidate, Earlier, most_promising
 from cimrobust.search.given_patterns import Given, check_given, score_known, take_start
@@ -29,7 +30,7 @@ from cimrobust.search.pass_ledger import PassLedger
 from cimrobust.search.problem import Problem
 from cimrobust.search.scored import Scored, score_candidate, worst_of
 from cimrobust.search.scorer import Scorer
-from cimrobust.search.search_budget import Budget, budget_of, papers_budget
+from cimrobust.search.search_budget import Budget, budget_for, papers_budget
 from cimrobust.search.search_records import Warned
 from cimrobust.search.search_results import MemberResult, SearchResult
 from cimrobust.search.trace import effort_curve
@@ -57,7 +58,7 @@ def search(
             or has the name of a member.
         SelfCheckError: The witness does not replay, or a member left the box.
     """
-    return _search(subject, run, budget_of(run.effort), MEMBERS, known or {}, starts or {})
+    return _search(subject, run, budget_for(run), MEMBERS, known or {}, starts or {})
 
 
 def search_by_papers(subject: Subject, run: Run, *, passes: int) -> SearchResult:
@@ -120,6 +121,8 @@ def _search(
         books.entries.append(entry)
         books.rows.append(row)
     run.progress.finish()
+    if twin.oracle is not None and twin.oracle.memory_note:
+        books.warnings.append(Warned(code="SMALL_PIECES", text=twin.oracle.memory_note))
     books.warnings += masking_warnings(
         problem,
         books.entries,
@@ -211,9 +214,14 @@ def _run_member(member: Member, scorer: Scorer, budget: Budget, books: _Books) -
             books.entries.append(entry)
             if score is None or problem.task.is_worse(entry.score, score):
                 score, note = entry.score, candidate.origin
-    except SelfCheckError:
+    except (SelfCheckError, MemoryShortError):
         raise
     except (CimrobustError, RuntimeError) as err:
+        if is_about_memory(err):
+            raise MemoryShortError(
+                f"memory must be enough for search member {member.name}, got {err} (search); free"
+                " memory, or use another --device-type"
+            ) from err
         note = f"gave up: {err}"
         books.warnings.append(
             Warned(code="MEMBER_FAILED", text=f"Search member {member.name} gave up: {err}.")

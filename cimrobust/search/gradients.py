@@ -12,23 +12,25 @@ from typing import Any
 import numpy as np
 import torch
 
+from cimrobust.available_memory import is_about_memory
 from cimrobust.data.task import Task
+from cimrobust.engine.activation_sizes import activation_bytes
 from cimrobust.engine.checks import random_vertex
 from cimrobust.engine.kernel_engine import KernelEngine
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
 from cimrobust.engine.torch_device import open_device
-from cimrobust.errors import CimrobustError
+from cimrobust.errors import CimrobustError, MemoryShortError
 from cimrobust.mapping.box import Box
 from cimrobust.onnx_io.fake_quant import with_fake_quantisers
 from cimrobust.run import Run
-from cimrobust.search.attack_set import affordable_samples, attack_subset
+from cimrobust.search.attack_set import attack_subset, operations_per_sample
 from cimrobust.search.losses import CrossEntropy, Loss, RegressionError
 from cimrobust.search.oracle import GradientOracle
 from cimrobust.search.problem import Problem
 from cimrobust.search.readout import Readout, decide, possible_readouts
 from cimrobust.search.scorer import Scorer
-from cimrobust.search.search_budget import Budget, budget_of
+from cimrobust.search.search_budget import Budget, budget_for
 from cimrobust.search.search_records import Warned
 from cimrobust.search.torch_patterns import array_of, tensors_of
 from cimrobust.twin.to_torch import Twin, TwinRunError, TwinUnavailableError, to_torch
@@ -54,12 +56,14 @@ class TwinStatus:
         attack_set: Indices of the samples that patterns are made on.
         reason: Why there is no twin.
         warnings: Named warnings.
+        operations: Floating-point operations of one sample's forward run; 0: not counted.
     """
 
     oracle: GradientOracle | None
     attack_set: np.ndarray
     reason: str | None
     warnings: tuple[Warned, ...]
+    operations: float = 0.0
 
     def problem(self, subject: Subject, run: Run, box: Box | None = None) -> Problem:
         """Return the search of a box with these gradients.
@@ -93,7 +97,7 @@ def open_gradients(subject: Subject, run: Run, budget: Budget | None = None) -> 
         UsageError: There is no such effort or device type.
     """
     runtime, task = subject.runtime, subject.runtime.task
-    device, budget = open_device(run.device_type), budget or budget_of(run.effort)
+    device, budget = open_device(run.device_type), budget or budget_for(run)
 
     def subset(count: int) -> np.ndarray:
         return attack_subset(
@@ -101,24 +105,48 @@ def open_gradients(subject: Subject, run: Run, budget: Budget | None = None) -> 
         )
 
     try:
-        twin, count = _running_twin(runtime, budget)
-        attack_set = subset(count)
+        twin, operations = _running_twin(runtime)
+        attack_set = subset(budget.affordable(operations))
         oracle, reason = _agreeing(twin, subject, attack_set, run.workers, device)
+    except MemoryShortError:
+        raise
     except TwinUnavailableError as err:
         return _without(subset(budget.max_samples), str(err), "NO_TWIN")
     except (CimrobustError, RuntimeError, NotImplementedError, TypeError, ValueError) as err:
+        if is_about_memory(err):
+            raise _does_not_fit(err) from err
         return _without(
             subset(budget.max_samples), f"the torch twin does not run: {err}", "NO_TWIN"
         )
     if oracle is None:
         return _without(attack_set, reason, "TWIN_MISMATCH")
-    return TwinStatus(
-        oracle, attack_set, None, (Warned(code="TWIN_APPROXIMATE", text=reason),) if reason else ()
+    warnings = [Warned(code="TWIN_APPROXIMATE", text=reason)] if reason else []
+    if len(attack_set) < min(budget.usual_samples, runtime.dataset.num_samples):
+        text = _few_samples(budget, len(attack_set), runtime.dataset.num_samples)
+        warnings.append(Warned(code="FEW_ATTACK_SAMPLES", text=text))
+    return TwinStatus(oracle, attack_set, None, tuple(warnings), operations)
+
+
+def _few_samples(budget: Budget, count: int, num_samples: int) -> str:
+    """Say that the arithmetic of the network left few samples to make patterns on."""
+    return (
+        f"The network is large: at effort {budget.effort} patterns were made on {count} of"
+        f" {num_samples} samples, since the usual {budget.usual_samples} would take more than"
+        f" {budget.usual_operations:.0e} floating-point operations. Every chip reported is scored"
+        " on all samples; patterns made on more samples may be worse (--attack-samples, or a higher"
+        " --effort)."
     )
 
 
-def _running_twin(runtime: Runtime, budget: Budget) -> tuple[Twin, int]:
-    """Return the twin and the samples of the attack set it can afford.
+def _does_not_fit(err: Exception) -> MemoryShortError:
+    return MemoryShortError(
+        f"memory must hold the torch twin and its gradients, got less: {err} (search); free memory,"
+        " or use another --device-type"
+    )
+
+
+def _running_twin(runtime: Runtime) -> tuple[Twin, float]:
+    """Return the twin and the floating-point operations of one sample's forward run.
 
     A node whose torch form fails on the samples runs outside as well.
     """
@@ -133,8 +161,10 @@ def _running_twin(runtime: Runtime, budget: Budget) -> tuple[Twin, int]:
         )
         twin.straight_through = True
         try:
-            return twin, affordable_samples(budget, twin, runtime)
+            return twin, operations_per_sample(twin, runtime)
         except TwinRunError as err:
+            if is_about_memory(err):
+                raise _does_not_fit(err) from err
             if not err.node or err.node in failed or len(failed) >= _MOST_FAILED:
                 raise
             failed[err.node] = str(err)
@@ -196,12 +226,22 @@ def _agreeing(
         f"the decision output '{runtime.engine.output}' has no gradient: it is not chosen from"
         " scores by ArgMax or ArgMin"
     )
+    sample_bytes = activation_bytes(runtime.at_hand)
     for readout in possible_readouts(twin, runtime.task, runtime.engine.output):
         oracle = GradientOracle(
-            twin, runtime, readout, attack_set, subject.box, workers=workers, device=device
+            twin,
+            runtime,
+            readout,
+            attack_set,
+            subject.box,
+            workers=workers,
+            device=device,
+            sample_bytes=sample_bytes,
         )
         try:
             found = [array_of(oracle.logits(weights, num_samples=len(some))) for weights in points]
+        except MemoryShortError:
+            raise
         except (CimrobustError, RuntimeError, IndexError, ValueError) as err:
             reason = f"the torch twin does not run: {err}"
             continue

@@ -73,10 +73,14 @@ class GradientOracle(SampledTwin):
             self._box if box is None else box,
             workers=self._workers,
             device=self.device,
+            sample_bytes=self._sample_bytes,
         )
 
     def evaluate(self, pattern: Mapping[str, Tensor], loss: Loss, scale: float) -> Evaluation:
         """Return loss and gradients at a pattern: one pass."""
+        return self.in_pieces(partial(self._evaluate, pattern, loss, scale))
+
+    def _evaluate(self, pattern: Mapping[str, Tensor], loss: Loss, scale: float) -> Evaluation:
         weights = {name: nominal + pattern[name] for name, nominal in self._nominal.items()}
         with one_torch_thread(), repeatable_convolutions(self.device):
             work = partial(self._part, weights, loss, scale)
@@ -144,6 +148,14 @@ class GradientOracle(SampledTwin):
         needed: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Add up the gradients of all pieces; those without a needed decision are left out."""
+        return self.in_pieces(partial(self._added_up, weights, function, needed))
+
+    def _added_up(
+        self,
+        weights: Mapping[str, Tensor],
+        function: Callable[[Tensor, slice], Tensor],
+        needed: Tensor | None,
+    ) -> dict[str, Tensor]:
         total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         pieces = [
             piece

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cimrobust.available_memory import fitting_workers, is_about_memory, planned_memory
 from cimrobust.engine.batches import Feeding
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.ort import automatic_batch_size
@@ -23,13 +25,19 @@ from cimrobust.engine.parallel import map_ordered
 from cimrobust.engine.torch_device import repeatable_convolutions
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.engine.twin_runs import run_outputs, runs_at_once
+from cimrobust.errors import MemoryShortError
 from cimrobust.mapping.box import Box
 from cimrobust.search.losses import margins
 from cimrobust.search.readout import Readout, decisive
 from cimrobust.search.torch_patterns import array_of, tensors_of
 from cimrobust.twin.ops.outside import OutsideNode
-from cimrobust.twin.to_torch import Twin
+from cimrobust.twin.to_torch import Twin, TwinRunError
 
+ResultT = TypeVar("ResultT")
+
+# Bytes a stored weight that a piece needs beside its activations: a copy, its gradient, and their
+# sum.
+_WEIGHT_BYTES = 12
 #: Samples of one piece; pieces are spread over workers, so a set of 500 should have a few of them.
 _PIECE = 64
 # An accelerator is fed by one thread, with as many samples as keep it busy.
@@ -56,6 +64,7 @@ class SampledTwin:
         *,
         workers: int,
         device: torch.device,
+        sample_bytes: int = 0,
     ) -> None:
         self.readout = readout
         self.device = device
@@ -94,6 +103,10 @@ class SampledTwin:
             slice(start, min(start + size, len(attack_set)))
             for start in range(0, len(attack_set), size)
         ]
+        self._were_halved = 0
+        self._sample_bytes = sample_bytes
+        if device.type == "cpu":
+            self._plan_memory(sum(tensor.numel() for tensor in self._nominal.values()))
 
     @property
     def num_samples(self) -> int:
@@ -135,6 +148,68 @@ class SampledTwin:
         """Samples of the first run; what a network quantises at run time depends on all of them."""
         return int(self._pieces[0].stop)
 
+    @property
+    def memory_note(self) -> str:
+        """What is to be known where pieces did not fit into the memory; empty where they did."""
+        if not self._were_halved:
+            return ""
+        largest = max(piece.stop - piece.start for piece in self._pieces)
+        return (
+            f"The usual pieces of the attack set did not fit into the memory of {self.device}:"
+            f" gradients were added up over pieces of at most {largest} samples, which rounds their"
+            " last bits otherwise than where there is more."
+        )
+
+    def in_pieces(self, run: Callable[[], ResultT]) -> ResultT:
+        """Return what a run over all pieces gives; where they do not fit, of smaller ones.
+
+        Raises:
+            MemoryShortError: Not even one run of the network fits.
+        """
+        while True:
+            try:
+                return run()
+            except (MemoryError, RuntimeError, TwinRunError) as err:
+                if not is_about_memory(err):
+                    raise
+                reason = str(err)
+            # Out of the handler, which holds on to all that did not fit.
+            self._halve(reason)
+
+    def _plan_memory(self, num_weights: int) -> None:
+        """Work with fewer threads where pieces do not fit at once, then with smaller pieces.
+
+        Args:
+            num_weights: Stored weights.
+        """
+
+        def needed() -> int:
+            largest = max(piece.stop - piece.start for piece in self._pieces)
+            return _WEIGHT_BYTES * num_weights + largest * self._sample_bytes
+
+        while self._sample_bytes and needed() > planned_memory():
+            try:
+                self._halve(
+                    f"{needed() / 1e9:.2g} GB are needed, {planned_memory() / 1e9:.2g} GB may be"
+                    " taken"
+                )
+            except MemoryShortError:
+                break  # What is needed is an estimate: one run at a time is tried all the same.
+        self._workers = fitting_workers(self._workers, needed())
+
+    def _halve(self, reason: str) -> None:
+        unit = self._feeding.size if self._feeding.mode == "fixed" else 1
+        smaller = [part for piece in self._pieces for part in _halves(piece, unit)]
+        if len(smaller) == len(self._pieces):
+            raise MemoryShortError(
+                "memory must hold one run of the network with gradients, got less on"
+                f" {self.device}: {reason} (search); free memory, or use another --device-type"
+            )
+        self._pieces, self._at_once = smaller, max(self._at_once // 2, 1)
+        self._were_halved += 1
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def logits(
         self, weights: Mapping[str, np.ndarray], *, num_samples: int | None = None
     ) -> Tensor:
@@ -161,13 +236,17 @@ class SampledTwin:
 
     def _forward(self, run: Callable[[slice], Tensor], num_samples: int | None) -> Tensor:
         """Return what the pieces of the first samples give, without gradients."""
-        pieces = [
-            piece for piece in self._pieces if num_samples is None or piece.start < num_samples
-        ]
-        with one_torch_thread(), repeatable_convolutions(self.device), torch.no_grad():
-            return torch.cat(
-                list(map_ordered(run, pieces, workers=min(self._workers, len(pieces))))
-            )
+
+        def joined() -> Tensor:
+            pieces = [
+                piece for piece in self._pieces if num_samples is None or piece.start < num_samples
+            ]
+            with one_torch_thread(), repeatable_convolutions(self.device), torch.no_grad():
+                return torch.cat(
+                    list(map_ordered(run, pieces, workers=min(self._workers, len(pieces))))
+                )
+
+        return self.in_pieces(joined)
 
     def promising(
         self, pattern: Mapping[str, Tensor], *, order: np.ndarray, most_correct: float
@@ -186,6 +265,13 @@ class SampledTwin:
             Correct decisions and the margins of all [decisions], in the order of the attack set,
             where at most so many are correct.
         """
+        return self.in_pieces(
+            partial(self._promising, pattern, order=order, most_correct=most_correct)
+        )
+
+    def _promising(
+        self, pattern: Mapping[str, Tensor], *, order: np.ndarray, most_correct: float
+    ) -> tuple[tuple[int, Tensor] | None, int]:
         weights = {name: nominal + pattern[name] for name, nominal in self._nominal.items()}
         correct, parts = 0, []
         with one_torch_thread(), repeatable_convolutions(self.device), torch.no_grad():
@@ -300,6 +386,13 @@ class SampledTwin:
         feed = {name: array[chosen] for name, array in self._inputs.items()}
         output: Tensor = self._twin({**feed, **self._constants}, weights, [tensor])[tensor]
         return output
+
+
+def _halves(piece: slice, unit: int) -> list[slice]:
+    """Return the two halves of a piece, each of whole runs; itself where it is one run."""
+    runs = -(-(piece.stop - piece.start) // unit)
+    middle = piece.start + unit * (runs // 2)
+    return [piece] if runs < 2 else [slice(piece.start, middle), slice(middle, piece.stop)]
 
 
 def _most_runs(runtime: Runtime, piece: int) -> int:

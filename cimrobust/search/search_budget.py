@@ -1,13 +1,19 @@
 """How much each level of effort may spend.
 
-The user chooses the level; nothing else is adjustable.
+The user chooses the level; `--passes` and `--attack-samples` make its search shorter.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 from cimrobust.errors import UsageError
+from cimrobust.run import Run
+
+#: A backward run costs about two forward runs.
+RUNS_PER_PASS = 3
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,10 @@ class Budget:
         random_corners: Corners drawn at random, and half as many interior points.
         max_operations: Floating-point operations of all passes together; large networks get fewer
             samples in the attack set.
+        usual_samples: Samples that a costlier network gets all the same; fewer say too little about
+            a data set.
+        usual_operations: What those may cost; a network that asks for more gets fewer.
+        least_samples: Samples of the attack set at least, whatever they cost.
     """
 
     effort: str
@@ -64,6 +74,9 @@ class Budget:
     evaluations_alone: int
     random_corners: int
     max_operations: float
+    usual_samples: int = 128
+    usual_operations: float = math.inf
+    least_samples: int = 8
 
     @property
     def num_passes(self) -> int:
@@ -87,6 +100,25 @@ class Budget:
             "cross_fidelity": self.control,
             "continuation": sum(self.continuation),
         }
+
+    def affordable(self, operations: float) -> int:
+        """Return the samples of the attack set of a network.
+
+        Args:
+            operations: Floating-point operations of one sample's forward run.
+        """
+        if operations == 0:
+            return self.max_samples
+        a_sample = RUNS_PER_PASS * self.num_passes * operations
+        count = int(self.max_operations / a_sample)
+        if count < self.usual_samples:
+            most = self.usual_samples
+            count = (
+                most
+                if most * a_sample <= self.usual_operations
+                else int(self.usual_operations / a_sample)
+            )
+        return min(max(count, self.least_samples), self.max_samples)
 
 
 _LEVELS = {
@@ -112,6 +144,7 @@ _LEVELS = {
         evaluations_alone=400,
         random_corners=16,
         max_operations=3e12,
+        usual_operations=3e13,
     ),
     "standard": Budget(
         effort="standard",
@@ -162,6 +195,29 @@ _LEVELS = {
 }
 
 EFFORTS = tuple(_LEVELS)
+# What a shorter search has fewer of.
+_LENGTHS = (
+    "smooth",
+    "hinge",
+    "entropy",
+    "ratio",
+    "papers",
+    "targets",
+    "probe",
+    "collapse",
+    "pair_share",
+    "pairs",
+    "pair_probe",
+    "pair_runs",
+    "pair_polish",
+    "control",
+    "continuation",
+    "evaluations",
+    "evaluations_alone",
+    "random_corners",
+)
+# Lengths that are tried between none and all.
+_GRAIN = 1000
 
 
 def papers_budget(passes: int) -> Budget:
@@ -184,6 +240,61 @@ def papers_budget(passes: int) -> Budget:
     )
     return replace(
         alone, max_operations=standard.max_operations * alone.num_passes / standard.num_passes
+    )
+
+
+def budget_for(run: Run) -> Budget:
+    """Return the budget of a run: that of its effort, with passes and samples that it states.
+
+    Raises:
+        UsageError: There is no such effort, or it has no search of so many passes.
+    """
+    budget = budget_of(run.effort)
+    if run.passes is not None:
+        budget = _with_passes(budget, run.passes)
+    if run.attack_samples is None:
+        return budget
+    return replace(
+        budget,
+        max_samples=run.attack_samples,
+        usual_samples=run.attack_samples,
+        usual_operations=math.inf,
+    )
+
+
+def least_passes(effort: str) -> int:
+    """Return the passes of the shortest search that still tries all that an effort tries."""
+    return _scaled(budget_of(effort), 0.0).num_passes
+
+
+def _with_passes(budget: Budget, passes: int) -> Budget:
+    """Return the longest search of an effort that makes at most so many passes."""
+    least, most = _scaled(budget, 0.0).num_passes, budget.num_passes
+    if not least <= passes <= most:
+        raise UsageError(
+            f"passes must be from {least} to {most} at effort {budget.effort}, got {passes}"
+            " (option --passes); choose a number in this range, or another --effort"
+        )
+    if passes == most:
+        return budget
+    steps = (_scaled(budget, step / _GRAIN) for step in range(_GRAIN, -1, -1))
+    return next(scaled for scaled in steps if scaled.num_passes <= passes)
+
+
+def _scaled(budget: Budget, factor: float) -> Budget:
+    """Return a search of another length on as many samples; what is tried at all keeps a pass."""
+
+    def shorter(count: int | tuple[int, ...]) -> Any:
+        if isinstance(count, tuple):
+            return tuple(shorter(entry) for entry in count)
+        return max(int(factor * count), min(count, 1))
+
+    found = replace(budget, **{name: shorter(getattr(budget, name)) for name in _LENGTHS})
+    share = found.num_passes / budget.num_passes
+    return replace(
+        found,
+        max_operations=share * budget.max_operations,
+        usual_operations=share * budget.usual_operations,
     )
 
 

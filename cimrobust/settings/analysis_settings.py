@@ -41,5 +41,9 @@ class AnalysisSettings:
     issued: Annotated[str | None, Option(metavar="YYYY-MM-DD")] = None
     """Day of issue that the certificate states. Default: none; no clock is read, so that the same
     command gives the same bytes."""
+    time: Annotated[str | None, Option(metavar="TIME", is_stated=False)] = None
+    """Time that the run may take, like 90s, 30m or 2h: effort, trials, samples and passes are
+    chosen to fit, `effort` at most, and printed as options that reproduce the run anywhere. What is
+    given by an option of its own stays."""
     resume: Annotated[bool, Option(is_stated=False)] = False
     """Go on where an interrupted run of the same command stopped."""

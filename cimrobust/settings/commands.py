@@ -73,6 +73,9 @@ class Command:
 _CALIBRATION = "Data that converters take their ranges from, as for ``cimrobust analyze``."
 _GRADIENTS = "Where gradients are computed."
 
+# How long the search of an analysis is; other commands have searches of their own.
+_SEARCH = frozenset({"passes", "attack_samples"})
+
 ANALYZE = Command(
     name="analyze",
     parts=(SubjectSettings, AnalysisSettings, Run),
@@ -98,10 +101,12 @@ ANALYZE = Command(
     ),
 )
 
+PLAN = Command(name="plan", parts=ANALYZE.parts, without=frozenset({"resume", "issued"}))
+
 SWEEP = Command(
     name="sweep",
     parts=(SubjectSettings, SweepSettings, Run),
-    without=frozenset({"tolerance", "labels_of"}),
+    without=frozenset({"tolerance", "labels_of"}) | _SEARCH,
     defaults={"effort": "quick"},
     wording={
         "calibration": _CALIBRATION,
@@ -125,21 +130,21 @@ SWEEP = Command(
 RETRAIN = Command(
     name="retrain",
     parts=(SubjectSettings, RetrainSettings, TrainingSettings, Run),
-    without=frozenset({"calibration", "labels_of"}),
+    without=frozenset({"calibration", "labels_of"}) | _SEARCH,
     wording={"effort": "Effort of the certificates."},
 )
 
 RARE = Command(
     name="rare",
     parts=(SubjectSettings, RareSettings, Run),
-    without=frozenset({"labels_of", "device_type"}),
+    without=frozenset({"labels_of", "device_type"}) | _SEARCH,
     wording={"calibration": _CALIBRATION, "effort": "Of the search for that chip."},
 )
 
 SUGGEST = Command(
     name="suggest",
     parts=(SubjectSettings, SuggestSettings, Run),
-    without=frozenset({"labels_of"}),
+    without=frozenset({"labels_of"}) | _SEARCH,
     wording={
         "calibration": _CALIBRATION,
         "effort": "Of the attacks on every set, and of the searches that confirm the last.",
@@ -163,7 +168,7 @@ SUGGEST = Command(
 VERIFY = Command(
     name="verify",
     parts=(SubjectSettings, VerifySettings, Run),
-    without=frozenset({"labels_of"}),
+    without=frozenset({"labels_of"}) | _SEARCH,
     defaults={"effort": "quick"},
     wording={
         "calibration": _CALIBRATION,
@@ -175,9 +180,10 @@ VERIFY = Command(
 REPLAY = Command(
     name="replay",
     parts=(ReplaySettings, Run),
-    without=frozenset({"seed", "effort", "device_type"}),
+    without=frozenset({"seed", "effort", "device_type"}) | _SEARCH,
 )
 
 COMMANDS = {
-    command.name: command for command in (ANALYZE, SWEEP, RETRAIN, RARE, SUGGEST, VERIFY, REPLAY)
+    command.name: command
+    for command in (ANALYZE, PLAN, SWEEP, RETRAIN, RARE, SUGGEST, VERIFY, REPLAY)
 }

@@ -32,11 +32,42 @@ class AnalyzeOptions(TypedDict, total=False):
     safety_class: int | None
     transfer: FolderLike | None
     issued: str | None
+    time: str | None
     resume: bool
     seed: int
     workers: int | None
     effort: str
     device_type: str
+    passes: int | None
+    attack_samples: int | None
+    progress: Progress | None
+
+
+class PlanOptions(TypedDict, total=False):
+    """Settings of `cimrobust.plan` by keyword."""
+
+    device: DeviceLike
+    tolerance: float | None
+    digital: Sequence[str]
+    calibration: DataLike | None
+    labels_of: ModelLike | None
+    limit: int | None
+    trials: int | None
+    policy: PolicyLike | None
+    stop_early: bool
+    rare_below: float | None
+    rare_budget: int | None
+    skip_most_probable: bool
+    diagnostics: str | None
+    safety_class: int | None
+    transfer: FolderLike | None
+    time: str | None
+    seed: int
+    workers: int | None
+    effort: str
+    device_type: str
+    passes: int | None
+    attack_samples: int | None
     progress: Progress | None
 
 

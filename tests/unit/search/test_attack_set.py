@@ -11,11 +11,11 @@ from cimrobust.errors import UsageError
 from cimrobust.mapping.placement import Placement
 from cimrobust.run import Run
 from cimrobust.search import search_budget as budget
-from cimrobust.search.attack_set import affordable_samples, attack_subset
+from cimrobust.search.attack_set import attack_subset, operations_per_sample
 from cimrobust.search.climb import checkpoints
 from cimrobust.search.ensemble import search
 from cimrobust.search.oracle import GradientOracle
-from cimrobust.search.search_budget import EFFORTS, budget_of
+from cimrobust.search.search_budget import EFFORTS, budget_for, budget_of, least_passes
 from cimrobust.twin.to_torch import to_torch
 from tests.unit.search.conftest import MLP, Opener, mlp_weights, samples
 
@@ -101,8 +101,58 @@ def test_costly_networks_get_fewer_samples(small: tuple[Runtime, Placement]) -> 
     plenty, scarce = (
         replace(budget_of("quick"), max_operations=operations) for operations in (1e12, 1e8)
     )
-    assert affordable_samples(plenty, twin, runtime) == 1000
+    operations = operations_per_sample(twin, runtime)
+    assert plenty.affordable(operations) == 1000
     # 2 * (6 * 12 + 12 * 4) operations and 12 + 12 + 12 + 4 elements a sample, three runs a pass
-    assert affordable_samples(scarce, twin, runtime) == pytest.approx(
+    assert scarce.affordable(operations) == pytest.approx(
         1e8 / (3 * plenty.num_passes * (240 + 50 * 40)), rel=0.3
     )
+
+
+@pytest.mark.parametrize(
+    ("operations", "count"),
+    [
+        (1e7, 1000),  # a small convolutional network
+        (1.1e8, 128),  # cifar_resnet8_qlinear of the model zoo: the usual number, though costly
+        (9.5e9, 10),  # ResNet-50 at 224 x 224
+        (1e12, 8),
+    ],
+)
+def test_quick_is_capped_for_every_network(operations: float, count: int) -> None:
+    assert budget_of("quick").affordable(operations) == count
+
+
+def test_other_efforts_take_the_usual_number_whatever_it_costs() -> None:
+    assert budget_of("standard").affordable(9.5e9) == 128
+
+
+def test_a_large_network_says_on_how_few_samples_chips_were_made(
+    small: tuple[Runtime, Placement], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poor = replace(budget_of("quick"), max_operations=1.0, usual_operations=1.0)
+    monkeypatch.setitem(budget._LEVELS, "quick", poor)
+    result = search(Subject(*small), Run(effort="quick"))
+    assert result.crafting_samples == 8
+    assert result.score.num_samples == 200
+    assert [warned.code for warned in result.warnings] == ["FEW_ATTACK_SAMPLES"]
+    assert "made on 8 of 200 samples" in result.warnings[0].text
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_a_run_may_state_fewer_passes(effort: str) -> None:
+    least, most = least_passes(effort), budget_of(effort).num_passes
+    shorter = [budget_for(Run(effort=effort, passes=passes)) for passes in (least, most // 2, most)]
+    assert [budget.num_passes for budget in shorter[::2]] == [least, most]
+    assert 0.9 * (most // 2) < shorter[1].num_passes <= most // 2
+    # As many samples as the whole search has.
+    counts = [budget.affordable(4e7) for budget in (*shorter, budget_of(effort))]
+    assert max(counts) - min(counts) <= 1
+    with pytest.raises(UsageError, match=f"passes must be from {least} to {most}"):
+        budget_for(Run(effort=effort, passes=least - 1))
+
+
+def test_the_shortest_search_runs(small: tuple[Runtime, Placement]) -> None:
+    run = Run(effort="quick", passes=least_passes("quick"), attack_samples=8)
+    result = search(Subject(*small), run)
+    assert (result.passes <= least_passes("quick"), result.crafting_samples) == (True, 8)
+    assert not [warned for warned in result.warnings if warned.code == "MEMBER_FAILED"]
