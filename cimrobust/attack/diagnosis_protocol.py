@@ -93,6 +93,7 @@ class Diagnostic:
         run: Does it.
         applies: Tells why it cannot run; nothing where it can.
         is_optional: Chosen by `--diagnostics`; False: runs whenever it applies.
+        gives: Type of its result; None: an interrupted run does it again.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Diagnostic:
     run: DiagnosticRun
     applies: Callable[[DiagnosisRequest], str] = field(default=lambda request: "")
     is_optional: bool = True
+    gives: type[Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -319,4 +319,4 @@ def _applies(request: DiagnosisRequest) -> str:
     )
 
 
-FRAGILE_INPUTS = Diagnostic(NAME, "Fragile inputs", _run, applies=_applies)
+FRAGILE_INPUTS = Diagnostic(NAME, "Fragile inputs", _run, applies=_applies, gives=FragileInputs)

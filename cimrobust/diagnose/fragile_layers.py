@@ -74,4 +74,4 @@ def _plan(effort: str, num_layers: int) -> AttackPlan:
     return AttackPlan(known=each // 2, zero=each - each // 2, evaluations=_EVALUATIONS[effort])
 
 
-LAYERS = Diagnostic(NAME, "Attacks by layer", _run)
+LAYERS = Diagnostic(NAME, "Attacks by layer", _run, gives=LayerAttacks)

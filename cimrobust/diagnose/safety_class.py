@@ -109,4 +109,6 @@ def _applies(request: DiagnosisRequest) -> str:
     )
 
 
-SAFETY_CLASS = Diagnostic(NAME, "Safety class", _run, applies=_applies, is_optional=False)
+SAFETY_CLASS = Diagnostic(
+    NAME, "Safety class", _run, applies=_applies, is_optional=False, gives=SafetyClass
+)

@@ -133,4 +133,4 @@ def _applies(request: DiagnosisRequest) -> str:
     )
 
 
-TRANSFER = Diagnostic(NAME, "Transfer to held-out samples", _run, applies=_applies)
+TRANSFER = Diagnostic(NAME, "Transfer to held-out samples", _run, applies=_applies, gives=Transfer)

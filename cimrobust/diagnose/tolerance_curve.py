@@ -180,4 +180,6 @@ def _applies(request: DiagnosisRequest) -> str:
     return "the tolerance is 0: there is one chip only"
 
 
-TOLERANCE_CURVE = Diagnostic(NAME, "Accuracy over tolerance", _run, applies=_applies)
+TOLERANCE_CURVE = Diagnostic(
+    NAME, "Accuracy over tolerance", _run, applies=_applies, gives=ToleranceCurve
+)

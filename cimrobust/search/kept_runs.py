@@ -152,7 +152,10 @@ def _candidate(box: Box, kept: KeptCandidate) -> Candidate:
     key = Key(kept.score, kept.smooth_accuracy)
     if np.isnan(kept.score) or np.isnan(kept.smooth_accuracy):
         raise ValueError("key of a pattern must be a number")
-    return Candidate(unpack(box, kept.pattern), key, kept.origin, kept.member, kept.is_new)
+    pattern = unpack(box, kept.pattern)
+    if len(pattern) < len(box.names):
+        raise ValueError("candidate must deviate every layer")
+    return Candidate(pattern, key, kept.origin, kept.member, kept.is_new)
 
 
 def _check_same_ledger(stated: LedgerState, now: LedgerState) -> None:

@@ -21,11 +21,13 @@ class PackedPattern:
     """A pattern of one box.
 
     Attributes:
-        codes: For every initializer, in the order of the box, where each weight lies: 0 at zero,
+        names: Its initializers; others of the box are exact.
+        codes: For every initializer where each weight lies: 0 at zero,
             1 and 2 at the lower and the upper bound, 3 elsewhere; four to a byte, uint8.
         others: Deviations of the weights that lie elsewhere, float32.
     """
 
+    names: tuple[str, ...]
     codes: tuple[np.ndarray, ...]
     others: tuple[np.ndarray, ...]
 
@@ -43,13 +45,16 @@ def unpack(box: Box, packed: PackedPattern) -> Pattern:
         ValueError: It is of another box.
         SelfCheckError: A deviation leaves its interval.
     """
-    if not len(packed.codes) == len(packed.others) == len(box.names):
-        raise ValueError(f"pattern must have {len(box.names)} layers, got {len(packed.codes)}")
+    names = packed.names
+    if not len(packed.codes) == len(packed.others) == len(set(names)) or set(names) - set(
+        box.names
+    ):
+        raise ValueError("pattern must have layers of the box, each once")
     pattern = {
         name: _unpacked(codes, others, box.lo[name], box.hi[name])
-        for name, codes, others in zip(box.names, packed.codes, packed.others, strict=True)
+        for name, codes, others in zip(names, packed.codes, packed.others, strict=True)
     }
-    box.check(pattern, origin="kept pattern")
+    box.check({**box.zero(), **pattern}, origin="kept pattern")
     return pattern
 
 
