@@ -32,7 +32,13 @@ def is_about_memory(error: Exception) -> bool:
     Torch and onnxruntime have no error of their own for it.
     """
     text = str(error)
-    words = ("can't allocate memory", "bad_alloc", "bad allocation", "Failed to allocate memory")
+    words = (
+        "can't allocate memory",
+        "bad_alloc",
+        "bad allocation",
+        "Failed to allocate memory",
+        "CUDA out of memory",
+    )
     return isinstance(error, MemoryError) or any(part in text for part in words)
 
 

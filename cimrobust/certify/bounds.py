@@ -139,7 +139,6 @@ def _bound_groups(
     Returns:
         `Bounds.certified` and `Bounds.margin` of every group.
     """
-
     kept = KeptSamples.of(parts, groups, batch=BATCH, settings=(method, effort, branching))
 
     def batches() -> Iterator[_Batch]:

@@ -53,8 +53,10 @@ def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:
     """
     from cimrobust.cli.certificate_summary import print_summary
     from cimrobust.cli.progress_bars import TerminalProgress
-    from cimrobust.pipeline.analysis import analyze
+    from cimrobust.pipeline.analysis import analyze_by_command
+    from cimrobust.pipeline.clock import Clock
 
+    clock = Clock.of_process()
     with TerminalProgress() as progress:
-        certificate = analyze(model, out=out, progress=progress, **settings)
+        certificate = analyze_by_command(model, out=out, clock=clock, progress=progress, **settings)
     print_summary(certificate.record, directory=str(out), as_json=as_json)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from cimrobust.available_memory import is_about_memory
 from cimrobust.attack.attack_context import AttackContext
 from cimrobust.attack.diagnosis_protocol import (
     Diagnosis,
@@ -19,6 +18,7 @@ from cimrobust.attack.diagnosis_protocol import (
     Finding,
     Outcome,
 )
+from cimrobust.available_memory import is_about_memory
 from cimrobust.diagnose.diagnostic_catalogue import DIAGNOSTICS
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import CimrobustError, SelfCheckError
@@ -58,6 +58,7 @@ def diagnose(
     required: float | None = None,
     safety_class: int | None = None,
     left_out: str = "",
+    without_bounds: str = "",
     parts: FinishedParts = NOTHING_KEPT,
 ) -> Diagnosis:
     """Run diagnostics.
@@ -70,13 +71,18 @@ def diagnose(
         required: Score that the policy asks of the worst chip; None: it asks nothing.
         safety_class: Class whose recall must not fall; None: no class is special.
         left_out: Why none of them runs; empty: they run.
+        without_bounds: Why they may not take certified bounds; empty: they may.
         parts: Where finished diagnostics are kept and taken from; none changes the result.
 
     Raises:
         SelfCheckError: A pattern left its box.
     """
     request = DiagnosisRequest(
-        AttackContext(subject, run), found, required=required, safety_class=safety_class
+        AttackContext(subject, run),
+        found,
+        required=required,
+        safety_class=safety_class,
+        without_bounds=without_bounds,
     )
     runtime = subject.runtime
     broken = None if runtime.task.is_regression else np.zeros(runtime.task.labels.shape, dtype=bool)
@@ -113,7 +119,8 @@ def _known_or_made(
     found = request.found
     given = (
         (found.member, found.score, found.file_score, found.engine_score, found.deviations),
-        (request.patterns, request.required, request.safety_class, broken),
+        (request.patterns, request.required, request.safety_class),
+        (request.without_bounds, broken),
     )
     own = parts.within("diagnostic", request.run.effort, digest_of(given))
     # The type of the result is that of the diagnostic, so that of the part is made here.

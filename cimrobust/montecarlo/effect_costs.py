@@ -21,6 +21,19 @@ from cimrobust.run import Run
 
 
 @dataclass(frozen=True)
+class EffectTable:
+    """Score with every effect added in turn.
+
+    Attributes:
+        rows: One effect more in every row; none: see `reason`.
+        reason: Why there are none; empty where there are.
+    """
+
+    rows: tuple[Effect, ...]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class ScoredChips:
     """Scores of the chips of one row, in the order of their numbers."""
 

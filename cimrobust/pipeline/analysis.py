@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from cimrobust.certificate.manifest import write_manifest
-from cimrobust.certificate.models import Timings
 from cimrobust.certificate.result import Certificate
 from cimrobust.pipeline import stages
 from cimrobust.pipeline.arguments import make_folder
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.in_memory import takes_objects
-from cimrobust.pipeline.resolved_analysis import ResolvedAnalysis, resolve
+from cimrobust.pipeline.resolved_analysis import resolve
+from cimrobust.pipeline.resuming import RESUME
 from cimrobust.pipeline.writing import Findings, write_files
 from cimrobust.run import Run
 from cimrobust.settings.analysis_settings import AnalysisSettings
 from cimrobust.settings.commands import ANALYZE
 from cimrobust.settings.documented import takes_settings
-from cimrobust.settings.gathered import gather
+from cimrobust.settings.gathered import Gathered, gather
 from cimrobust.settings.python_inputs import DataLike, ModelLike
 from cimrobust.settings.subject_settings import SubjectSettings
 from cimrobust.settings.typed_options import AnalyzeOptions
@@ -53,26 +53,40 @@ def analyze(
     Raises:
         CimrobustError: See its subclasses for what can be wrong; nothing is written then.
     """
-    given = gather(ANALYZE, settings, run, options)
-    return _certificate(
-        resolve(
+    return _certificate(model, data, Path(out), gather(ANALYZE, settings, run, options), Clock())
+
+
+def analyze_by_command(
+    model: ModelLike, *, data: DataLike, out: Path, clock: Clock, **options: Any
+) -> Certificate:
+    """Do the same for a command of its own, whose clock began with its process.
+
+    Args:
+        model: ONNX file.
+        data: As for `analyze`.
+        out: Likewise.
+        clock: Times the stages.
+        options: Settings by name.
+    """
+    return _certificate(model, data, out, gather(ANALYZE, None, None, options), clock)
+
+
+def _certificate(
+    model: ModelLike, data: DataLike, out: Path, given: Gathered, clock: Clock
+) -> Certificate:
+    """Do what was asked for, stage by stage, and write it down."""
+    with clock.stage("load"):
+        asked = resolve(
             given.part(SubjectSettings, model=model, data=data),
             given.part(AnalysisSettings),
             given.run(),
-            out=Path(out),
+            out=out,
         )
-    )
-
-
-def _certificate(asked: ResolvedAnalysis) -> Certificate:
-    """Do what was asked for, stage by stage, and write it down."""
-    clock, out = Clock(), asked.out
-    make_folder(out)
-    with clock.stage("load"):
+        make_folder(out)
         opened = stages.open_analysis(asked)
     findings = run_stages(opened, clock)
-    written = write_files(opened, findings, Timings.of(asked.run.workers, clock.stages))
-    shutil.rmtree(out / stages.CHECKPOINTS, ignore_errors=True)
+    written = write_files(opened, findings, clock)
+    shutil.rmtree(out / RESUME, ignore_errors=True)
     write_manifest(out)
     return Certificate(written, out)
 

@@ -34,8 +34,10 @@ class PackedPattern:
 
 def pack(box: Box, pattern: Mapping[str, np.ndarray]) -> PackedPattern:
     """Return a pattern of a box in little space; `unpack` gives the same bits."""
-    packed = [_packed(pattern[name], box.lo[name], box.hi[name]) for name in box.names]
-    return PackedPattern(tuple(codes for codes, _ in packed), tuple(others for _, others in packed))
+    packed = [_packed(array, box.lo[name], box.hi[name]) for name, array in pattern.items()]
+    return PackedPattern(
+        tuple(pattern), tuple(codes for codes, _ in packed), tuple(others for _, others in packed)
+    )
 
 
 def unpack(box: Box, packed: PackedPattern) -> Pattern:
