@@ -71,7 +71,7 @@ class FinishedParts:
         if self.folder is None:
             return self
         fingerprint = digest_of([self.fingerprint, name, *given]) if given else self.fingerprint
-        return replace(self, prefix=f"{self.prefix}{name}.", fingerprint=fingerprint)
+        return replace(self, prefix=f"{self.prefix}{_file_name(name)}.", fingerprint=fingerprint)
 
     def recall(
         self,
@@ -128,15 +128,17 @@ class FinishedParts:
     def _path(self, name: str) -> Path | None:
         if self.folder is None:
             return None
-        full = self.prefix + name
-        safe = re.sub(r"[^A-Za-z0-9_.-]", "_", full)[:100]
-        if safe != full:
-            safe += "-" + hashlib.sha256(full.encode()).hexdigest()[:16]
-        return self.folder / (safe + _SUFFIX)
+        return self.folder / f"{self.prefix}{_file_name(name)}{_SUFFIX}"
 
 
 #: Keeps nothing.
 NOTHING_KEPT = FinishedParts()
+
+
+def _file_name(name: str) -> str:
+    """Return a name that any file system takes; other names give other ones."""
+    safe = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:40]
+    return safe if safe == name else f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 def digest_of(value: Any) -> str:
