@@ -150,7 +150,7 @@ def digest_of(value: Any) -> str:
     for name, array in arrays.items():
         whole = np.ascontiguousarray(array)
         digest.update(f"{name} {whole.dtype} {whole.shape}".encode())
-        digest.update(whole.data if whole.size else b"")
+        digest.update(whole.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

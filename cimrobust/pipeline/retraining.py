@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -14,12 +15,14 @@ from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.notebook_view import notebook_view, score_text
 from cimrobust.certificate.retrained_record import Evidence, Measured, describe
+from cimrobust.files import sha256_of
 from cimrobust.input_file import printable
 from cimrobust.pipeline import retraining_stages as stages
 from cimrobust.pipeline.arguments import resume_folder
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.gain_steps import measure_steps
 from cimrobust.pipeline.in_memory import takes_objects
+from cimrobust.pipeline.retrain_request import RetrainRequest
 from cimrobust.report.render import render_retraining
 from cimrobust.run import Run
 from cimrobust.settings.commands import RETRAIN
@@ -122,7 +125,7 @@ def retrain(
     """
     given = gather(RETRAIN, settings, run, options)
     return _retrained(
-        stages.RetrainRequest(
+        RetrainRequest(
             subject=given.part(SubjectSettings, model=model, data=data),
             settings=given.part(RetrainSettings),
             training=given.part(TrainingSettings),
@@ -132,7 +135,7 @@ def retrain(
     )
 
 
-def _retrained(asked: stages.RetrainRequest) -> Retrained:
+def _retrained(asked: RetrainRequest) -> Retrained:
     """Do what was asked for, stage by stage, and write it down."""
     clock, out = Clock(), asked.out
     planned = stages.plan(asked)
@@ -183,4 +186,7 @@ def _measured(
     if CONTROL not in trained:
         return None
     with clock.stage("gain_steps"):
-        return measure_steps(opened, trained, certificates)
+        networks = [sha256_of(stages.model_of(opened.asked.out, role)) for role in trained]
+        return opened.parts.within("gain", networks).recall(
+            "steps", Measured, partial(measure_steps, opened, trained, certificates)
+        )
