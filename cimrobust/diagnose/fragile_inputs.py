@@ -286,6 +286,7 @@ def _certified(request: DiagnosisRequest, samples: np.ndarray) -> tuple[np.ndarr
         effort=NARROWING[request.run.effort],
         branching=BRANCHING[request.run.effort],
         workers=request.run.workers,
+        parts=request.context.parts.within("bounds"),
     )
     return proven, ""
 

@@ -78,7 +78,7 @@ def diagnose(
         SelfCheckError: A pattern left its box.
     """
     request = DiagnosisRequest(
-        AttackContext(subject, run),
+        AttackContext(subject, run, parts=parts.within("diagnostics", run.effort)),
         found,
         required=required,
         safety_class=safety_class,
@@ -144,6 +144,7 @@ def _known_or_made(
     step = _made(diagnostic, request, broken)
     if not step.outcome.reason:
         own.keep(diagnostic.name, (step.outcome.result, _kept_step(request, step)))
+        request.context.parts.drop()
     return step
 
 

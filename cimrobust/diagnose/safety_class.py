@@ -81,6 +81,7 @@ def _run(request: DiagnosisRequest) -> Finding:
         part_of(request.subject, part, workers=run.workers),
         replace(run, effort=_EFFORT[run.effort]),
         starts={"short_attack": short.pattern},
+        parts=request.context.parts.within("safety_class", part),
     )
     score, box = request.runtime.score, request.box
     overall = score(box.weights(found.deviations), threads=run.workers)

@@ -77,7 +77,7 @@ class _Known:
                         for how, start in carried(pattern, box, subject.box).items()
                     }
                 )
-        attack = AttackContext(subject, own.run, own.twin).attack(self.plan, starts)
+        attack = AttackContext(subject, own.run, own.twin, own.parts).attack(self.plan, starts)
         self.passes += attack.passes
         self.evaluations += attack.runs
         self.found[tolerance] = (subject.box, attack.pattern, attack.score, attack.origin)

@@ -4,9 +4,9 @@
 
 Each row of the table is one kill -9. Files must be the same byte for byte, results in JSON but for
 their times. Work is measured in processor seconds of the process and its threads, since other
-programs that run meanwhile make wall-clock time longer: *left* is what the whole run takes, less
-what the killed one had taken, plus what every run takes to start; *factor* is what the resumed run
-took over that.
+programs that run meanwhile make wall-clock time longer. *Left* is what the whole run takes, less
+what the killed one had taken, plus what every run takes before its first part beside drawn chips is
+kept; *factor* is what the resumed run took over that.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,16 +83,26 @@ class Killed:
     problems: Sequence[str]
 
 
-def cases() -> tuple[Case, ...]:
-    """Return the commands."""
-    cnn = ("digits_cnn.onnx", "--data", "digits_cnn.toml", "--limit", "60", "--workers", "2")
-    analyze = (*_in_samples("analyze", *cnn), "--trials", "60", "--effort")
-    sweep = (*_in_samples("sweep", *cnn), "--trials", "30", "--tolerances", "0.005,0.02")
+def cases(limit: int) -> tuple[Case, ...]:
+    """Return the commands, on so many samples."""
+    cnn = _of_sample("digits_cnn")
+    mlp = _of_sample("breast_cancer_mlp")
+    few = ("--limit", str(limit), "--trials", "60", "--workers", "2", "--effort")
     return (
-        Case("analyze quick", (*analyze, "quick", "--diagnostics", "layers,fragile_inputs")),
-        Case("analyze standard", (*analyze, "standard")),
-        Case("analyze rare", (*analyze, "quick", "--rare-below", "0.9", "--rare-budget", "3000")),
-        Case("sweep", (*sweep, "--effort", "quick")),
+        Case("analyze quick", ("analyze", *cnn, *few, "quick", "--diagnostics", "all")),
+        Case("analyze standard", ("analyze", *cnn, *few, "standard")),
+        Case(
+            "analyze rare",
+            ("analyze", *mlp, *few, "quick", "--rare-below", "0.9", "--rare-budget", "2000"),
+        ),
+        Case("sweep", ("sweep", *cnn, *few, "quick", "--tolerances", "0.005,0.02")),
+        Case(
+            "retrain",
+            (
+                *("retrain", *mlp, *few, "quick", "--epochs", "3", "--search-passes", "3"),
+                *("--draws", "2", "--diagnostics", "none"),
+            ),
+        ),
     )
 
 
@@ -101,10 +111,11 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--moments", type=int, default=40, help="kills in all")
     asked.add_argument("--seed", type=int, default=0)
+    asked.add_argument("--limit", type=int, default=20, help="samples")
     asked.add_argument("--only", default="", help="cases whose name contains this")
     asked.add_argument("--out", type=Path, help="file of the table")
     given = asked.parse_args()
-    chosen = [case for case in cases() if given.only in case.name]
+    chosen = [case for case in cases(given.limit) if given.only in case.name]
     rows: list[str] = []
     failed = False
     for index, case in enumerate(chosen):
@@ -127,10 +138,11 @@ def killed_and_resumed(
     whole = ran(case, folder / "whole")
     if whole.code != 0:
         raise SystemExit(f"{case.name} must run, got exit code {whole.code}")
-    start = ran(Case("start", ("--version",)), None).work
+    start = ran(case, folder / "started", until=has_begun).work
     for index in range(count):
         moment, out = draws.random(), folder / f"killed-{index}"
-        stopped = ran(case, out, kill_after=moment * whole.wall)
+        end = time.perf_counter() + moment * whole.wall
+        stopped = ran(case, out, until=lambda _, end=end: time.perf_counter() > end)
         problems = [] if stopped.code == 0 else unfinished(out)
         parts = len(list(out.glob(".resume*/*")))
         resumed = ran(Case(case.name, (*case.arguments, "--resume")), out)
@@ -141,25 +153,27 @@ def killed_and_resumed(
         shutil.rmtree(out)
 
 
-def ran(case: Case, out: Path | None, *, kill_after: float | None = None) -> Ended:
-    """Run a command; kill it after some seconds if it still runs then."""
-    place = [] if out is None else ["--out", str(out)]
+def ran(case: Case, out: Path, *, until: Callable[[Path], bool] | None = None) -> Ended:
+    """Run a command; kill it as soon as something holds of its folder, if it still runs then."""
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "cimrobust", *case.arguments, *place],
+        [sys.executable, "-m", "cimrobust", *case.arguments, "--out", str(out)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    if kill_after is not None:
-        try:
-            while time.perf_counter() - began < kill_after and not _has_ended(process.pid):
-                time.sleep(0.01)
-        finally:
-            process.send_signal(signal.SIGKILL)
+    if until is not None:
+        while not until(out) and not _has_ended(process.pid):
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     wall = time.perf_counter() - began
     return Ended(process.returncode, used.ru_utime + used.ru_stime, wall)
+
+
+def has_begun(out: Path) -> bool:
+    """Return whether a run has kept anything beside drawn chips."""
+    return any(not path.name.startswith("trials") for path in out.glob(".resume*/[!.]*"))
 
 
 def unfinished(out: Path) -> list[str]:
@@ -213,8 +227,8 @@ def _row(case: Case, kill: Killed) -> str:
     )
 
 
-def _in_samples(command: str, model: str, option: str, data: str, *rest: str) -> tuple[str, ...]:
-    return (command, str(SAMPLES / model), option, str(SAMPLES / data), *rest)
+def _of_sample(name: str) -> tuple[str, ...]:
+    return (str(SAMPLES / f"{name}.onnx"), "--data", str(SAMPLES / f"{name}.toml"))
 
 
 def _has_ended(pid: int) -> bool:
