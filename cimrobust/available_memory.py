@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cimrobust.errors import MemoryShortError
+
 _CGROUPS = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
     (
@@ -95,7 +97,7 @@ def is_about_memory(error: Exception) -> bool:
         "out of memory",
         "CUBLAS_STATUS_ALLOC_FAILED",
     )
-    return isinstance(error, MemoryError) or any(part in text for part in words)
+    return isinstance(error, MemoryError | MemoryShortError) or any(part in text for part in words)
 
 
 def _machine() -> int:

@@ -10,8 +10,10 @@ import numpy as np
 
 from cimrobust.attack.attack import Attack, attack
 from cimrobust.attack.attack_plan import AttackPlan
+from cimrobust.attack.kept_attacks import kept_attack
 from cimrobust.attack.subject_parts import part_of
 from cimrobust.engine.subject import Subject
+from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts, digest_of
 from cimrobust.mapping.box import Box, Pattern
 from cimrobust.run import Run
 from cimrobust.search.attack_set import attack_subset
@@ -31,11 +33,13 @@ class AttackContext:
         run: How to compute; its effort gives the size of the attack set.
         opened: Its twin, or that of the same stored weights with another box; None: it is opened
             when it is first needed.
+        parts: Where finished attacks are kept and taken from.
     """
 
     subject: Subject
     run: Run
     opened: TwinStatus | None = None
+    parts: FinishedParts = NOTHING_KEPT
 
     @cached_property
     def twin(self) -> TwinStatus:
@@ -99,4 +103,12 @@ class AttackContext:
             box: Where patterns may lie; None: the whole tolerance box.
             part: Indices of the samples that count, int64; None: all.
         """
-        return attack(self.scorer(box, part=part, passes=plan.passes), plan, known)
+        inside = self.subject.box if box is None else box
+
+        def make() -> Attack:
+            return attack(self.scorer(box, part=part, passes=plan.passes), plan, known)
+
+        if not self.parts.keeps:
+            return make()
+        given = digest_of([plan, known, [inside.nominal, inside.lo, inside.hi], part])
+        return kept_attack(self.parts.within("attack"), given[:32], inside, make)

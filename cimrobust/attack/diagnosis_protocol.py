@@ -26,6 +26,7 @@ class DiagnosisRequest:
         patterns: Patterns of the box that earlier diagnostics found, by where they come from.
         required: Score that the policy asks of the worst chip; None: it asks nothing.
         safety_class: Class whose recall must not fall; None: no class is special.
+        without_bounds: Why diagnostics may not take certified bounds; empty: they may.
     """
 
     context: AttackContext
@@ -33,6 +34,7 @@ class DiagnosisRequest:
     patterns: Mapping[str, Pattern] = field(default_factory=dict)
     required: float | None = None
     safety_class: int | None = None
+    without_bounds: str = ""
 
     @property
     def subject(self) -> Subject:
@@ -93,6 +95,7 @@ class Diagnostic:
         run: Does it.
         applies: Tells why it cannot run; nothing where it can.
         is_optional: Chosen by `--diagnostics`; False: runs whenever it applies.
+        gives: Type of its result; None: an interrupted run does it again.
     """
 
     name: str
@@ -100,6 +103,7 @@ class Diagnostic:
     run: DiagnosticRun
     applies: Callable[[DiagnosisRequest], str] = field(default=lambda request: "")
     is_optional: bool = True
+    gives: type[Any] | None = None
 
 
 @dataclass(frozen=True)

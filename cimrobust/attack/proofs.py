@@ -7,6 +7,7 @@ import numpy as np
 from cimrobust.certify.bounded_network import BoundedNetwork
 from cimrobust.certify.bounds import Method, certify
 from cimrobust.certify.branch import BranchSettings
+from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
 
 #: Multiplications that narrowing one layer may cost a sample.
 NARROWING = {"quick": 3e8, "standard": 1e9, "thorough": 3e10}
@@ -23,7 +24,12 @@ _FIRST = 16
 
 
 def proven(
-    network: BoundedNetwork, samples: np.ndarray, *, effort: str, workers: int
+    network: BoundedNetwork,
+    samples: np.ndarray,
+    *,
+    effort: str,
+    workers: int,
+    parts: FinishedParts = NOTHING_KEPT,
 ) -> np.ndarray:
     """Return which samples no chip of the box can break, bool [number of samples of the network].
 
@@ -34,6 +40,7 @@ def proven(
         samples: Indices of the samples to try.
         effort: ``quick``, ``standard`` or ``thorough``.
         workers: Threads; the result does not depend on it.
+        parts: Where finished samples are kept and taken from.
     """
     held = np.zeros(network.num_samples, dtype=bool)
     hopeful = True
@@ -47,6 +54,7 @@ def proven(
                 effort=NARROWING[effort],
                 branching=BRANCHING[effort],
                 workers=workers,
+                parts=parts,
             )
             held[part] = bounds.certified
             hopeful = bool(bounds.certified.any())

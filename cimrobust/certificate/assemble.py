@@ -28,7 +28,7 @@ from cimrobust.engine.machine import this_machine
 from cimrobust.reliability.chip_file import CHIP_FILE
 
 # Settings that may be given several times.
-_REPEATED = frozenset({"digital"})
+_REPEATED = frozenset({"digital", "skip"})
 _WITNESS_CHECK = """\
 import numpy as np, onnx, onnxruntime as ort
 from onnx import numpy_helper

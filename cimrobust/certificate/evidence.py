@@ -13,8 +13,8 @@ from cimrobust.certificate.models import Setting, Timings
 from cimrobust.certify.bound_summary import Certification
 from cimrobust.engine.open import Runtime
 from cimrobust.mapping.placement import Placement
+from cimrobust.montecarlo.effect_costs import EffectTable
 from cimrobust.montecarlo.failing import RareFailures
-from cimrobust.montecarlo.montecarlo_records import Effect
 from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.onnx_io.network import Network
@@ -59,7 +59,7 @@ class Evidence:
         trials: Drawn chips.
         search: Worst chip found.
         certification: Certified bound, or why there is none.
-        effects: Score with every effect added in turn.
+        effects: Score with every effect added in turn, or why it is not there.
         worst_output: Decision output of the witness file on all samples, samples first.
         witness: SHA-256 digest by file name, relative to the certificate's folder.
         devices: Self-check of the witness device by device.
@@ -82,7 +82,7 @@ class Evidence:
     trials: TrialTable
     search: SearchResult
     certification: Certification
-    effects: tuple[Effect, ...]
+    effects: EffectTable
     worst_output: np.ndarray
     witness: Mapping[str, str]
     devices: DeviceCheck

@@ -24,7 +24,8 @@ from cimrobust.certify.branch import BranchSettings
 from cimrobust.certify.refusal import Refusal
 from cimrobust.data.decision import Score
 from cimrobust.engine.subject import Subject
-from cimrobust.errors import SelfCheckError
+from cimrobust.errors import MemoryShortError, SelfCheckError
+from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
 from cimrobust.run import Run
 
 METHOD = (
@@ -126,6 +127,7 @@ def certify_run(
     run: Run,
     *,
     worst_output: Num[np.ndarray, "samples *outputs"] | None = None,
+    parts: FinishedParts = NOTHING_KEPT,
 ) -> Certification:
     """Return the certified bound of a deployed network, or why there is none.
 
@@ -134,6 +136,7 @@ def certify_run(
         run: How to compute.
         worst_output: Decision output of a chip of the box on all samples; those that it breaks are
             not tried.
+        parts: Where finished samples are kept and taken from; none changes the result.
 
     Raises:
         SelfCheckError: That chip breaks a certified sample.
@@ -142,8 +145,8 @@ def certify_run(
     if isinstance(network, Refusal):
         return Certification(None, None, network, {})
     try:
-        return _certified(network, subject, run, worst_output)
-    except (MemoryError, RuntimeError) as err:
+        return _certified(_Work(network, run, parts.within("certify")), subject, worst_output)
+    except (MemoryError, MemoryShortError, RuntimeError) as err:
         if not is_about_memory(err):
             raise
         # A bound that does not fit costs itself, never what the search found.
@@ -153,18 +156,17 @@ def certify_run(
 
 
 def _certified(
-    network: BoundedNetwork,
+    work: _Work,
     subject: Subject,
-    run: Run,
     worst_output: Num[np.ndarray, "samples *outputs"] | None,
 ) -> Certification:
     """Return the certified bound of a network that is ready to be bounded.
 
     Arguments as for `certify_run`.
     """
-    runtime, effort, progress = subject.runtime, run.effort, run.progress
+    network, run, runtime = work.network, work.run, subject.runtime
+    effort, progress = run.effort, run.progress
     count = min(CURVE_SAMPLES[effort], network.num_samples)
-    work = _Work(network, run)
     if network.task.is_regression:
         return work.regression()
     progress.start("Certifying", bisection_rounds(OCTAVES, STEPS[effort]) + 2)
@@ -214,6 +216,7 @@ class _Work:
 
     network: BoundedNetwork
     run: Run
+    parts: FinishedParts
 
     @property
     def is_too_costly(self) -> bool:
@@ -243,6 +246,7 @@ class _Work:
             effort=narrowing,
             branching=branching,
             workers=self.run.workers,
+            parts=self.parts,
         )
 
     def largest(
@@ -278,6 +282,7 @@ class _Work:
                 branching=branching,
                 workers=self.run.workers,
                 on_round=self.run.progress.advance,
+                parts=self.parts,
             )
         return found, asked
 

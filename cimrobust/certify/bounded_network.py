@@ -27,7 +27,7 @@ from cimrobust.twin.to_torch import to_torch
 
 #: Samples that are bounded together. As many units are narrowed for each as the one with the most
 #: bent units needs, so company can only tighten a bound.
-_BATCH = 16
+BATCH = 16
 #: Share of the free memory that one batch may take: two may be at work, and something else may run.
 _MOST_MEMORY = 0.4
 
@@ -79,8 +79,8 @@ class BoundedNetwork:
         self, indices: Int64[np.ndarray, "samples"]
     ) -> Iterator[tuple[Int64[np.ndarray, "batch"], dict[str, Shaped[Tensor, "batch ..."]]]]:
         """Yield samples in batches: their indices and inputs."""
-        for start in range(0, len(indices), _BATCH):
-            some = indices[start : start + _BATCH]
+        for start in range(0, len(indices), BATCH):
+            some = indices[start : start + BATCH]
             yield (
                 some,
                 {name: tensor[torch.from_numpy(some)] for name, tensor in self.inputs.items()},
@@ -168,12 +168,12 @@ def _tried(network: BoundedNetwork) -> BoundedNetwork | Refusal:
 
 def _refuse_size(state: State) -> Refusal | None:
     """Return why the bounds do not fit into memory; None where they do."""
-    needed = batch_bytes(state, samples=_BATCH)
+    needed = batch_bytes(state, samples=BATCH)
     free = available_memory()
     if needed <= _MOST_MEMORY * free:
         return None
     return Refusal(
-        f"a batch of {_BATCH} samples needs about {needed / 1e9:.3g} GB of memory, and"
+        f"a batch of {BATCH} samples needs about {needed / 1e9:.3g} GB of memory, and"
         f" {free / 1e9:.3g} GB are free"
     )
 

@@ -14,13 +14,15 @@ from jaxtyping import Bool, Float64, Int64, Shaped
 from torch import Tensor
 
 from cimrobust.certify.backward import State, lower_bounds
-from cimrobust.certify.bounded_network import BoundedNetwork
+from cimrobust.certify.bounded_network import BATCH, BoundedNetwork
 from cimrobust.certify.branch import BranchSettings, prove
 from cimrobust.certify.interval import Interval, flat
+from cimrobust.certify.kept_samples import KeptSamples
 from cimrobust.certify.propagate import propagate
 from cimrobust.certify.rules.rule import total
 from cimrobust.engine.parallel import check_stopped, map_ordered
 from cimrobust.engine.torch_threads import one_torch_thread
+from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
 
 Method = Literal["interval", "linear"]
 
@@ -79,6 +81,7 @@ def certify(
     effort: float = math.inf,
     branching: BranchSettings | None = DEFAULT_BRANCHING,
     workers: int = 1,
+    parts: FinishedParts = NOTHING_KEPT,
 ) -> Bounds:
     """Bound all decisions over the box.
 
@@ -91,6 +94,7 @@ def certify(
         branching: How far chips are split for samples that linear bounds do not prove; None: not at
             all.
         workers: Threads; the result does not depend on it.
+        parts: Where finished samples are kept and taken from; none changes the result.
 
     Returns:
         Bounds of the samples, in their order.
@@ -104,6 +108,7 @@ def certify(
         effort=effort,
         branching=branching,
         workers=workers,
+        parts=parts,
     )[scale]
     return Bounds(scale, method, certified, margin, time.perf_counter() - started)
 
@@ -116,6 +121,7 @@ def _bound_groups(
     effort: float,
     branching: BranchSettings | None,
     workers: int,
+    parts: FinishedParts,
 ) -> dict[float, tuple[Bool[np.ndarray, "samples"], Float64[np.ndarray, "samples"]]]:
     """Bound groups of samples, each over a box of its own size.
 
@@ -128,22 +134,28 @@ def _bound_groups(
         effort: As for `certify`.
         branching: As for `certify`.
         workers: As for `certify`.
+        parts: As for `certify`.
 
     Returns:
         `Bounds.certified` and `Bounds.margin` of every group.
     """
+    kept = KeptSamples.of(parts, groups, batch=BATCH, settings=(method, effort, branching))
 
     def batches() -> Iterator[_Batch]:
         # One box after the other, and not before its turn: of a large network only few fit into
         # memory.
+        left = kept.num_samples
         for scale, indices in groups.items():
+            done, left = min(left, len(indices)), max(left - len(indices), 0)
+            if done == len(indices):
+                continue
             weights = network.weights(scale)
-            for samples, inputs in network.batches(indices):
+            for samples, inputs in network.batches(indices[done:]):
                 yield _Batch(scale, weights, samples, inputs)
 
     def bounded(
         batch: _Batch,
-    ) -> tuple[float, Bool[Tensor, "samples"], Float64[Tensor, "samples"]]:
+    ) -> tuple[Bool[np.ndarray, "samples"], Float64[np.ndarray, "samples"]]:
         torch.set_num_threads(1)  # the setting belongs to a thread, and this may be a new one
         check_stopped()
         state = propagate(
@@ -154,21 +166,12 @@ def _bound_groups(
             effort=effort if method == "linear" else 0.0,
         )
         worst, enough = _decided(network, state, batch, method, branching)
-        return batch.scale, enough, worst
+        return enough.numpy(), worst.numpy()
 
-    parts: dict[float, list[tuple[Bool[Tensor, "samples"], Float64[Tensor, "samples"]]]] = {
-        scale: [] for scale in groups
-    }
     with one_torch_thread():
-        for scale, enough, worst in map_ordered(bounded, batches(), workers=workers):
-            parts[scale].append((enough, worst))
-    return {
-        scale: (
-            torch.cat([enough for enough, _ in of]).numpy(),
-            torch.cat([worst for _, worst in of]).numpy(),
-        )
-        for scale, of in parts.items()
-    }
+        for enough, worst in map_ordered(bounded, batches(), workers=workers):
+            kept.add(enough, worst)
+    return kept.by_box()
 
 
 def _decided(
@@ -298,6 +301,7 @@ def largest_certified_tolerance(
     branching: BranchSettings | None = DEFAULT_BRANCHING,
     workers: int = 1,
     on_round: Callable[[], None] | None = None,
+    parts: FinishedParts = NOTHING_KEPT,
 ) -> Float64[np.ndarray, "samples"]:
     """Return the largest box size at which each sample is certified.
 
@@ -316,6 +320,7 @@ def largest_certified_tolerance(
         branching: As for `certify`.
         workers: As for `certify`.
         on_round: Called after each of at most `bisection_rounds` rounds.
+        parts: As for `certify`.
 
     Returns:
         Float64 [samples], sizes relative to the placement's box; 0 where even the smallest is not
@@ -349,6 +354,7 @@ def largest_certified_tolerance(
             effort=effort,
             branching=branching,
             workers=workers,
+            parts=parts,
         )
         for (step, here), (certified, _margins) in zip(
             groups.items(), bounded.values(), strict=True

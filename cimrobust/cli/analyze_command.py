@@ -68,12 +68,14 @@ def command(
     from cimrobust.cli.certificate_summary import print_summary
     from cimrobust.cli.planned_lines import show_plan as shown
     from cimrobust.cli.progress_bars import TerminalProgress
-    from cimrobust.pipeline.analysis import analyze_telling
+    from cimrobust.pipeline.analysis import analyze_by_command
+    from cimrobust.pipeline.clock import Clock
     from cimrobust.pipeline.planned_analysis import Told
 
+    clock = Clock.of_process()
     told = Told(lambda planned: shown(planned, err=True), always=show_plan)
     with TerminalProgress() as progress:
-        certificate = analyze_telling(
-            model, data=data, out=out, told=told, progress=progress, **settings
+        certificate = analyze_by_command(
+            model, data=data, out=out, clock=clock, told=told, progress=progress, **settings
         )
     print_summary(certificate.record, directory=str(out), as_json=as_json)

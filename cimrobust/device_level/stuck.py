@@ -220,4 +220,4 @@ _EFFORTS = {
     "thorough": StuckSettings((*BUDGETS, 200, 500)),
 }
 
-STUCK_DEVICES = Diagnostic("stuck_devices", "Stuck devices", _run)
+STUCK_DEVICES = Diagnostic("stuck_devices", "Stuck devices", _run, gives=StuckBudget)

@@ -292,4 +292,6 @@ _EFFORTS = {
     "thorough": VerifySettings(plan=FULL_ATTACK.scaled(2.0)),
 }
 
-WRITE_VERIFY = Diagnostic("write_verify", "Selective write-verify", _run, _applies)
+WRITE_VERIFY = Diagnostic(
+    "write_verify", "Selective write-verify", _run, _applies, gives=Verification
+)

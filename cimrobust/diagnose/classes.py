@@ -146,4 +146,4 @@ def _most_often(decided: np.ndarray, label: int) -> int | None:
     return int(np.bincount(wrong).argmax()) if wrong.size else None
 
 
-CLASSES = Diagnostic(NAME, "Worst case by class", _run, applies=without_classes)
+CLASSES = Diagnostic(NAME, "Worst case by class", _run, applies=without_classes, gives=ClassAttacks)

@@ -274,6 +274,8 @@ def _margins(request: DiagnosisRequest, output: np.ndarray) -> np.ndarray | None
 
 def _certified(request: DiagnosisRequest, samples: np.ndarray) -> tuple[np.ndarray | None, str]:
     """Return the largest share of the box that is proven for samples, and why there is none."""
+    if request.without_bounds:
+        return None, request.without_bounds
     network = open_bounds(request.runtime, request.subject.placement)
     if isinstance(network, Refusal):
         return None, str(network)
@@ -284,6 +286,7 @@ def _certified(request: DiagnosisRequest, samples: np.ndarray) -> tuple[np.ndarr
         effort=NARROWING[request.run.effort],
         branching=BRANCHING[request.run.effort],
         workers=request.run.workers,
+        parts=request.context.parts.within("bounds"),
     )
     return proven, ""
 
@@ -319,4 +322,4 @@ def _applies(request: DiagnosisRequest) -> str:
     )
 
 
-FRAGILE_INPUTS = Diagnostic(NAME, "Fragile inputs", _run, applies=_applies)
+FRAGILE_INPUTS = Diagnostic(NAME, "Fragile inputs", _run, applies=_applies, gives=FragileInputs)

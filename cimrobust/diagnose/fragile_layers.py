@@ -75,4 +75,4 @@ def plan_of(effort: str, num_layers: int) -> AttackPlan:
     return AttackPlan(known=each // 2, zero=each - each // 2, evaluations=_EVALUATIONS[effort])
 
 
-LAYERS = Diagnostic(NAME, "Attacks by layer", _run)
+LAYERS = Diagnostic(NAME, "Attacks by layer", _run, gives=LayerAttacks)

@@ -81,6 +81,7 @@ def _run(request: DiagnosisRequest) -> Finding:
         part_of(request.subject, part, workers=run.workers),
         run.at_effort(_EFFORT[run.effort]),
         starts={"short_attack": short.pattern},
+        parts=request.context.parts.within("safety_class", part),
     )
     score, box = request.runtime.score, request.box
     overall = score(box.weights(found.deviations), threads=run.workers)
@@ -109,4 +110,6 @@ def _applies(request: DiagnosisRequest) -> str:
     )
 
 
-SAFETY_CLASS = Diagnostic(NAME, "Safety class", _run, applies=_applies, is_optional=False)
+SAFETY_CLASS = Diagnostic(
+    NAME, "Safety class", _run, applies=_applies, is_optional=False, gives=SafetyClass
+)

@@ -65,7 +65,8 @@ def _run(request: DiagnosisRequest) -> Finding:
     effort = _EFFORT[request.run.effort]
     for number, (part, other) in enumerate(((first, second), (second, first)), start=1):
         some = part_of(request.subject, part, workers=request.run.workers)
-        found = search(some, request.run.at_effort(effort))
+        parts = request.context.parts.within(f"half-{number}", part)
+        found = search(some, request.run.at_effort(effort), parts=parts)
         pattern = dict(found.deviations)
         directions.append(_direction(request, pattern, part, other))
         kept[f"half {number} of the samples"] = pattern
@@ -133,4 +134,4 @@ def _applies(request: DiagnosisRequest) -> str:
     )
 
 
-TRANSFER = Diagnostic(NAME, "Transfer to held-out samples", _run, applies=_applies)
+TRANSFER = Diagnostic(NAME, "Transfer to held-out samples", _run, applies=_applies, gives=Transfer)

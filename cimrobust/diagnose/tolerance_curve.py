@@ -80,7 +80,7 @@ class _Known:
                         for how, start in carried(pattern, box, subject.box).items()
                     }
                 )
-        attack = AttackContext(subject, own.run, own.twin).attack(self.plan, starts)
+        attack = AttackContext(subject, own.run, own.twin, own.parts).attack(self.plan, starts)
         self.passes += attack.passes
         self.evaluations += attack.runs
         self.found[tolerance] = (subject.box, attack.pattern, attack.score, attack.origin)
@@ -183,4 +183,6 @@ def _applies(request: DiagnosisRequest) -> str:
     return "the tolerance is 0: there is one chip only"
 
 
-TOLERANCE_CURVE = Diagnostic(NAME, "Accuracy over tolerance", _run, applies=_applies)
+TOLERANCE_CURVE = Diagnostic(
+    NAME, "Accuracy over tolerance", _run, applies=_applies, gives=ToleranceCurve
+)

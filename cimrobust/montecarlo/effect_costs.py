@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -11,6 +12,7 @@ from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.parallel import map_ordered
 from cimrobust.engine.subject import Subject
+from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.chip_memory import within_memory
@@ -19,7 +21,29 @@ from cimrobust.records import finite
 from cimrobust.run import Run
 
 
-def add_effects(subject: Subject, run: Run, *, num_chips: int) -> tuple[Effect, ...]:
+@dataclass(frozen=True)
+class EffectTable:
+    """Score with every effect added in turn.
+
+    Attributes:
+        rows: One effect more in every row; none: see `reason`.
+        reason: Why there are none; empty where there are.
+    """
+
+    rows: tuple[Effect, ...]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ScoredChips:
+    """Scores of the chips of one row, in the order of their numbers."""
+
+    scores: tuple[float, ...]
+
+
+def add_effects(
+    subject: Subject, run: Run, *, num_chips: int, parts: FinishedParts = NOTHING_KEPT
+) -> tuple[Effect, ...]:
     """Return the score with every effect added to those before it.
 
     First float weights, quantised weights, converters and read noise, then every effect on devices.
@@ -30,6 +54,7 @@ def add_effects(subject: Subject, run: Run, *, num_chips: int) -> tuple[Effect, 
         subject: The network with its data, and where its layers are stored.
         run: How to compute.
         num_chips: Chips for every row that has any.
+        parts: Where finished rows are kept and taken from; none changes the result.
     """
     run = within_memory(run, subject.placement)
     runtime, placement, progress = subject.runtime, subject.placement, run.progress
@@ -39,16 +64,24 @@ def add_effects(subject: Subject, run: Run, *, num_chips: int) -> tuple[Effect, 
     stages = list(_stages(placement.profile))
     progress.start("Effects in turn", num_chips * len(stages))
     for effect, profile in stages:
-        stage = placement if profile == placement.profile else place(subject.scan, profile)
-        scores = []
-        for value in map_ordered(
-            partial(_score, runtime, stage, run.seed), range(num_chips), workers=run.workers
-        ):
-            scores.append(value)
-            progress.advance(1)
-        rows.append(_effect(effect, scores, rows, num_chips=num_chips))
+        make = partial(_scores, subject, profile, run, num_chips)
+        made = parts.within("effects", num_chips).recall(effect, ScoredChips, make)
+        rows.append(_effect(effect, made.scores, rows, num_chips=num_chips))
     progress.finish()
     return tuple(rows)
+
+
+def _scores(subject: Subject, profile: DeviceProfile, run: Run, num_chips: int) -> ScoredChips:
+    """Score the chips of one row."""
+    own = subject.placement
+    placement = own if profile == own.profile else place(subject.scan, profile)
+    scores = []
+    for value in map_ordered(
+        partial(_score, subject.runtime, placement, run.seed), range(num_chips), workers=run.workers
+    ):
+        scores.append(value)
+        run.progress.advance(1)
+    return ScoredChips(tuple(scores))
 
 
 def _without_chips(runtime: Runtime) -> Iterator[tuple[str, float]]:

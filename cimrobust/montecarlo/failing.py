@@ -13,6 +13,7 @@ from cimrobust.engine.latent import LatentChips
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
+from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
 from cimrobust.montecarlo.rare_failures import Probability, pool
 from cimrobust.montecarlo.splitting import Repeat, Splitting, split
 from cimrobust.run import Run
@@ -46,7 +47,13 @@ class RareFailures:
 
 
 def rare_failures(
-    subject: Subject, run: Run, *, below: float, settings: Splitting, repeats: int = 2
+    subject: Subject,
+    run: Run,
+    *,
+    below: float,
+    settings: Splitting,
+    repeats: int = 2,
+    parts: FinishedParts = NOTHING_KEPT,
 ) -> RareFailures:
     """Estimate how likely a chip is that misses a score on these samples.
 
@@ -56,6 +63,7 @@ def rare_failures(
         below: Score that chips have to reach.
         settings: Of splitting; the budget is that of one repeat.
         repeats: Independent repeats, at least 1; their disagreement widens the interval.
+        parts: Where finished repeats are kept and taken from; none changes the result.
 
     Raises:
         UsageError: The devices, the task or the settings do not allow it.
@@ -69,11 +77,13 @@ def rare_failures(
     score = FailureScore(runtime.task, below)
     chips = LatentChips(subject.placement, as_levels=runtime.converters is not None)
     _check_memory(chips.size, settings.particles)
+    own = parts.within("rare", below, settings)
     runs = []
     for repeat in range(repeats):
         progress.start(f"Rare failures, repeat {repeat + 1}", settings.budget)
         evaluate = partial(_evaluate, runtime, chips, score)
-        runs.append(split(evaluate, chips.size, settings, run, repeat=repeat))
+        make = partial(split, evaluate, chips.size, settings, run, repeat=repeat)
+        runs.append(own.recall(f"repeat-{repeat}", Repeat, make))
         progress.finish()
     return RareFailures(
         below=below,

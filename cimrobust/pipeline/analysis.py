@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from cimrobust.certificate.manifest import write_manifest
-from cimrobust.certificate.models import Timings
 from cimrobust.certificate.result import Certificate
 from cimrobust.pipeline import stages
 from cimrobust.pipeline.arguments import make_folder
@@ -15,7 +14,8 @@ from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.in_memory import given_path, takes_objects
 from cimrobust.pipeline.planned_analysis import Told, planned
 from cimrobust.pipeline.private_folder import folder_optional
-from cimrobust.pipeline.resolved_analysis import ResolvedAnalysis, resolve
+from cimrobust.pipeline.resolved_analysis import resolve
+from cimrobust.pipeline.resuming import RESUME
 from cimrobust.pipeline.writing import Findings, write_files
 from cimrobust.run import Run
 from cimrobust.settings.analysis_settings import AnalysisSettings
@@ -57,45 +57,50 @@ def analyze(
     Raises:
         CimrobustError: See its subclasses for what can be wrong; nothing is written then.
     """
-    given = gather(ANALYZE, settings, run, options)
-    return _certificate(_resolved(given, model, data, out))
-
-
-def analyze_telling(
-    model: str | Path, *, data: str, out: Path, told: Told, **options: Any
-) -> Certificate:
-    """Do as `analyze` does, and show what a long run will take before it begins.
-
-    Args:
-        model: ONNX file.
-        data: Evaluation data.
-        out: Folder of the certificate.
-        told: Who is told of the plan.
-        options: Settings of `analyze`.
-    """
-    return _certificate(_resolved(gather(ANALYZE, None, None, options), model, data, out), told)
-
-
-def _resolved(given: Gathered, model: Any, data: Any, out: str | Path | None) -> ResolvedAnalysis:
-    return resolve(
-        given.part(SubjectSettings, model=model, data=data),
-        given.part(AnalysisSettings),
-        given.run(),
-        out=given_path(out),
+    return _certificate(
+        given_path(model),
+        data,
+        given_path(out),
+        gather(ANALYZE, settings, run, options),
+        Clock(),
+        None,
     )
 
 
-def _certificate(asked: ResolvedAnalysis, told: Told | None = None) -> Certificate:
+def analyze_by_command(
+    model: Path, *, data: str, out: Path, clock: Clock, told: Told, **options: Any
+) -> Certificate:
+    """Do the same for a command of its own, whose clock began with its process.
+
+    Args:
+        model: ONNX file.
+        data: As for `analyze`.
+        out: Likewise.
+        clock: Times the stages.
+        told: Who is told of the plan of a long run before it begins.
+        options: Settings by name.
+    """
+    return _certificate(model, data, out, gather(ANALYZE, None, None, options), clock, told)
+
+
+def _certificate(
+    model: Path, data: Any, out: Path, given: Gathered, clock: Clock, told: Told | None
+) -> Certificate:
     """Do what was asked for, stage by stage, and write it down."""
-    clock, out = Clock(), asked.out
-    make_folder(out)
     with clock.stage("load"):
+        asked = resolve(
+            given.part(SubjectSettings, model=model, data=data),
+            given.part(AnalysisSettings),
+            given.run(),
+            out=out,
+        )
+        make_folder(out)
         opened = stages.open_analysis(asked)
-    opened = planned(opened, loading=clock.stages["load"], told=told)
-    asked = opened.asked
+    with clock.stage("load"):
+        opened = planned(opened, loading=clock.stages["load"], told=told)
     findings = run_stages(opened, clock)
-    written = write_files(opened, findings, Timings.of(asked.run.workers, clock.stages))
-    shutil.rmtree(out / stages.CHECKPOINTS, ignore_errors=True)
+    written = write_files(opened, findings, clock)
+    shutil.rmtree(out / RESUME, ignore_errors=True)
     write_manifest(out)
     return Certificate(written, out)
 

@@ -106,8 +106,8 @@ def planned(opened: OpenedAnalysis, *, loading: float, told: Told | None) -> Ope
         found = measured.plan(fitting)
         if wanted or found.expected_seconds > _LONG:
             told.show(found)
-    if fitting.subject == asked.subject:
-        return replace(opened, asked=fitting)
+    if fitting == asked:
+        return opened
     return open_analysis(fitting)
 
 
@@ -244,6 +244,7 @@ class MeasuredAnalysis:
             effects=num_effects(self.opened.subject),
             classes=0 if task.is_regression else len(np.unique(task.labels)),
             rare_chips=2 * splitting(asked.settings.rare_budget).budget if rare else 0,
+            skipped=tuple(asked.settings.skip),
         )
 
 

@@ -56,6 +56,10 @@ class ResolvedAnalysis:
         """Score that the most probable failing chip is searched for; None: it is not."""
         return None if self.settings.skip_most_probable else self.settings.rare_below
 
+    def left_out(self, stage: str) -> str:
+        """Return why a stage does not run; nothing where it does."""
+        return left_out(stage) if stage in self.settings.skip else ""
+
     def stated(self) -> tuple[Setting, ...]:
         """Return what the certificate says of how it was made."""
         return state(
@@ -72,6 +76,11 @@ class ResolvedAnalysis:
                 ),
             ),
         )
+
+
+def left_out(stage: str) -> str:
+    """Return what a certificate says of a stage that was left out."""
+    return f"left out on request (--skip {stage})"
 
 
 def resolve(

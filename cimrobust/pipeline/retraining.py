@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -15,6 +16,7 @@ from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.notebook_view import notebook_view, score_text
 from cimrobust.certificate.retrained_record import Evidence, Measured, describe
 from cimrobust.certificate.saved_result import SavedResult
+from cimrobust.files import sha256_of
 from cimrobust.input_file import printable
 from cimrobust.pipeline import retraining_stages as stages
 from cimrobust.pipeline.arguments import resume_folder
@@ -22,6 +24,7 @@ from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.gain_steps import measure_steps
 from cimrobust.pipeline.in_memory import given_path, takes_objects
 from cimrobust.pipeline.private_folder import folder_optional
+from cimrobust.pipeline.retrain_request import RetrainRequest
 from cimrobust.report.render import render_retraining
 from cimrobust.run import Run
 from cimrobust.settings.commands import RETRAIN
@@ -126,7 +129,7 @@ def retrain(
     """
     given = gather(RETRAIN, settings, run, options)
     return _retrained(
-        stages.RetrainRequest(
+        RetrainRequest(
             subject=given.part(SubjectSettings, model=model, data=data),
             settings=given.part(RetrainSettings),
             training=given.part(TrainingSettings),
@@ -136,7 +139,7 @@ def retrain(
     )
 
 
-def _retrained(asked: stages.RetrainRequest) -> Retrained:
+def _retrained(asked: RetrainRequest) -> Retrained:
     """Do what was asked for, stage by stage, and write it down."""
     clock, out = Clock(), asked.out
     planned = stages.plan(asked)
@@ -187,4 +190,7 @@ def _measured(
     if CONTROL not in trained:
         return None
     with clock.stage("gain_steps"):
-        return measure_steps(opened, trained, certificates)
+        networks = [sha256_of(stages.model_of(opened.asked.out, role)) for role in trained]
+        return opened.parts.within("gain", networks).recall(
+            "steps", Measured, partial(measure_steps, opened, trained, certificates)
+        )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from cimrobust.certificate.certificate_files import WITNESS
@@ -20,6 +21,8 @@ from cimrobust.diagnose.diagnostic_catalogue import chosen
 from cimrobust.engine.open import rounds_activations
 from cimrobust.engine.other_sizes import check_sizes
 from cimrobust.errors import CimrobustError, UsageError
+from cimrobust.files import sha256_of
+from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.deploy import deploy
@@ -31,11 +34,10 @@ from cimrobust.pipeline.analysis import analyze
 from cimrobust.pipeline.arguments import check_not_overwritten
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.inspection import resolve_profile
-from cimrobust.run import Run
-from cimrobust.settings.retrain_settings import RetrainSettings
-from cimrobust.settings.subject_settings import SubjectSettings
+from cimrobust.pipeline.kept_retraining import kept_certificate, retraining_digest
+from cimrobust.pipeline.retrain_request import RetrainRequest
 from cimrobust.settings.training_settings import TrainingSettings
-from cimrobust.training.equivalent_tolerance import equivalent_tolerance
+from cimrobust.training.equivalent_tolerance import EquivalentTolerance, equivalent_tolerance
 from cimrobust.training.log import write_log
 from cimrobust.training.loop import Trained, train
 from cimrobust.training.methods.method_catalogue import recipe_of
@@ -55,30 +57,6 @@ RESUME = ".resume"
 #: Diagnostics that the report sets side by side. All would take three times as long as all else,
 #: three certificates long; thorough runs them.
 _DIAGNOSTICS = dict.fromkeys(("quick", "standard"), "layers,tolerance_curve")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetrainRequest:
-    """What a re-training was asked for.
-
-    Attributes:
-        subject: What is re-trained, as it was named.
-        settings: Which method trains, and what is certified.
-        training: How the training runs.
-        run: How certificates are computed.
-        out: Folder for everything.
-    """
-
-    subject: SubjectSettings
-    settings: RetrainSettings
-    training: TrainingSettings
-    run: Run
-    out: Path
-
-    @property
-    def model(self) -> Path:
-        """The network before training."""
-        return Path(self.subject.model)
 
 
 @dataclass(frozen=True)
@@ -107,6 +85,7 @@ class OpenedRetraining:
         evaluation: Evaluation samples.
         training: Training samples.
         session: The network, ready to be trained.
+        parts: Where finished parts are kept and taken from.
     """
 
     asked: RetrainRequest
@@ -115,6 +94,7 @@ class OpenedRetraining:
     evaluation: DataSet
     training: DataSet
     session: Session
+    parts: FinishedParts = NOTHING_KEPT
 
 
 @dataclass(frozen=True)
@@ -172,7 +152,9 @@ def open_retraining(asked: RetrainRequest, planned: Plan) -> OpenedRetraining:
         drop_overlap=settings.drop_overlap,
         workers=asked.run.workers,
     )
-    return OpenedRetraining(asked, planned, network, evaluation, training, session)
+    folder = asked.out / RESUME
+    parts = FinishedParts(folder, retraining_digest(asked, session, (evaluation, training)))
+    return OpenedRetraining(asked, planned, network, evaluation, training, session, parts)
 
 
 def choose(opened: OpenedRetraining, clock: Clock) -> Choice:
@@ -180,17 +162,26 @@ def choose(opened: OpenedRetraining, clock: Clock) -> Choice:
     method, settings, tuning, pace = opened.plan.method, opened.asked.training, None, None
     if settings.learning_rate is None:
         with clock.stage("learning_rate"):
-            pace = choose_pace(opened.session, settings, progress=opened.asked.run.progress)
+            pace = opened.parts.recall(
+                "learning_rate",
+                Paced,
+                partial(choose_pace, opened.session, settings, progress=opened.asked.run.progress),
+            )
         settings = replace(settings, learning_rate=pace.rate)
     if opened.asked.settings.tuning_epochs:
         with clock.stage("tuning"):
-            tuning = tune(
-                opened.session,
-                opened.plan.recipe,
-                settings,
-                budget=opened.asked.settings.tuning_epochs,
-                given=opened.asked.settings.knobs,
-                progress=opened.asked.run.progress,
+            tuning = opened.parts.recall(
+                "tuning",
+                Tuning,
+                partial(
+                    tune,
+                    opened.session,
+                    opened.plan.recipe,
+                    settings,
+                    budget=opened.asked.settings.tuning_epochs,
+                    given=opened.asked.settings.knobs,
+                    progress=opened.asked.run.progress,
+                ),
             )
         method, settings = (
             opened.plan.recipe.method({**(opened.asked.settings.knobs or {}), **tuning.values}),
@@ -283,7 +274,8 @@ def certify(opened: OpenedRetraining, choice: Choice, clock: Clock) -> dict[str,
     certificates: dict[str, CertificateModel] = {}
     for name, path in paths.items():
         with clock.stage(f"certificate_{name}"):
-            certificates[name] = analyze(
+            make = partial(
+                analyze,
                 path,
                 data=named.data,
                 out=out / name,
@@ -300,7 +292,11 @@ def certify(opened: OpenedRetraining, choice: Choice, clock: Clock) -> dict[str,
                 labels_of=None if name == BEFORE else teacher,
                 resume=asked.settings.resume,
                 progress=opened.asked.run.progress,
-            ).record
+            )
+            before = certificates.get(BEFORE)
+            witness = None if before is None else dict(before.worst_found.witness)
+            parts = opened.parts.within("certificate", sha256_of(path), witness)
+            certificates[name] = kept_certificate(parts, out / name, make)
     return certificates
 
 
@@ -317,13 +313,19 @@ def compare(
     if not opened.asked.settings.equivalent:
         return None
     with clock.stage("equivalent_tolerance"):
-        found = equivalent_tolerance(
-            opened.network,
-            opened.plan.profile,
-            opened.evaluation,
-            replace(opened.asked.run, seed=choice.settings.seed),
-            target=certificates[AFTER].worst_found.score,
-            witness=opened.asked.out / BEFORE / WITNESS,
+        target = certificates[AFTER].worst_found.score
+        found = opened.parts.within("equivalent", target).recall(
+            "tolerance",
+            EquivalentTolerance,
+            partial(
+                equivalent_tolerance,
+                opened.network,
+                opened.plan.profile,
+                opened.evaluation,
+                replace(opened.asked.run, seed=choice.settings.seed),
+                target=target,
+                witness=opened.asked.out / BEFORE / WITNESS,
+            ),
         )
     return Equivalent(**asdict(found))
 

@@ -8,29 +8,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from cimrobust.attack.diagnosis_protocol import Diagnosis
+from cimrobust.available_memory import is_about_memory
 from cimrobust.certificate.certificate_files import WITNESS
 from cimrobust.certificate.policy import stop_rule
 from cimrobust.certify.bound_summary import Certification, certify_run
+from cimrobust.certify.refusal import Refusal
 from cimrobust.diagnose.run_diagnostics import diagnose
 from cimrobust.diagnose.safety_class import check_safety_class
 from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
-from cimrobust.errors import SelfCheckError
+from cimrobust.errors import MemoryShortError, SelfCheckError
+from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
 from cimrobust.mapping.box import Pattern
 from cimrobust.mapping.placement import Placement
-from cimrobust.montecarlo.effect_costs import add_effects
+from cimrobust.montecarlo.effect_costs import EffectTable, add_effects
 from cimrobust.montecarlo.failing import RareFailures, rare_failures
-from cimrobust.montecarlo.montecarlo_records import Effect
 from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import run_trials
-from cimrobust.pipeline.arguments import resume_folder
 from cimrobust.pipeline.diagnosing import check_unbroken, worst_required
 from cimrobust.pipeline.inspection import Inspection
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.pipeline.rare_chips import splitting
 from cimrobust.pipeline.resolved_analysis import ResolvedAnalysis
+from cimrobust.pipeline.resuming import open_parts
 from cimrobust.reliability.likely_chip import LikelySearch
 from cimrobust.reliability.most_probable import most_probable
 from cimrobust.run import Run
@@ -40,7 +44,6 @@ from cimrobust.search.search_results import SearchResult
 
 #: Chips for every row of the table of effects.
 EFFECT_CHIPS = {"quick": 20, "standard": 50, "thorough": 200}
-CHECKPOINTS = ".resume"
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,13 @@ class OpenedAnalysis:
         asked: What was asked for.
         inspection: The network and where its weights are stored.
         subject: The deployed network with its data, and its placement.
+        parts: Where finished parts are kept and taken from.
     """
 
     asked: ResolvedAnalysis
     inspection: Inspection
     subject: Subject
+    parts: FinishedParts = NOTHING_KEPT
 
     @property
     def run(self) -> Run:
@@ -74,7 +79,7 @@ class OpenedAnalysis:
 
 
 def open_analysis(asked: ResolvedAnalysis) -> OpenedAnalysis:
-    """Load and check model, devices and data.
+    """Load and check model, devices and data; find what an interrupted run has finished.
 
     Raises:
         CimrobustError: Something is wrong with one of them.
@@ -87,15 +92,14 @@ def open_analysis(asked: ResolvedAnalysis) -> OpenedAnalysis:
     if asked.safety_class is not None:
         check_safety_class(runtime.task, asked.safety_class)
     progress.finish()
-    return OpenedAnalysis(asked, inspection, Subject(runtime, inspection.placement))
+    subject = Subject(runtime, inspection.placement)
+    parts = open_parts(subject, asked.run, out=asked.out, resume=asked.settings.resume)
+    return OpenedAnalysis(asked, inspection, subject, parts)
 
 
 def draw_chips(opened: OpenedAnalysis) -> TrialTable:
     """Draw chips and score them."""
-    asked, runtime = opened.asked, opened.runtime
-    checkpoint = (
-        resume_folder(opened.asked.out, CHECKPOINTS, resume=opened.asked.settings.resume) / "trials"
-    )
+    asked, runtime, folder = opened.asked, opened.runtime, opened.parts.folder
     stop = None
     if opened.asked.settings.stop_early and asked.policy is not None:
         stop = stop_rule(asked.policy, higher_is_better=runtime.task.higher_is_better)
@@ -103,7 +107,7 @@ def draw_chips(opened: OpenedAnalysis) -> TrialTable:
         opened.subject,
         opened.run,
         num_trials=asked.num_trials,
-        checkpoint=checkpoint,
+        checkpoint=None if folder is None else folder / "trials",
         stop=stop,
     )
 
@@ -115,6 +119,7 @@ def estimate_rare(opened: OpenedAnalysis, below: float) -> RareFailures:
         opened.run,
         below=below,
         settings=splitting(opened.asked.settings.rare_budget),
+        parts=opened.parts,
     )
 
 
@@ -132,7 +137,7 @@ def search_box(opened: OpenedAnalysis, trials: TrialTable) -> SearchResult:
         known["transferred_witness"] = transferred_pattern(
             Path(opened.asked.settings.transfer) / WITNESS, opened.placement
         )
-    return search(opened.subject, opened.run, known=known)
+    return search(opened.subject, opened.run, known=known, parts=opened.parts)
 
 
 def explain(opened: OpenedAnalysis, found: SearchResult) -> Diagnosis:
@@ -147,13 +152,16 @@ def explain(opened: OpenedAnalysis, found: SearchResult) -> Diagnosis:
         opened.asked.diagnostics,
         required=worst_required(opened.asked.policy),
         safety_class=opened.asked.safety_class,
+        left_out=opened.asked.left_out("diagnostics"),
+        without_bounds=opened.asked.left_out("certify"),
+        parts=opened.parts,
     )
 
 
 def search_most_probable(opened: OpenedAnalysis, found: SearchResult, below: float) -> LikelySearch:
     """Search for the most probable chip that misses a score."""
     known = {"worst chip found": found.deviations}
-    return most_probable(opened.subject, opened.run, below=below, known=known)
+    return most_probable(opened.subject, opened.run, below=below, known=known, parts=opened.parts)
 
 
 def certify(opened: OpenedAnalysis, trials: TrialTable, diagnosis: Diagnosis) -> Certification:
@@ -166,19 +174,43 @@ def certify(opened: OpenedAnalysis, trials: TrialTable, diagnosis: Diagnosis) ->
     worst = opened.runtime.outputs(
         opened.subject.box.weights(found.deviations), threads=opened.run.workers
     )
-    certification = certify_run(opened.subject, opened.run, worst_output=worst)
+    certification = bound(opened, worst)
     _check_certified(certification, trials, found)
     check_unbroken(certification, diagnosis)
     return certification
 
 
-def tabulate_effects(opened: OpenedAnalysis) -> tuple[Effect, ...]:
-    """Score chips with every effect added in turn."""
-    return add_effects(
-        opened.subject,
-        opened.run,
-        num_chips=min(EFFECT_CHIPS[opened.run.effort], opened.asked.num_trials),
-    )
+def bound(opened: OpenedAnalysis, worst_output: np.ndarray) -> Certification:
+    """Return the certified bound, or why there is none: it may have been left out on request.
+
+    Args:
+        opened: The analysis.
+        worst_output: Decision output of the worst chip; samples that it breaks are not tried.
+    """
+    left_out = opened.asked.left_out("certify")
+    if left_out:
+        return Certification(None, None, Refusal(left_out), {})
+    return certify_run(opened.subject, opened.run, worst_output=worst_output, parts=opened.parts)
+
+
+def tabulate_effects(opened: OpenedAnalysis) -> EffectTable:
+    """Score chips with every effect added in turn, unless that is left out or needs more memory."""
+    left_out = opened.asked.left_out("effects")
+    if left_out:
+        return EffectTable((), left_out)
+    try:
+        return EffectTable(
+            add_effects(
+                opened.subject,
+                opened.run,
+                num_chips=min(EFFECT_CHIPS[opened.run.effort], opened.asked.num_trials),
+                parts=opened.parts,
+            )
+        )
+    except (MemoryError, MemoryShortError, RuntimeError) as err:
+        if not is_about_memory(err):
+            raise
+        return EffectTable((), f"it needs more memory than there is: {err}")
 
 
 def _drawn_pattern(placement: Placement, *, seed: int, trial: int) -> Pattern:

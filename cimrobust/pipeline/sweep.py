@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
-from cimrobust import __version__
 from cimrobust.certificate.assemble_sweep import SweepEvidence, assemble_sweep
 from cimrobust.certificate.certificate_files import atomic_text, canonical_json
 from cimrobust.certificate.manifest import remove_seal, write_manifest
@@ -23,15 +20,16 @@ from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of, staging_folder
+from cimrobust.finished_parts import FinishedParts, digest_of
 from cimrobust.input_file import printable
 from cimrobust.montecarlo.trial_table import TrialTable
-from cimrobust.montecarlo.trials import fingerprint
 from cimrobust.pipeline.arguments import resume_folder
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.in_memory import given_path, takes_objects
 from cimrobust.pipeline.inspection import Inspection
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.pipeline.private_folder import folder_optional
+from cimrobust.pipeline.resuming import run_digest
 from cimrobust.pipeline.stated_settings import state
 from cimrobust.report.sweep_page import render_sweep
 from cimrobust.run import Run
@@ -48,7 +46,6 @@ from cimrobust.tolerance_sweep.safe_tolerance import (
     largest_statistical,
     largest_unrefuted,
 )
-from cimrobust.tolerance_sweep.sweep_memory import Memory
 from cimrobust.tolerance_sweep.sweep_tolerances import SweepContext, draw_chips, prove, sweep_worst
 from cimrobust.tolerance_sweep.worst_at_tolerance import Proof, Worst
 
@@ -231,14 +228,10 @@ def sweep_opened(
 
 
 def _context(subject: Subject, run: Run, asked: ResolvedSweep) -> SweepContext:
-    """Return what is swept, with the memory of an interrupted run if it goes on from one."""
-    key = {
-        "trials": fingerprint(subject.runtime, subject.placement, run.seed),
-        "grid": asked.tolerances,
-        "effort": run.effort,
-        "device": run.device_type,
-    }
-    return SweepContext(subject, run, _memory(asked.out, key, resume=asked.settings.resume))
+    """Return what is swept, with what an interrupted run has finished if it goes on from one."""
+    folder = resume_folder(asked.out, _RESUME, resume=asked.settings.resume)
+    fingerprint = digest_of([run_digest(subject, run), tuple(asked.tolerances)])
+    return SweepContext(subject, run, FinishedParts(folder, fingerprint))
 
 
 def _stages(
@@ -339,10 +332,3 @@ def _checked(tolerances: Sequence[float]) -> list[float]:
             " in parts"
         )
     return grid
-
-
-def _memory(out: Path, key: Mapping[str, Any], *, resume: bool) -> Memory:
-    """Return the memory of the run, empty unless it goes on from an interrupted one."""
-    folder = resume_folder(out, _RESUME, resume=resume)
-    text = json.dumps({**key, "version": __version__}, sort_keys=True)
-    return Memory(folder, hashlib.sha256(text.encode()).hexdigest())

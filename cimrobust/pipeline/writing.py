@@ -31,15 +31,16 @@ from cimrobust.engine.ort import run_original
 from cimrobust.errors import SelfCheckError
 from cimrobust.files import sha256_of, staging_folder
 from cimrobust.mapping.box import box_of
+from cimrobust.montecarlo.effect_costs import EffectTable
 from cimrobust.montecarlo.failing import RareFailures
-from cimrobust.montecarlo.montecarlo_records import Effect
 from cimrobust.montecarlo.trial_table import TrialTable, to_parquet
 from cimrobust.onnx_io.load_network import load_network
+from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.diagnosing import write_safety_witness
 from cimrobust.pipeline.stages import OpenedAnalysis
 from cimrobust.reliability.chip_file import CHIP_FILE, write_chip
 from cimrobust.reliability.likely_chip import LikelySearch
-from cimrobust.report.render import render
+from cimrobust.report.render import draw, render
 from cimrobust.search.device_witness import DeviceCheck, write_device_witness
 from cimrobust.search.search_results import SearchResult
 from cimrobust.search.witness import SAFETY_FILE, write_witness
@@ -53,7 +54,7 @@ class Findings:
         trials: Drawn chips.
         diagnosis: The worst chip found, and what explains it.
         certification: Certified bound, or why there is none.
-        effects: Score with every effect added in turn.
+        effects: Score with every effect added in turn, or why it is not there.
         rare: How likely a chip is that misses a score; None: not asked for.
         likely: Search for the most probable such chip; None: not asked for.
     """
@@ -61,7 +62,7 @@ class Findings:
     trials: TrialTable
     diagnosis: Diagnosis
     certification: Certification
-    effects: tuple[Effect, ...]
+    effects: EffectTable
     rare: RareFailures | None
     likely: LikelySearch | None
 
@@ -71,7 +72,7 @@ class Findings:
         return self.diagnosis.found
 
 
-def write_files(opened: OpenedAnalysis, findings: Findings, timings: Timings) -> CertificateModel:
+def write_files(opened: OpenedAnalysis, findings: Findings, clock: Clock) -> CertificateModel:
     """Write all files beside their final names, then move them there, certificate.json last.
 
     Returns:
@@ -82,28 +83,38 @@ def write_files(opened: OpenedAnalysis, findings: Findings, timings: Timings) ->
     """
     out = opened.asked.out
     with staging_folder(out) as made:
-        devices = _write_witness(made / WITNESS, opened, findings)
-        worst_output = _worst_output(made / WITNESS / "worst_case.onnx", opened, findings.found)
-        to_parquet(findings.trials, made / TRIALS)
-        proven = per_sample.per_sample(
-            findings.certification, tolerance_fraction(opened.placement.profile)
-        )
-        if proven is not None:
-            per_sample.to_parquet(proven, made / CERTIFIED)
-        evidence = _evidence(
-            made / WITNESS,
-            opened,
-            findings,
-            devices=devices,
-            worst_output=worst_output,
-            timings=timings,
-        )
-        certificate = assemble(evidence, opened.asked.policy)
+        with clock.stage("writing"):
+            certificate = _assembled(made, opened, findings)
+            pictures = draw(certificate)
+        # The report states the time too, so that what is left to be done can be in no stage.
+        timings = Timings.of(opened.run.workers, clock.stages)
+        certificate = certificate.model_copy(update={"timings": timings})
         check_certificate(certificate)
-        atomic_text(made / REPORT, render(certificate))
+        atomic_text(made / REPORT, render(certificate, pictures=pictures))
         _move(made, out)
         atomic_text(out / CERTIFICATE, canonical_json(certificate))
     return certificate
+
+
+def _assembled(made: Path, opened: OpenedAnalysis, findings: Findings) -> CertificateModel:
+    """Write witness and tables to a folder, and put the certificate together, without its times."""
+    devices = _write_witness(made / WITNESS, opened, findings)
+    worst_output = _worst_output(made / WITNESS / "worst_case.onnx", opened, findings.found)
+    to_parquet(findings.trials, made / TRIALS)
+    proven = per_sample.per_sample(
+        findings.certification, tolerance_fraction(opened.placement.profile)
+    )
+    if proven is not None:
+        per_sample.to_parquet(proven, made / CERTIFIED)
+    evidence = _evidence(
+        made / WITNESS,
+        opened,
+        findings,
+        devices=devices,
+        worst_output=worst_output,
+        timings=Timings.of(opened.run.workers, {}),
+    )
+    return assemble(evidence, opened.asked.policy)
 
 
 def _write_witness(folder: Path, opened: OpenedAnalysis, findings: Findings) -> DeviceCheck:

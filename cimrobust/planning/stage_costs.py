@@ -76,7 +76,7 @@ def planned_stages(
             note="typical: witness, its replay, report",
         ),
     ]
-    return tuple(stages)
+    return tuple(stage for stage in stages if stage.stage not in work.skipped)
 
 
 def expected_passes(work: Workload, speed: Speed) -> int:

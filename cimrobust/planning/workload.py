@@ -26,6 +26,7 @@ class Workload:
         effects: Rows of the table of effects that draw chips.
         classes: Classes with samples; 0 for a regression.
         rare_chips: Chips that are scored to tell how likely rare failures are.
+        skipped: Stages that are left out on request.
     """
 
     effort: str
@@ -41,6 +42,7 @@ class Workload:
     effects: int
     classes: int
     rare_chips: int = 0
+    skipped: tuple[str, ...] = ()
 
 
 def num_effects(subject: Subject) -> int:

@@ -45,6 +45,11 @@ class Spent:
     forwards: int = 0
     evaluations: int = 0
 
+    def go_on(self, spent: Spent) -> None:
+        """Take over what an interrupted search had spent."""
+        self.passes, self.forwards = spent.passes, spent.forwards
+        self.evaluations = spent.evaluations
+
 
 @dataclass
 class DescentContext:

@@ -17,6 +17,7 @@ gradients of the torch twin, then steps that only the deployed network decides o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -26,6 +27,7 @@ from cimrobust.engine.latent import LatentChips
 from cimrobust.engine.parallel import map_ordered
 from cimrobust.engine.subject import Subject
 from cimrobust.engine.torch_threads import one_torch_thread
+from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
 from cimrobust.reliability.descent import RAY_CHIPS, DescentContext, Spent, descend, refine
 from cimrobust.reliability.likely_chip import PLANS, Attempt, LikelyPlan, LikelySearch, ProbableChip
 from cimrobust.reliability.limit_state import LimitState
@@ -48,6 +50,7 @@ def most_probable(
     *,
     below: float,
     known: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    parts: FinishedParts = NOTHING_KEPT,
 ) -> LikelySearch:
     """Search for the most probable chip that misses a score on these samples.
 
@@ -56,12 +59,14 @@ def most_probable(
         run: How to compute.
         below: Score that chips have to reach; an error they may not exceed.
         known: Patterns to start from too, by where they come from; deviations by initializer.
+        parts: Where finished starts are kept and taken from; none changes the result.
 
     Raises:
         UsageError: The devices or the task do not allow it, or there is no such effort.
     """
     budget, plan = budget_for(run), PLANS[run.effort]
-    search = _Search(subject, run, below, plan)
+    own = parts.within("most_probable", run.effort, below, known)
+    search = _Search(subject, run, below, plan, own)
     twin = open_gradients(subject, run, budget)
     run.progress.start("Most probable failing chip", plan.passes)
     # As in the ensemble: steps on vectors are too short to share between torch threads.
@@ -85,10 +90,26 @@ def most_probable(
     )
 
 
+@dataclass(frozen=True)
+class KeptAttempt:
+    """A finished start on disk, and what the whole search had spent then."""
+
+    attempt: Attempt
+    spent: Spent
+
+
 class _Search:
     """One search and what it has spent."""
 
-    def __init__(self, subject: Subject, compute: Run, below: float, plan: LikelyPlan) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        compute: Run,
+        below: float,
+        plan: LikelyPlan,
+        parts: FinishedParts,
+    ) -> None:
+        self.parts = parts
         self.subject, self.compute, self.plan, self.below = subject, compute, plan, below
         self.runtime = subject.runtime
         self.score = FailureScore(self.runtime.task, below)
@@ -227,15 +248,29 @@ class _Search:
         return self.score(self.runtime.outputs(self.chips.program(self._draw(number))))
 
     def _attempt(self, name: str, body: partial[Crossed | None]) -> Attempt:
+        """Return what one start led to, from disk where that is known."""
         passes, evaluations = self.spent.passes, self.spent.evaluations
+
+        def check(kept: KeptAttempt) -> None:
+            latents = kept.attempt.latents
+            if latents is not None and latents.shape != (self.chips.size,):
+                raise ValueError(f"chip must have {self.chips.size} latents")
+
+        own = self.parts.within("start", self.spent)
+        known = own.find(name, KeptAttempt, check)
+        if known is not None:
+            self.spent.go_on(known.spent)
+            return known.attempt
         found = body()
-        spent = (self.spent.passes - passes, self.spent.evaluations - evaluations)
-        return Attempt(
+        attempt = Attempt(
             name,
             None if found is None else found.latents,
             None if found is None else found.norm,
-            *spent,
+            self.spent.passes - passes,
+            self.spent.evaluations - evaluations,
         )
+        own.keep(name, KeptAttempt(attempt, self.spent))
+        return attempt
 
     def _given(self, deviations: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return a failing chip near a pattern where one is met.

@@ -80,7 +80,12 @@ def _all(c: CertificateModel, has_change: bool) -> Iterator[tuple[str, str, tupl
         bool(c.evaluation_set.intervals),
     )
     yield "certified", "Certified bound", ("certified",), c.certified.score is not None
-    yield "effects", "Which effect costs what", ("diagnostics.effects",), diagnostics is not None
+    yield (
+        "effects",
+        "Which effect costs what",
+        ("diagnostics.effects",),
+        diagnostics is not None and bool(diagnostics.effects),
+    )
     yield "diagnostics", "What explains the worst chip", ("diagnostics",), has_diagnosis
     yield "hardware", "Devices and deviation model", ("device",), True
     yield "converters", "Converters", ("converters",), c.converters is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -26,13 +27,19 @@ from cimrobust.report.training_chart import training_curves
 from cimrobust.report.uncertainty_budget import uncertainties
 
 
-def render(certificate: CertificateModel, previous: CertificateModel | None = None) -> str:
+def render(
+    certificate: CertificateModel,
+    previous: CertificateModel | None = None,
+    *,
+    pictures: Mapping[str, str] | None = None,
+) -> str:
     """Return certificate.html.
 
     Args:
         certificate: What was found.
         previous: An earlier certificate, which the page compares it with; None: none, and the page
             has no section on changes.
+        pictures: What `draw` returns, where that is known already.
 
     Returns:
         A page that needs no network and no script; the same certificate gives the same text.
@@ -45,7 +52,7 @@ def render(certificate: CertificateModel, previous: CertificateModel | None = No
         identity=of_certificate(certificate),
         sections=contents.sections(certificate, has_change=compared is not None),
         left_out=contents.left_out(certificate),
-        charts={name: Markup(text) for name, text in _pictures(certificate).items()},
+        charts={name: Markup(text) for name, text in (pictures or draw(certificate)).items()},
         field=field_reader(certificate),
         change=compared,
         embedded=Markup(embedded(certificate)),
@@ -54,7 +61,7 @@ def render(certificate: CertificateModel, previous: CertificateModel | None = No
     )
 
 
-def _pictures(certificate: CertificateModel) -> dict[str, str]:
+def draw(certificate: CertificateModel) -> dict[str, str]:
     """Return the charts by name; an empty text for what is not there."""
     largest = certificate.certified.largest_tolerance
     return {
@@ -62,7 +69,11 @@ def _pictures(certificate: CertificateModel) -> dict[str, str]:
         "histogram": charts.histogram(certificate),
         "largest_tolerance": charts.largest_tolerance(certificate) if largest is not None else "",
         "members": charts.members(certificate) if certificate.worst_found.members else "",
-        "effects": charts.effects(certificate) if certificate.diagnostics is not None else "",
+        "effects": (
+            charts.effects(certificate)
+            if certificate.diagnostics is not None and certificate.diagnostics.effects
+            else ""
+        ),
         "classes": charts.classes(certificate) if certificate.clean.per_class else "",
         **diagnostic_charts.pictures(certificate),
     }

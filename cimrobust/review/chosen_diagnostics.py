@@ -8,6 +8,7 @@ from __future__ import annotations
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.diagnose.diagnostic_catalogue import DIAGNOSTICS, chosen
 from cimrobust.diagnose.run_diagnostics import NOT_CHOSEN
+from cimrobust.pipeline.resolved_analysis import left_out
 from cimrobust.review.differences import named
 from cimrobust.review.replay_check import ReplayCheck
 
@@ -26,7 +27,9 @@ def diagnostics_check(certificate: CertificateModel) -> ReplayCheck:
     names = set(
         chosen(None if stated is None else str(stated), effort=certificate.worst_found.effort)
     )
-    found = certificate.diagnostics
+    found, without = certificate.diagnostics, NOT_CHOSEN
+    if any(row.key == "skip" and row.value == "diagnostics" for row in certificate.settings):
+        names, without = set(), left_out("diagnostics")
     if found is None:
         return ReplayCheck(
             "diagnostics",
@@ -37,7 +40,7 @@ def diagnostics_check(certificate: CertificateModel) -> ReplayCheck:
     wrong = [
         f"diagnostics.{name}"
         for name in optional
-        if (name in names) == (getattr(found, f"{name}_reason") == NOT_CHOSEN)
+        if (name in names) == (getattr(found, f"{name}_reason") == without)
     ]
     wrong += [
         f"diagnostics.{name}"

@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from cimrobust.certificate.assemble import assemble
+from cimrobust.certificate.blocks.limits_block import NO_EFFECTS
 from cimrobust.certificate.certificate_files import CERTIFIED, TRIALS, WITNESS
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.verdict import judge
 from cimrobust.certify import per_sample
-from cimrobust.certify.bound_summary import Certification, certify_run
+from cimrobust.certify.bound_summary import Certification
 from cimrobust.certify.per_sample import PerSample
 from cimrobust.certify.refusal import Refusal, lacks_memory
 from cimrobust.data.decision import Score
@@ -29,9 +30,10 @@ from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.engine.ort import run_original
 from cimrobust.errors import CimrobustError, InputRefusedError
 from cimrobust.mapping.box import Box, Pattern, box_of
+from cimrobust.montecarlo.effect_costs import EffectTable
 from cimrobust.montecarlo.trial_table import TrialTable, from_parquet
 from cimrobust.onnx_io.load_network import load_network
-from cimrobust.pipeline.stages import OpenedAnalysis, tabulate_effects
+from cimrobust.pipeline.stages import OpenedAnalysis, bound, tabulate_effects
 from cimrobust.review.agreement import NOT_DERIVED, RTOL, block_check
 from cimrobust.review.described_data import data_check, has_other_description
 from cimrobust.review.differences import named
@@ -156,7 +158,7 @@ def derive(
         CimrobustError: The witness contradicts a bound, or a file is corrupt.
     """
     table = from_parquet(directory / TRIALS)
-    certification = certify_run(opened.subject, opened.run, worst_output=witness.output)
+    certification = bound(opened, witness.output)
     refusal, claimed = (
         (None if certification.refusal is None else str(certification.refusal)),
         certificate.certified.reason,
@@ -178,7 +180,7 @@ def derive(
         trials=table,
         search=search,
         certification=certification,
-        effects=tabulate_effects(opened),
+        effects=_effects(certificate, opened),
         worst_output=witness.output
         if opened.runtime.converters is not None
         else witness.file_output,
@@ -338,6 +340,25 @@ def _stated_files(certificate: CertificateModel) -> Mapping[str, str]:
     """Return the digests of the witness's files, which `file_checks` compares with those files."""
     safety = None if certificate.diagnostics is None else certificate.diagnostics.safety_class
     return {**certificate.worst_found.witness, **({} if safety is None else safety.witness)}
+
+
+def _effects(certificate: CertificateModel, opened: OpenedAnalysis) -> EffectTable:
+    """Return the effects in turn; none where the memory of another machine did not reach for them.
+
+    Raises:
+        OtherMemoryError: That of this machine does not, and there they are.
+    """
+    reasons = [
+        text.removeprefix(NO_EFFECTS).removesuffix(".")
+        for text in certificate.warnings
+        if text.startswith(NO_EFFECTS)
+    ]
+    if reasons and lacks_memory(reasons[0]):
+        return EffectTable((), reasons[0])
+    made = tabulate_effects(opened)
+    if lacks_memory(made.reason):
+        raise OtherMemoryError(made.reason)
+    return made
 
 
 def _with_claims(

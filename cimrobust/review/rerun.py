@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from cimrobust.certificate.models import CertificateModel, Timings
+from cimrobust.certificate.models import CertificateModel
 from cimrobust.certify.refusal import lacks_memory
 from cimrobust.input_file import printable
 from cimrobust.pipeline.analysis import run_stages
@@ -40,7 +40,7 @@ def rerun(opened: OpenedAnalysis, *, transfer: Path | None = None) -> Certificat
     settings = replace(opened.asked.settings, transfer=transfer)
     again = replace(opened, asked=replace(opened.asked, settings=settings))
     findings = run_stages(again, clock)
-    return write_files(opened, findings, Timings.of(opened.run.workers, clock.stages))
+    return write_files(opened, findings, clock)
 
 
 def rerun_checks(certificate: CertificateModel, made: CertificateModel) -> Iterator[ReplayCheck]:

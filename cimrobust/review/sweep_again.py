@@ -20,6 +20,7 @@ from cimrobust.certificate.assemble_sweep import (
 from cimrobust.certificate.models.swept import SweepModel, SweptPoint, SweptProof
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
+from cimrobust.finished_parts import NOTHING_KEPT
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.inspection import Inspection
 from cimrobust.pipeline.stated_settings import restored
@@ -42,7 +43,6 @@ from cimrobust.settings.gathered import Gathered
 from cimrobust.settings.subject_settings import SubjectSettings
 from cimrobust.settings.sweep_settings import SweepSettings
 from cimrobust.tensor_file import read_tensors
-from cimrobust.tolerance_sweep.sweep_memory import Memory
 from cimrobust.tolerance_sweep.sweep_tolerances import SweepContext, draw_chips, prove
 from cimrobust.tolerance_sweep.worst_at_tolerance import Proof, Worst
 
@@ -87,7 +87,7 @@ def reopen_sweep(sweep: SweepModel, given: Given, folder: Path, depth: Depth) ->
         asked,
         inspection,
         runtime,
-        SweepContext(Subject(runtime, inspection.placement), run, Memory()),
+        SweepContext(Subject(runtime, inspection.placement), run, NOTHING_KEPT),
     )
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from torch import Tensor
 
 from cimrobust.mapping.box import Pattern
 from cimrobust.search.candidate import Candidate
+from cimrobust.search.kept_runs import kept_run
 from cimrobust.search.losses import Loss
 from cimrobust.search.oracle import Evaluation
 from cimrobust.search.scorer import Scorer
@@ -84,6 +86,21 @@ def climb(
     passes = min(passes, scorer.ledger.left)
     if passes <= 0:
         return None
+    run = partial(_climb, scorer, member, loss, start, passes, first_step, origin, patience)
+    return kept_run(scorer, lambda: (run(), 0.0))[0]
+
+
+def _climb(
+    scorer: Scorer,
+    member: str,
+    loss: Loss,
+    start: Pattern,
+    passes: int,
+    first_step: float,
+    origin: str,
+    patience: int | None,
+) -> Candidate | None:
+    """Climb as `climb` says; at least one pass."""
     problem, space = scorer.problem, scorer.problem.space
     position = space.unit(start)
     scale = scorer.scale_at(start, loss)

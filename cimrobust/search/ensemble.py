@@ -18,17 +18,19 @@ from cimrobust.available_memory import is_about_memory
 from cimrobust.engine.subject import Subject
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.errors import CimrobustError, MemoryShortError, SelfCheckError
+from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
 from cimrobust.run import Run
 from cimrobust.search.candidate import Candidate, Earlier, most_promising
 from cimrobust.search.given_patterns import Given, check_given, score_known, take_start
 from cimrobust.search.gradients import TwinStatus, check_gradients, open_gradients
+from cimrobust.search.kept_runs import find_member, go_on, keep_member
 from cimrobust.search.masking import masking_warnings
 from cimrobust.search.members.carlini_wagner import CARLINI_WAGNER
 from cimrobust.search.members.member_list import MEMBERS
 from cimrobust.search.members.member_protocol import Member
 from cimrobust.search.pass_ledger import PassLedger
 from cimrobust.search.problem import Problem
-from cimrobust.search.scored import Scored, score_candidate, worst_of
+from cimrobust.search.scored import Scored, score_candidate, scored, worst_of
 from cimrobust.search.scorer import Scorer
 from cimrobust.search.search_budget import Budget, budget_for, papers_budget
 from cimrobust.search.search_records import Warned
@@ -40,7 +42,12 @@ NOMINAL = "no_deviation"
 
 
 def search(
-    subject: Subject, run: Run, *, known: Given | None = None, starts: Given | None = None
+    subject: Subject,
+    run: Run,
+    *,
+    known: Given | None = None,
+    starts: Given | None = None,
+    parts: FinishedParts = NOTHING_KEPT,
 ) -> SearchResult:
     """Search the tolerance box for the pattern with the worst score.
 
@@ -52,13 +59,14 @@ def search(
             border.
         starts: Further patterns, likewise, that the search goes on from: what was found at another
             tolerance (see `unit.rescaled`) or by another search.
+        parts: Where finished members and runs are kept and taken from; none changes the result.
 
     Raises:
         UsageError: There is no such effort or device type, or a given pattern is of another network
             or has the name of a member.
         SelfCheckError: The witness does not replay, or a member left the box.
     """
-    return _search(subject, run, budget_for(run), MEMBERS, known or {}, starts or {})
+    return _search(subject, run, budget_for(run), MEMBERS, known or {}, starts or {}, parts)
 
 
 def search_by_papers(subject: Subject, run: Run, *, passes: int) -> SearchResult:
@@ -75,7 +83,7 @@ def search_by_papers(subject: Subject, run: Run, *, passes: int) -> SearchResult
         UsageError: There is no such device type.
         SelfCheckError: The witness does not replay.
     """
-    return _search(subject, run, papers_budget(passes), (CARLINI_WAGNER,), {}, {})
+    return _search(subject, run, papers_budget(passes), (CARLINI_WAGNER,), {}, {}, NOTHING_KEPT)
 
 
 @dataclass
@@ -95,12 +103,14 @@ def _search(
     members: Sequence[Member],
     known: Given,
     starts: Given,
+    parts: FinishedParts,
 ) -> SearchResult:
     runtime, box = subject.runtime, subject.box
     check_given(box, {**known, **starts}, taken=(NOMINAL, *(member.name for member in MEMBERS)))
     twin = open_gradients(subject, run, budget)
     problem = twin.problem(subject, run)
-    scorer = Scorer(problem, PassLedger(problem.task, budget.num_passes, run.progress))
+    ledger = PassLedger(problem.task, budget.num_passes, run.progress)
+    scorer = Scorer(problem, ledger, parts=parts.within("search", run.effort, starts))
     run.progress.start("worst-case search", _planned(budget, problem))
     books = _Books([Scored(NOMINAL, runtime.nominal, np.inf, box.zero())])
     books.warnings += twin.warnings
@@ -176,7 +186,8 @@ def _take_turn(member: Member, scorer: Scorer, budget: Budget, books: _Books) ->
     if without:
         books.rows.append(MemberResult(member.name, None, 0.0, 0, 0, without))
     else:
-        books.rows.append(_with_plateau(_run_member(member, scorer, budget, books), granted))
+        row = _known_member(member, scorer, books) or _run_member(member, scorer, budget, books)
+        books.rows.append(_with_plateau(row, granted))
     ledger.spare += granted - (ledger.passes - before)
 
 
@@ -201,34 +212,58 @@ def _with_plateau(result: MemberResult, granted: int) -> MemberResult:
     )
 
 
+def _known_member(member: Member, scorer: Scorer, books: _Books) -> MemberResult | None:
+    """Take over a member that an interrupted run has finished; None where it has not."""
+    known = find_member(scorer, member.name)
+    if known is None:
+        return None
+    kept, found = known
+    best = most_promising(found)
+    if len(best) != len(kept.scores):
+        return None
+    _keep(found, scorer.ledger, books)
+    go_on(scorer.ledger, kept.after)
+    for candidate, score in zip(best, kept.scores, strict=True):
+        books.entries.append(scored(candidate, score))
+    return kept.row
+
+
 def _run_member(member: Member, scorer: Scorer, budget: Budget, books: _Books) -> MemberResult:
     """Run one member, keep what it found, and score its best patterns on all samples."""
     problem, ledger = scorer.problem, scorer.ledger
-    begin, passes, evaluations = time.perf_counter(), ledger.passes, ledger.evaluations
-    score, note = None, "no passes were left for it"
+    begin, before = time.perf_counter(), ledger.state()
+    passes, evaluations = ledger.passes, ledger.evaluations
+    score, note, scores = None, "no passes were left for it", []
+    found: list[Candidate] | None = None
     try:
-        found = member.run(problem, scorer, budget, books.earlier)
+        own = replace(scorer, parts=scorer.parts.within(member.name))
+        found = member.run(problem, own, budget, books.earlier)
         _keep(found, ledger, books)
         for candidate in most_promising(found):
             entry = score_candidate(candidate, problem)
             books.entries.append(entry)
+            scores.append(entry.score)
             if score is None or problem.task.is_worse(entry.score, score):
                 score, note = entry.score, candidate.origin
     except (SelfCheckError, MemoryShortError):
         raise
-    except (CimrobustError, RuntimeError) as err:
+    except (CimrobustError, RuntimeError, MemoryError) as err:
         if is_about_memory(err):
             raise MemoryShortError(
                 f"memory must be enough for search member {member.name}, got {err} (search); free"
                 " memory, or use another --device-type"
             ) from err
-        note = f"gave up: {err}"
+        # What gave up is not kept: an interrupted run tries again.
+        note, found = f"gave up: {err}", None
         books.warnings.append(
             Warned(code="MEMBER_FAILED", text=f"Search member {member.name} gave up: {err}.")
         )
     seconds = time.perf_counter() - begin
     spent = (ledger.passes - passes, ledger.evaluations - evaluations)
-    return MemberResult(member.name, score, seconds, *spent, note)
+    row = MemberResult(member.name, score, seconds, *spent, note)
+    if found is not None:
+        keep_member(scorer, before, found, scores, row)
+    return row
 
 
 def _keep(found: Sequence[Candidate], ledger: PassLedger, books: _Books) -> None:

@@ -17,6 +17,27 @@ from cimrobust.search.search_records import EffortPoint
 UNLIMITED = 10**9
 
 
+@dataclass(frozen=True)
+class LedgerState:
+    """What a ledger holds at one moment.
+
+    Attributes as those of `PassLedger`; `seconds` are those since the search began.
+    """
+
+    passes: int
+    spare: int
+    forward_samples: int
+    runs: int
+    best: float
+    trace: tuple[EffortPoint, ...]
+    seconds: float
+
+    @property
+    def spent(self) -> tuple[int, int, int, int, float]:
+        """What later runs depend on."""
+        return self.passes, self.spare, self.forward_samples, self.runs, self.best
+
+
 @dataclass
 class PassLedger:
     """Passes made and left.
@@ -28,6 +49,7 @@ class PassLedger:
         passes: Forward-backward passes so far.
         spare: Passes that earlier members were given and did not need.
         forward_samples: Samples of all forward runs so far, by onnxruntime or the twin.
+        runs: Runs so far that can be kept on disk; numbers them.
         best: Smallest score of a key so far; infinite before the first.
         trace: The score on the attack set whenever it became worse.
     """
@@ -38,6 +60,7 @@ class PassLedger:
     passes: int = 0
     spare: int = 0
     forward_samples: int = 0
+    runs: int = 0
     best: float = np.inf
     trace: list[EffortPoint] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
@@ -97,6 +120,29 @@ class PassLedger:
     def settle(self, lent: PassLedger) -> None:
         """Take over what was spent on a ledger that was lent."""
         self.passes, self.forward_samples = lent.passes, lent.forward_samples
+        self.runs, self.started = lent.runs, lent.started
+
+    def state(self) -> LedgerState:
+        """Return what the ledger holds."""
+        return LedgerState(
+            self.passes,
+            self.spare,
+            self.forward_samples,
+            self.runs,
+            self.best,
+            tuple(self.trace),
+            time.perf_counter() - self.started,
+        )
+
+    def go_on(self, state: LedgerState) -> None:
+        """Take over what a ledger of the same search held when it was interrupted."""
+        self.passes, self.spare, self.forward_samples = (
+            state.passes,
+            state.spare,
+            state.forward_samples,
+        )
+        self.runs, self.best, self.trace = state.runs, state.best, list(state.trace)
+        self.started = time.perf_counter() - state.seconds
 
     def _value(self) -> float:
         if self.task.is_regression:

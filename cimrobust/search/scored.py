@@ -44,6 +44,11 @@ def score_candidate(candidate: Candidate, problem: Problem) -> Scored:
     score = problem.runtime.score(
         problem.box.weights(candidate.pattern), threads=problem.run.workers
     )
+    return scored(candidate, score)
+
+
+def scored(candidate: Candidate, score: Score) -> Scored:
+    """Return a candidate with its score on all samples."""
     smooth = candidate.key.smooth_accuracy
     return Scored(candidate.member, score, smooth, candidate.pattern, candidate.origin)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cimrobust.data.task import Task
 from cimrobust.engine.parallel import map_ordered
+from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
 from cimrobust.mapping.box import Pattern
 from cimrobust.search.candidate import Key
 from cimrobust.search.losses import Loss, margins, smooth_accuracy_of
@@ -36,11 +37,13 @@ class Scorer:
         ledger: Where passes and runs are counted.
         is_transfer: Gradients are those of another network, so that keys come from the deployed
             one.
+        parts: Where finished runs are kept.
     """
 
     problem: Problem
     ledger: PassLedger
     is_transfer: bool = False
+    parts: FinishedParts = NOTHING_KEPT
 
     @property
     def oracle(self) -> GradientOracle:

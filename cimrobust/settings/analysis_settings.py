@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from cimrobust.option import Option
+
+#: Stages that a certificate can do without.
+SKIPPABLE = ("certify", "diagnostics", "effects")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,9 @@ class AnalysisSettings:
     safety_class: Annotated[int | None, Option(metavar="CLASS", least=0)] = None
     """Class whose recall alone gets a search of its own. Default: the policy's safety_class, if it
     has one."""
+    skip: Annotated[Sequence[str], Option(metavar="STAGE", choices=SKIPPABLE)] = ()
+    """Stages to leave out: certify, diagnostics, effects. The certificate says so, and a policy
+    that needs one of them does not pass."""
     transfer: Annotated[
         str | Path | None, Option(metavar="DIR", path="any", takes="FolderLike")
     ] = None

@@ -81,11 +81,12 @@ class DescribedSetting:
             check_count(name, value, least=self.least)
         if self.kind is float and option.most is None:
             check_number(name, value, **({} if option.above is None else {"above": option.above}))
-        if option.choices and value not in option.choices:
-            raise UsageError(
-                f"{name.replace('-', ' ')} must be one of {', '.join(option.choices)}, got"
-                f" '{value}' (--{name}); choose one of them"
-            )
+        for chosen in (value,) if self.entry is None else value:
+            if option.choices and chosen not in option.choices:
+                raise UsageError(
+                    f"{name.replace('-', ' ')} must be one of {', '.join(option.choices)}, got"
+                    f" '{chosen}' (--{name}); choose one of them"
+                )
 
     def _check_type(self, value: Any) -> None:
         """Raise UsageError for a value of another type than the setting, but for whole numbers."""

@@ -30,6 +30,7 @@ class AnalyzeOptions(TypedDict, total=False):
     skip_most_probable: bool
     diagnostics: str | None
     safety_class: int | None
+    skip: Sequence[str]
     transfer: FolderLike | None
     issued: str | None
     time: str | None
@@ -60,6 +61,7 @@ class PlanOptions(TypedDict, total=False):
     skip_most_probable: bool
     diagnostics: str | None
     safety_class: int | None
+    skip: Sequence[str]
     transfer: FolderLike | None
     time: str | None
     seed: int

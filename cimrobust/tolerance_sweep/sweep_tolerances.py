@@ -10,10 +10,9 @@ below it. The curve can only fall.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 
@@ -28,6 +27,7 @@ from cimrobust.certify.refusal import Refusal
 from cimrobust.data.decision import Score
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import SelfCheckError
+from cimrobust.finished_parts import FinishedParts
 from cimrobust.mapping.box import Box, Pattern
 from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import run_trials
@@ -35,14 +35,11 @@ from cimrobust.progress import Progress
 from cimrobust.run import Run
 from cimrobust.search.ensemble import search
 from cimrobust.search.witness_replay import confirm
-from cimrobust.tolerance_sweep.sweep_memory import Memory, Part
 from cimrobust.tolerance_sweep.worst_at_tolerance import (
     MemberScore,
     Proof,
     Worst,
-    part_of_search,
-    part_of_worst,
-    worst_of,
+    worst_of_search,
 )
 
 PLANS = {
@@ -59,12 +56,12 @@ class SweepContext:
     Attributes:
         subject: The network, opened and placed at the profile's own tolerance.
         run: How to compute.
-        memory: Finished parts.
+        parts: Where finished parts are kept and taken from.
     """
 
     subject: Subject
     run: Run
-    memory: Memory
+    parts: FinishedParts
 
     def at(self, tolerance: float) -> Subject:
         """Return the network at a tolerance."""
@@ -99,13 +96,15 @@ def sweep_worst(sweep: SweepContext, tolerances: Sequence[float]) -> tuple[Worst
 
 def search_at(sweep: SweepContext, tolerance: float, near: Sequence[Worst]) -> Worst:
     """Run a whole search at one tolerance, going on from the worst chips of others."""
+    subject = sweep.at(tolerance)
+    starts = _starts(sweep, near, subject.box)
+    parts = sweep.parts.within(f"at-{tolerance!r}", starts)
 
-    def make() -> Part:
-        subject = sweep.at(tolerance)
-        found = search(subject, sweep.run_at(tolerance), starts=_starts(sweep, near, subject.box))
-        return part_of_search(found)
+    def make() -> Worst:
+        found = search(subject, sweep.run_at(tolerance), starts=starts, parts=parts)
+        return worst_of_search(tolerance, found)
 
-    return worst_of(tolerance, sweep.memory.recall(_name("search", tolerance), make))
+    return parts.recall("worst", Worst, make, _checked_in(subject.box))
 
 
 def attack_at(
@@ -126,7 +125,7 @@ def draw_chips(
     """
     subject, run = sweep.at(tolerance), sweep.run_at(tolerance)
     used = run.seed if seed is None else seed
-    folder: Path | None = sweep.memory.folder
+    folder = sweep.parts.folder
     return run_trials(
         subject,
         replace(run, seed=used),
@@ -149,23 +148,17 @@ def prove(
     Raises:
         SelfCheckError: The chip breaks a sample that is proven.
     """
-
-    def make() -> Part:
-        proof = _prove(sweep, worst, below, above)
-        score = (
-            None
-            if proof.score is None
-            else [proof.score.value, proof.score.count, proof.score.num_samples]
-        )
-        arrays = {} if proof.certified is None else {"certified": proof.certified}
-        return {"score": score, "not_tried": proof.not_tried, "reason": proof.reason}, arrays
-
-    values, arrays = sweep.memory.recall(_name("proof", worst.tolerance), make)
-    score = None if values["score"] is None else Score(*values["score"])
-    return Proof(score, arrays.get("certified"), values["not_tried"], values["reason"])
+    parts = sweep.parts.within(f"proof-{worst.tolerance!r}", worst.pattern, below, above)
+    return parts.recall("proof", Proof, lambda: _prove(sweep, worst, below, above, parts))
 
 
-def _prove(sweep: SweepContext, worst: Worst, below: Proof | None, above: Proof | None) -> Proof:
+def _prove(
+    sweep: SweepContext,
+    worst: Worst,
+    below: Proof | None,
+    above: Proof | None,
+    parts: FinishedParts,
+) -> Proof:
     subject, run = sweep.at(worst.tolerance), sweep.run_at(worst.tolerance)
     runtime, placement = subject.runtime, subject.placement
     output = runtime.outputs(subject.box.weights(worst.pattern), threads=run.workers)
@@ -174,6 +167,7 @@ def _prove(sweep: SweepContext, worst: Worst, below: Proof | None, above: Proof 
             subject,
             Run(workers=run.workers, effort=run.effort),
             worst_output=output,
+            parts=parts,
         )
         if found.score is None or not np.isfinite(found.score.value):
             return Proof(
@@ -198,7 +192,7 @@ def _prove(sweep: SweepContext, worst: Worst, below: Proof | None, above: Proof 
     open_samples = np.flatnonzero(left)
     tried = open_samples[: MOST_SAMPLES[run.effort]]
     run.progress.start("certifying", 1)
-    held |= proven(network, tried, effort=run.effort, workers=run.workers)
+    held |= proven(network, tried, effort=run.effort, workers=run.workers, parts=parts)
     if (held & ~correct).any():
         sample = int(np.flatnonzero(held & ~correct)[0])
         raise SelfCheckError(
@@ -226,17 +220,18 @@ def _attack_from_above(sweep: SweepContext, worst: Worst, above: Worst) -> Worst
 
     The attack goes on from a larger tolerance.
     """
+    parts = sweep.parts.within(f"back-{worst.tolerance!r}", worst, above)
 
-    def make() -> Part:
+    def make() -> Worst:
         attack, context = attack_at(sweep, worst.tolerance, [worst, above])
         spent = replace(
             worst,
             passes=worst.passes + attack.passes,
             evaluations=worst.evaluations + attack.runs,
         )
-        return part_of_worst(adopt(context, spent, attack))
+        return adopt(context, spent, attack)
 
-    return worst_of(worst.tolerance, sweep.memory.recall(_name("back", worst.tolerance), make))
+    return parts.recall("worst", Worst, make, _checked_in(sweep.at(worst.tolerance).box))
 
 
 def adopt(context: AttackContext, worst: Worst, attack: Attack) -> Worst:
@@ -281,8 +276,9 @@ def _carried_up(sweep: SweepContext, known: list[Worst]) -> list[Worst]:
     return known
 
 
-def _name(stage: str, tolerance: float) -> str:
-    return f"{stage}-{tolerance!r}"
+def _checked_in(box: Box) -> Callable[[Worst], None]:
+    """Return a check that a chip from disk is one of a box."""
+    return lambda worst: box.check(worst.pattern, origin="kept chip")
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,14 @@
-"""What a sweep finds at one tolerance, and the form in which it is remembered."""
+"""What a sweep finds at one tolerance."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from cimrobust.data.decision import Score
 from cimrobust.mapping.box import Pattern
 from cimrobust.search.search_results import SearchResult
-from cimrobust.tolerance_sweep.sweep_memory import Part
 
 
 @dataclass(frozen=True)
@@ -69,58 +66,22 @@ class Proof:
     reason: str
 
 
-def part_of_search(found: SearchResult) -> Part:
-    """Return what to remember of a search."""
-    members = [
-        [row.name, _numbers(row.score), row.passes]
+def worst_of_search(tolerance: float, found: SearchResult) -> Worst:
+    """Return what a search found at a tolerance."""
+    members = tuple(
+        MemberScore(row.name, row.score, row.passes)
         for row in found.members
         if row.score is not None
-    ]
-    values = {
-        "score": _numbers(found.score),
-        "file_score": _numbers(found.file_score),
-        "member": found.member,
-        "passes": found.passes,
-        "evaluations": found.evaluations,
-        "replay_note": found.replay_note,
-        "members": members,
-        "has_twin": found.has_twin,
-    }
-    return values, dict(found.deviations)
-
-
-def part_of_worst(worst: Worst) -> Part:
-    """Return what to remember of a chip."""
-    values = {
-        "score": _numbers(worst.score),
-        "file_score": _numbers(worst.file_score),
-        "member": worst.member,
-        "passes": worst.passes,
-        "evaluations": worst.evaluations,
-        "replay_note": worst.replay_note,
-        "members": [[row.name, _numbers(row.score), row.passes] for row in worst.members],
-        "has_twin": worst.has_twin,
-    }
-    return values, worst.pattern
-
-
-def worst_of(tolerance: float, part: Part) -> Worst:
-    """Return a chip that was remembered."""
-    values, arrays = part
-    plain: Mapping[str, Any] = {
-        key: values[key] for key in ("member", "passes", "evaluations", "replay_note", "has_twin")
-    }
+    )
     return Worst(
         tolerance=tolerance,
-        score=Score(*values["score"]),
-        file_score=Score(*values["file_score"]),
-        pattern=dict(arrays),
-        members=tuple(
-            MemberScore(name, Score(*score), passes) for name, score, passes in values["members"]
-        ),
-        **plain,
+        score=found.score,
+        file_score=found.file_score,
+        member=found.member,
+        pattern=dict(found.deviations),
+        passes=found.passes,
+        evaluations=found.evaluations,
+        replay_note=found.replay_note,
+        members=members,
+        has_twin=found.has_twin,
     )
-
-
-def _numbers(score: Score) -> list[Any]:
-    return [score.value, score.count, score.num_samples]

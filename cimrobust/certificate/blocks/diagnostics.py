@@ -29,7 +29,7 @@ def diagnostics(evidence: Evidence) -> models.Diagnostics:
         fields[outcome.name] = _worded(outcome, evidence)
         fields[f"{outcome.name}_reason"] = outcome.reason or None
     return models.Diagnostics(
-        effects=evidence.effects,
+        effects=evidence.effects.rows,
         costs=[_cost(outcome) for outcome in outcomes if outcome.result is not None],
         **fields,
     )

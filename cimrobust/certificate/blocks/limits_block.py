@@ -133,12 +133,17 @@ def _converter_checks(converters: Converters) -> list[models.Check]:
     ]
 
 
+#: Begins the warning that says why no effects are listed.
+NO_EFFECTS = "There is no table of effects: "
+
+
 def warnings(evidence: Evidence) -> list[str]:
     """Collect what a reader has to know before believing a number."""
     return [
         *evidence.runtime.warnings,
         *_outside(evidence),
         *_wide_levels(evidence),
+        *([f"{NO_EFFECTS}{evidence.effects.reason}."] if evidence.effects.reason else []),
         *(f"{warned.code}: {warned.text}" for warned in evidence.search.warnings),
     ]
 

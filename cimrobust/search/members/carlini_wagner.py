@@ -18,11 +18,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from cimrobust.search.candidate import Candidate, Earlier
+from cimrobust.search.kept_runs import kept_run
 from cimrobust.search.losses import Hinge, margins, median_scale
 from cimrobust.search.members.member_protocol import Member, needs_classes, needs_collapse
 from cimrobust.search.pass_ledger import PassLedger
@@ -84,7 +86,7 @@ def _run(problem: Problem, scorer: Scorer, budget: Budget, earlier: Earlier) -> 
         for weight in (search := _Weights(_FIRST_WEIGHT)).values(grid.rounds):
             if scorer.ledger.nothing_left or not scorer.ledger.left:
                 break
-            candidate, share = _minimise(scorer, _NAME, weight, speed, grid.steps)
+            candidate, share = _kept(scorer, _NAME, weight, speed, grid.steps)
             search.report(reached=share >= _REACHED)
             results.append(candidate)
     return results
@@ -126,12 +128,21 @@ def _fast_run(
     where the other members stopped with two decisions of 128 (docs/lab-book/search.md).
     """
     passes = min(scorer.ledger.left, _MOST)
-    return [_minimise(scorer, _FAST, _FIRST_WEIGHT, _FASTEST, passes)[0]]
+    return [_kept(scorer, _FAST, _FIRST_WEIGHT, _FASTEST, passes)[0]]
 
 
 def _fast_run_applies(problem: Problem, ledger: PassLedger, earlier: Earlier) -> str:
     reason = needs_collapse(problem, ledger, earlier)
     return reason or ("" if ledger.left >= _SETTLED else f"fewer than {_SETTLED} passes are left")
+
+
+def _kept(
+    scorer: Scorer, member: str, weight: float, speed: float, steps: int
+) -> tuple[Candidate, float]:
+    """Return what `_minimise` does, from disk where it is known."""
+    found, share = kept_run(scorer, partial(_minimise, scorer, member, weight, speed, steps))
+    assert found is not None  # a run makes at least one step
+    return found, share
 
 
 def _minimise(

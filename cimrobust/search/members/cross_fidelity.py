@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 
 from cimrobust.mapping.box import Pattern
 from cimrobust.search.candidate import Candidate, Earlier
@@ -135,7 +136,7 @@ def _transfer(scorer: Scorer, fidelity: Fidelity) -> Iterator[Scorer]:
     lent = scorer.ledger.lend()
     try:
         with fidelity(scorer.oracle):
-            yield Scorer(scorer.problem, lent, is_transfer=True)
+            yield replace(scorer, ledger=lent, is_transfer=True)
     finally:
         scorer.ledger.settle(lent)
 

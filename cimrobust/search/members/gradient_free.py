@@ -11,10 +11,13 @@ weights do more there.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from cimrobust.mapping.box import Box, Pattern
 from cimrobust.search.candidate import Candidate, Earlier
+from cimrobust.search.kept_runs import kept_run
 from cimrobust.search.members.member_protocol import Member
 from cimrobust.search.problem import Problem
 from cimrobust.search.scorer import Scorer
@@ -24,6 +27,8 @@ _RANDOM, _SEARCH = "random_corners", "corner_search"
 _DRAWN_AT_A_TIME = 16
 # Proposals of one round. A constant, so that the result does not depend on the number of workers.
 _PROPOSED_AT_A_TIME = 8
+# Rounds after which what was found is kept, so that an interrupted search goes on from there.
+_ROUNDS_AT_A_TIME = 16
 
 
 def _draw_corners(
@@ -67,15 +72,27 @@ def search_corners(scorer: Scorer, evaluations: int, earlier: Earlier | None = N
         evaluations: Patterns to try.
         earlier: Holds patterns to begin at where they are worse than no deviation; None: none.
     """
-    problem, zero = scorer.problem, scorer.problem.box.zero()
+    zero = scorer.problem.box.zero()
     key = scorer.score([zero], by="fastest")[0]
     best = Candidate(zero, key, "no change", _SEARCH, is_new=False)
     for start in () if earlier is None else earlier.starts:
         if start.key < best.key:
             origin = f"after {start.member}"
             best = Candidate(start.pattern, start.key, origin, _SEARCH, is_new=False)
-    accepted = 0
-    for number in range(max(evaluations // _PROPOSED_AT_A_TIME, 1)):
+    accepted, rounds = 0, max(evaluations // _PROPOSED_AT_A_TIME, 1)
+    for first in range(0, rounds, _ROUNDS_AT_A_TIME):
+        some = range(first, min(first + _ROUNDS_AT_A_TIME, rounds))
+        found, count = kept_run(scorer, partial(_try_changes, scorer, best, accepted, some))
+        best, accepted = found or best, int(count)
+    return best
+
+
+def _try_changes(
+    scorer: Scorer, best: Candidate, accepted: int, rounds: range
+) -> tuple[Candidate, float]:
+    """Try changes for some rounds; return the best pattern and how many changes led to it."""
+    problem = scorer.problem
+    for number in rounds:
         generator = problem.random(_SEARCH, number)
         proposals = [
             _propose(problem.box, best.pattern, generator) for _ in range(_PROPOSED_AT_A_TIME)
@@ -87,7 +104,7 @@ def search_corners(scorer: Scorer, evaluations: int, earlier: Earlier | None = N
             accepted += 1
             best = Candidate(proposals[first], keys[first], f"{accepted} changes", _SEARCH)
             scorer.ledger.record(best.key)
-    return best
+    return best, float(accepted)
 
 
 def _propose(box: Box, pattern: Pattern, generator: np.random.Generator) -> Pattern:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
-import numpy as np
 import pytest
 
 from cimrobust.engine.subject import Subject
+from cimrobust.finished_parts import NOTHING_KEPT
 from cimrobust.run import Run
 from cimrobust.tolerance_sweep import sweep_tolerances as module
 from cimrobust.tolerance_sweep.safe_tolerance import (
@@ -16,7 +16,6 @@ from cimrobust.tolerance_sweep.safe_tolerance import (
     largest_statistical,
     largest_unrefuted,
 )
-from cimrobust.tolerance_sweep.sweep_memory import Memory
 from cimrobust.tolerance_sweep.sweep_tolerances import SweepContext, draw_chips, prove, sweep_worst
 from cimrobust.tolerance_sweep.worst_at_tolerance import Proof, Worst
 from tests.unit.search.conftest import MLP, mlp_weights, samples
@@ -27,7 +26,7 @@ GRID = [0.01, 0.03, 0.06]
 @pytest.fixture
 def sweep(opened) -> SweepContext:
     runtime, placement = opened(MLP, mlp_weights(), {"x": samples(60, 6)})
-    return SweepContext(Subject(runtime, placement), Run(effort="quick"), Memory())
+    return SweepContext(Subject(runtime, placement), Run(effort="quick"), NOTHING_KEPT)
 
 
 def proofs_of(sweep: SweepContext, worst: tuple[Worst, ...]) -> dict[float, Proof]:
@@ -111,21 +110,3 @@ def test_requirements_that_nothing_or_everything_meets(sweep):
     assert (easy.tolerance, easy.fails_at) == (GRID[1], None)
     assert hard.tolerance is None
     assert hard.reason
-
-
-def test_finished_parts_are_taken_and_others_made_again(tmp_path):
-    made = []
-
-    def make():
-        made.append(1)
-        return {"score": [0.5, 3, 6]}, {"w": np.arange(3, dtype=np.float32)}
-
-    first = Memory(tmp_path, "a").recall("part", make)
-    memory = Memory(tmp_path, "a")
-    values, arrays = memory.recall("part", make)
-    assert (values, memory.taken, len(made)) == (first[0], ["part"], 1)
-    assert np.array_equal(arrays["w"], first[1]["w"])
-    Memory(tmp_path, "b").recall("part", make)
-    (tmp_path / "part.part").write_bytes(b"cut off")
-    Memory(tmp_path, "b").recall("part", make)
-    assert len(made) == 3

@@ -9,7 +9,8 @@ import pytest
 
 from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.errors import UsageError
-from cimrobust.pipeline.retraining_stages import RetrainRequest, plan, planned_diagnostics
+from cimrobust.pipeline.retrain_request import RetrainRequest
+from cimrobust.pipeline.retraining_stages import plan, planned_diagnostics
 from cimrobust.run import Run
 from cimrobust.settings.retrain_settings import RetrainSettings
 from cimrobust.settings.subject_settings import SubjectSettings
