@@ -14,6 +14,7 @@ from cimrobust.cli.options import (
     json_option,
     model_argument,
     out_folder_option,
+    progress_option,
     time_limit_option,
 )
 from cimrobust.cli.setting_options import setting_options
@@ -45,6 +46,7 @@ from cimrobust.settings.commands import ANALYZE
 @setting_options(ANALYZE)
 @time_limit_option
 @allow_code_option
+@progress_option
 @json_option
 def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:
     """Find the worst chip that the device tolerance allows for MODEL, and write a certificate.
@@ -52,9 +54,9 @@ def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:
     Writes certificate.json, certificate.html, witness/ and trials.parquet under --out.
     """
     from cimrobust.cli.certificate_summary import print_summary
-    from cimrobust.cli.progress_bars import TerminalProgress
+    from cimrobust.cli.shown_progress import shown_progress
     from cimrobust.pipeline.analysis import analyze
 
-    with TerminalProgress() as progress:
+    with shown_progress() as progress:
         certificate = analyze(model, out=out, progress=progress, **settings)
     print_summary(certificate.record, directory=str(out), as_json=as_json)

@@ -15,6 +15,7 @@ from cimrobust.cli.options import (
     json_option,
     model_argument,
     out_folder_option,
+    progress_option,
     time_limit_option,
 )
 from cimrobust.cli.setting_options import setting_options
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 @setting_options(RETRAIN)
 @time_limit_option
 @allow_code_option
+@progress_option
 @json_option
 def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:
     """Train MODEL so that it withstands the tolerance of its devices.
@@ -48,10 +50,10 @@ def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:
     Writes model.onnx (the same graph with new initializers), before/, after/ and control/
     (certificates), training.parquet, retrain.json and retrain.html under --out.
     """
-    from cimrobust.cli.progress_bars import TerminalProgress
+    from cimrobust.cli.shown_progress import shown_progress
     from cimrobust.pipeline.retraining import retrain
 
-    with TerminalProgress() as progress:
+    with shown_progress() as progress:
         made = retrain(model, out=out, progress=progress, **settings)
     summary, equivalent = _summary(made.record, out), made.record.equivalent
     if as_json:
