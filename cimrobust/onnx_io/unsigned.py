@@ -125,9 +125,9 @@ def exact_file(content: bytes, folder: Path) -> bytes | None:
     if not may_saturate(model):
         return None
     files = ExternalFiles(folder.absolute())
-    for tensor in all_tensors(model):
-        if tensor.data_location == TensorProto.EXTERNAL and files.embed(tensor):
-            return None
+    external = [t for t in all_tensors(model) if t.data_location == TensorProto.EXTERNAL]
+    if files.embed(external):
+        return None
     exact = exact_products(model)
     return None if exact is None else bytes(exact.SerializeToString())
 

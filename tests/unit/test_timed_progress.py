@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from cimrobust.certificate.models.printed_progress import ProgressOutput
+from cimrobust.cli.main import group, run
 from cimrobust.cli.options import PROGRESS_KINDS, progress_option
 from cimrobust.cli.progress_bars import TerminalProgress
 from cimrobust.cli.shown_progress import shown_progress
@@ -134,8 +135,8 @@ def work() -> None:
     click.echo("result")
 
 
-def ran(*arguments: str, **environment: str):
-    found = CliRunner().invoke(work, arguments, env=environment)
+def ran(*arguments: str, default: str | None = None):
+    found = CliRunner().invoke(work, arguments, env={"CIMROBUST_PROGRESS": default})
     assert (found.exit_code, found.stdout) == (0, "result\n")
     return found.stderr
 
@@ -159,11 +160,30 @@ def test_nothing_and_bars_are_chosen_by_name():
 
 
 def test_the_environment_says_the_default():
-    assert ran(CIMROBUST_PROGRESS="none") == ""
-    assert json.loads(ran("--progress", "json", CIMROBUST_PROGRESS="none").splitlines()[0])
+    assert ran(default="none") == ""
+    assert json.loads(ran("--progress", "json", default="none").splitlines()[0])
     wrong = CliRunner().invoke(work, [], env={"CIMROBUST_PROGRESS": "loud"})
     assert wrong.exit_code == 2
     assert all(kind in wrong.stderr for kind in PROGRESS_KINDS)
+
+
+@pytest.mark.parametrize(
+    "name", ["demo", "analyze", "sweep", "rare", "retrain", "suggest", "verify", "replay"]
+)
+def test_long_commands_take_the_option(name):
+    command = group.get_command(click.Context(group), name)
+    assert "--progress" in {flag for option in command.params for flag in option.opts}
+
+
+def test_a_command_says_where_it_is_before_it_fails(tmp_path, capsys):
+    missing = str(tmp_path / "m.onnx")
+    arguments = ["analyze", missing, "--data", "d.npz", "--out", str(tmp_path / "out")]
+    assert run([*arguments, "--progress", "json"]) == 2
+    said = capsys.readouterr()
+    begun, failed = said.err.splitlines()
+    assert ProgressOutput.model_validate_json(begun).stage == "Loading and checking"
+    assert failed.startswith("error: model")
+    assert said.out == ""
 
 
 def test_json_is_one_line_an_event(capsys, told):
