@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import onnx
 
 from cimrobust.errors import ModelNotCoveredError
-from cimrobust.files import write_whole
+from cimrobust.files import folder_of_call, write_parts, write_whole
 from cimrobust.onnx_io.deployed import Deployed
+from cimrobust.onnx_io.large_models import (
+    is_large,
+    large_initializers,
+    mark_external,
+    without_data,
+)
+from cimrobust.onnx_io.memory_needs import WAY_OUT
 from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.problems import one_line
-from cimrobust.onnx_io.tensors import encode
+from cimrobust.onnx_io.tensors import encode, num_bytes
+
+# Bytes to a multiple of which the data of a tensor begin, as runtimes that map files want them.
+_ALIGNED = 4096
 
 #: A model that is handed from `with_weights` to `save_model`; callers need not know what it is.
 Model = onnx.ModelProto
@@ -68,14 +79,52 @@ def with_initializers(network: Network, weights: Mapping[str, np.ndarray]) -> on
     return model
 
 
-def save_model(model: onnx.ModelProto, path: Path) -> None:
-    """Write a model so that the file appears whole or not at all.
+def save_model(model: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
+    """Write a model so that its files appear whole or not at all.
+
+    One that does not fit into one file has its large initializers in a second one beside it, named
+    by `data_file`, which is written first.
+
+    Returns:
+        The files written, the model first.
 
     Raises:
-        ModelNotCoveredError: It does not fit in one ONNX file.
+        ModelNotCoveredError: What is left of it does not fit into one ONNX file.
     """
     path = Path(path)
-    write_whole(path, to_bytes(model, path))
+    if not is_large(model):
+        write_whole(path, to_bytes(model, path))
+        return (path,)
+    apart, place = large_initializers(model), data_file(path)
+    bare = without_data(model, [tensor.name for tensor in apart])
+    tensors = {tensor.name: tensor for tensor in bare.graph.initializer}
+    offset = 0
+    for tensor in apart:
+        size = num_bytes(tensor)
+        mark_external(tensors[tensor.name], location=place.name, offset=offset, length=size)
+        offset += size + -size % _ALIGNED
+    content = to_bytes(bare, path)
+    write_parts(place, (tensor.raw_data + bytes(-num_bytes(tensor) % _ALIGNED) for tensor in apart))
+    write_whole(path, content)
+    return path, place
+
+
+def data_file(path: Path) -> Path:
+    """Return where the large initializers of a model are that does not fit into one file."""
+    return path.with_name(f"{path.name}.data")
+
+
+@contextmanager
+def session_source(model: onnx.ModelProto) -> Iterator[bytes | Path]:
+    """Give what a session of a model is opened from, while it is opened.
+
+    Its bytes, or, where one message does not hold it, the path of a file in a private folder.
+    """
+    if not is_large(model):
+        yield bytes(model.SerializeToString())
+        return
+    with folder_of_call() as folder:
+        yield save_model(model, folder / "model.onnx")[0]
 
 
 def to_bytes(model: onnx.ModelProto, path: Path) -> bytes:
@@ -89,5 +138,5 @@ def to_bytes(model: onnx.ModelProto, path: Path) -> bytes:
     except Exception as err:  # protobuf raises different kinds for messages over its limit
         raise ModelNotCoveredError(
             f"model must fit in one ONNX file of 2 GiB, got '{one_line(err)}' ({one_line(path)});"
-            " analyse a smaller model"
+            f" {WAY_OUT}"
         ) from err
