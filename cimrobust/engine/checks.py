@@ -18,7 +18,7 @@ from cimrobust.engine.parallel import map_ordered
 from cimrobust.engine.sessions import open_session, run_session
 from cimrobust.errors import ModelNotCoveredError, SelfCheckError
 from cimrobust.mapping.placement import Placement, TensorPlacement
-from cimrobust.onnx_io.save import session_source, with_weights
+from cimrobust.onnx_io.save import session_source, weighted
 from cimrobust.seeds import stream
 
 # Largest difference, as a fraction of the largest output, that another order of float32 sums may
@@ -196,7 +196,7 @@ def check_against_saved(
 def _run_saved(
     engine: OrtEngine, weights: Mapping[str, np.ndarray], inputs: Feed, constants: Feed
 ) -> np.ndarray:
-    with session_source(with_weights(engine.deployed, weights)) as source:
+    with session_source(weighted(engine.deployed, weights)) as source:
         session = open_session(source)
 
     def run(feed: Feed, _batch: slice) -> np.ndarray:

@@ -87,14 +87,15 @@ def deploy(
 def _require_memory(network: Network, scan: LayerScan) -> None:
     """Raise ModelNotCoveredError unless the deployed network, a chip and its session fit.
 
-    Stored weights are there as float32 three times, everything else once more.
+    Stored weights are there as float32 three times, everything else once more; beyond one message
+    also as what sessions are given and as what a search computes with.
     """
     stored = {layer.initializer: layer.num_weights for layer in scan.layers}
     digital = sum(
         num_bytes(tensor) for tensor in network.model.graph.initializer if tensor.name not in stored
     )
     require_memory(
-        digital + 12 * sum(stored.values()),
+        (3 if is_large(network.model) else 1) * digital + 12 * sum(stored.values()),
         what="the network with stored weights as float32, a chip and its session",
         where=network.path,
         hint="use a machine with more memory, or a smaller network",
