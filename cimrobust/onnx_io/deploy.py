@@ -21,7 +21,7 @@ from cimrobust.onnx_io.large_models import (
     without_data,
 )
 from cimrobust.onnx_io.layers import LayerScan
-from cimrobust.onnx_io.memory_needs import WAY_OUT, require_memory
+from cimrobust.onnx_io.memory_needs import SMALLER, require_memory
 from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.normalise import drop_dead_parts, name_nodes, sort_nodes
 from cimrobust.onnx_io.shapes import TensorType, infer_types, spec_of
@@ -337,7 +337,7 @@ def session_template(deployed: Deployed) -> tuple[bytes, dict[str, np.ndarray]]:
         tensor_bytes(model) - apart,
         what="what a network holds beside large tensors",
         where="deployed network",
-        hint=WAY_OUT,
+        hint=SMALLER,
     )
     return external_bytes(model, [*names, *others]), others
 

@@ -27,7 +27,7 @@ from cimrobust.onnx_io.problems import one_line
 from cimrobust.onnx_io.size_limits import MAX_EXTERNAL_FILE_BYTES
 from cimrobust.onnx_io.tensors import num_bytes
 
-_CHUNK = 2**24
+_CHUNK = 2**22
 _KEYS = frozenset({"location", "offset", "length", "checksum"})
 
 

@@ -6,11 +6,11 @@ from cimrobust.available_memory import available_memory
 from cimrobust.errors import ModelNotCoveredError
 from cimrobust.onnx_io.problems import one_line
 
+#: What makes a network smaller, whatever it is too large for.
+SMALLER = "export the model in 16 bits (float16 or bfloat16), or store its weights in fewer bits"
+
 #: What to do about a network that is too large for a machine.
-WAY_OUT = (
-    "use a machine with more memory, export the model in 16 bits (float16 or bfloat16), or store"
-    " its weights in fewer bits"
-)
+WAY_OUT = f"use a machine with more memory, {SMALLER}"
 
 
 def require_memory(num_bytes: int, *, what: str, where: object, hint: str = WAY_OUT) -> None:

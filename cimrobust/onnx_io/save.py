@@ -20,7 +20,7 @@ from cimrobust.onnx_io.large_models import (
     mark_external,
     without_data,
 )
-from cimrobust.onnx_io.memory_needs import WAY_OUT
+from cimrobust.onnx_io.memory_needs import SMALLER
 from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.problems import one_line
 from cimrobust.onnx_io.tensors import encode, num_bytes
@@ -177,5 +177,5 @@ def to_bytes(model: onnx.ModelProto, path: Path) -> bytes:
     except Exception as err:  # protobuf raises different kinds for messages over its limit
         raise ModelNotCoveredError(
             f"model must fit in one ONNX file of 2 GiB, got '{one_line(err)}' ({one_line(path)});"
-            f" {WAY_OUT}"
+            f" {SMALLER}"
         ) from err

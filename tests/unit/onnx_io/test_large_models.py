@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -136,3 +137,13 @@ def test_a_network_that_does_not_fit_once_more_is_refused(path, monkeypatch):
     monkeypatch.setattr(memory_needs, "available_memory", lambda: 20_000)
     with pytest.raises(ModelNotCoveredError, match=r"float32, a chip and its session must fit"):
         deploy(network, scan)
+
+
+def test_values_are_made_once_while_somebody_uses_them(path):
+    values = load_network(path).initializers
+    table = values["table"]
+    assert values["table"] is table
+    assert not table.flags.writeable
+    assert set(values) == {"table", "w", "b"}
+    again = pickle.loads(pickle.dumps(values))
+    np.testing.assert_array_equal(again["table"], table)
