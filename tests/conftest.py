@@ -20,6 +20,9 @@ if os.environ.get("CIMROBUST_CHECK_SHAPES") == "1":
         [f"cimrobust.{name}" for name in SHAPED], f"{shape_checker.__name__}.check"
     )
 
+# Tests read what commands say; how far these are has tests of its own.
+os.environ["CIMROBUST_PROGRESS"] = "none"
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -48,6 +48,7 @@ from cimrobust.certificate.models.printed_networks import (
     VerifyOutput,
 )
 from cimrobust.certificate.models.printed_plan import PlanOutput
+from cimrobust.certificate.models.printed_progress import ProgressOutput
 from cimrobust.certificate.models.result_file import ResultFile
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.models.suggested import SuggestModel
@@ -74,6 +75,7 @@ OUTPUTS: dict[str, type[ResultFile]] = {
     kind.NAME: kind
     for kind in (
         DoctorOutput,
+        ProgressOutput,
         InitOutput,
         InspectOutput,
         AnalyzeOutput,

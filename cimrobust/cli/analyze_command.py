@@ -15,6 +15,7 @@ from cimrobust.cli.options import (
     memory_option,
     model_argument,
     out_folder_option,
+    progress_option,
     time_limit_option,
 )
 from cimrobust.cli.setting_options import setting_options
@@ -57,6 +58,7 @@ from cimrobust.settings.commands import ANALYZE
         " than a minute."
     ),
 )
+@progress_option
 @json_option
 def command(
     model: Path, as_json: bool, out: Path, data: str, show_plan: bool, **settings: Any
@@ -67,14 +69,14 @@ def command(
     """
     from cimrobust.cli.certificate_summary import print_summary
     from cimrobust.cli.planned_lines import show_plan as shown
-    from cimrobust.cli.progress_bars import TerminalProgress
+    from cimrobust.cli.shown_progress import shown_progress
     from cimrobust.pipeline.analysis import analyze_by_command
     from cimrobust.pipeline.clock import Clock
     from cimrobust.pipeline.planned_analysis import Told
 
     clock = Clock.of_process()
     told = Told(lambda planned: shown(planned, err=True), always=show_plan)
-    with TerminalProgress() as progress:
+    with shown_progress() as progress:
         certificate = analyze_by_command(
             model, data=data, out=out, clock=clock, told=told, progress=progress, **settings
         )

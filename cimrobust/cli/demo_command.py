@@ -9,6 +9,7 @@ import click
 from cimrobust.cli.command_help import ExampleCommand
 from cimrobust.cli.options import (
     json_option,
+    progress_option,
 )
 from cimrobust.cli.setting_options import setting_options
 from cimrobust.cli.show_page import open_option
@@ -25,6 +26,7 @@ from cimrobust.settings.commands import ANALYZE
 )
 @setting_options(ANALYZE, only=("workers",))
 @open_option("certificate.html")
+@progress_option
 @json_option
 def command(out: Path, workers: int | None, as_json: bool) -> None:
     """Certify a small network that reads handwritten digits, which is shipped with the package.
@@ -32,9 +34,9 @@ def command(out: Path, workers: int | None, as_json: bool) -> None:
     Takes about three minutes on two cores, and ends by saying where the HTML is.
     """
     from cimrobust.cli.certificate_summary import print_summary
-    from cimrobust.cli.progress_bars import TerminalProgress
+    from cimrobust.cli.shown_progress import shown_progress
     from cimrobust.pipeline.demonstration import demo
 
-    with TerminalProgress() as progress:
+    with shown_progress() as progress:
         certificate = demo(out=out, workers=workers, progress=progress)
     print_summary(certificate.record, directory=str(out), as_json=as_json)

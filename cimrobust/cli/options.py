@@ -102,3 +102,33 @@ allow_code_option = click.option(
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the machine-readable result alone."
 )
+
+#: How a command can show how far it is.
+PROGRESS_KINDS = ("auto", "bar", "lines", "json", "none")
+_PROGRESS = "cimrobust.progress"
+
+
+def _progress(context: click.Context, parameter: click.Parameter, value: str) -> None:
+    context.meta[_PROGRESS] = value
+
+
+progress_option = click.option(
+    "--progress",
+    type=click.Choice(PROGRESS_KINDS),
+    default="auto",
+    show_default=True,
+    envvar="CIMROBUST_PROGRESS",
+    show_envvar=True,
+    expose_value=False,
+    callback=_progress,
+    help=(
+        "How to show on stderr how far the work is: a bar; a line when a stage begins and ends and"
+        " once a minute; the same as JSON (`cimrobust schema progress-output`); or nothing. auto:"
+        " a bar on a terminal, else lines. It changes no result."
+    ),
+)
+
+
+def progress_kind(context: click.Context) -> str:
+    """Return how the command of a context is to show its progress."""
+    return str(context.meta.get(_PROGRESS, "auto"))

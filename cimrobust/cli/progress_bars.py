@@ -1,4 +1,4 @@
-"""Progress bars with the time left on stderr; silent where stderr is not a terminal."""
+"""Progress bars with the time left on stderr."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from rich.progress import (
 )
 
 
+def is_terminal() -> bool:
+    """Tell whether stderr is a terminal that bars can be drawn on."""
+    return Console(stderr=True).is_terminal
+
+
 class TerminalProgress:
     """Draws one bar for each piece of work; use as a context manager."""
 
     def __init__(self) -> None:
-        console = Console(stderr=True)
         self._bars = Progress(
             TextColumn("{task.description:<28}"),
             BarColumn(bar_width=30),
@@ -26,8 +30,7 @@ class TerminalProgress:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
-            console=console,
-            disable=not console.is_terminal,
+            console=Console(stderr=True, force_terminal=True),
         )
         self._task: TaskID | None = None
 

@@ -14,6 +14,7 @@ from cimrobust.cli.options import (
     data_option,
     json_option,
     model_argument,
+    progress_option,
     time_limit_option,
 )
 from cimrobust.cli.setting_options import NUMBER, setting_options
@@ -37,6 +38,7 @@ from cimrobust.settings.commands import RARE
 @setting_options(RARE)
 @time_limit_option
 @allow_code_option
+@progress_option
 @json_option
 def command(model: Path, as_json: bool, **settings: Any) -> None:
     """Estimate how likely a drawn chip of MODEL is that misses a score.
@@ -49,10 +51,10 @@ def command(model: Path, as_json: bool, **settings: Any) -> None:
     Model-based: it believes the stated distribution of devices far into its tails. The bounds of
     `cimrobust analyze` do not.
     """
-    from cimrobust.cli.progress_bars import TerminalProgress
+    from cimrobust.cli.shown_progress import shown_progress
     from cimrobust.pipeline.rare_chips import rare
 
-    with TerminalProgress() as progress:
+    with shown_progress() as progress:
         found = rare(model, progress=progress, **settings)
     if as_json:
         click.echo(json.dumps(found, indent=2))

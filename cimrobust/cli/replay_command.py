@@ -13,6 +13,7 @@ from cimrobust.cli.options import (
     allow_code_option,
     certificate_argument,
     json_option,
+    progress_option,
     time_limit_option,
 )
 from cimrobust.cli.setting_options import setting_options
@@ -34,6 +35,7 @@ EXIT_REFUTED = 6
 @setting_options(REPLAY)
 @time_limit_option
 @allow_code_option
+@progress_option
 @json_option
 def command(directory: Path, as_json: bool, **settings: Any) -> int:
     """Derive the claims of the certificate, sweep or re-training in DIR again, and say which hold.
@@ -42,10 +44,10 @@ def command(directory: Path, as_json: bool, **settings: Any) -> int:
     is derived again, and some chips are drawn again. Exit code 0: all that was checked holds. 6:
     something is refuted.
     """
-    from cimrobust.cli.progress_bars import TerminalProgress
+    from cimrobust.cli.shown_progress import shown_progress
     from cimrobust.review.checking import replay
 
-    with TerminalProgress() as progress:
+    with shown_progress() as progress:
         checks = replay(directory, progress=progress, **settings)
     refuted = sum(check.held is False for check in checks)
     if as_json:

@@ -16,6 +16,7 @@ from cimrobust.cli.options import (
     memory_option,
     model_argument,
     out_folder_option,
+    progress_option,
     time_limit_option,
 )
 from cimrobust.cli.setting_options import setting_options
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 @time_limit_option
 @allow_code_option
 @open_option("retrain.html")
+@progress_option
 @json_option
 def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:
     """Train MODEL so that it withstands the tolerance of its devices.
@@ -52,10 +54,10 @@ def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:
     Writes model.onnx (the same graph with new initializers), before/, after/ and control/
     (certificates), training.parquet, retrain.json and retrain.html under --out.
     """
-    from cimrobust.cli.progress_bars import TerminalProgress
+    from cimrobust.cli.shown_progress import shown_progress
     from cimrobust.pipeline.retraining import retrain
 
-    with TerminalProgress() as progress:
+    with shown_progress() as progress:
         made = retrain(model, out=out, progress=progress, **settings)
     summary, equivalent = _summary(made.record, out), made.record.equivalent
     if as_json:

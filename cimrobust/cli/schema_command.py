@@ -7,7 +7,7 @@ import click
 from cimrobust.cli.command_help import ExampleCommand
 
 FILES = ("certificate", "sweep", "retrain", "suggest", "comparison", "manifest", "attestation")
-#: What commands print with --json.
+#: What commands print with --json, or with --progress json.
 PRINTED = (
     "init-output",
     "inspect-output",
@@ -31,6 +31,7 @@ PRINTED = (
     "devices-fit-output",
     "devices-check-output",
     "doctor-output",
+    "progress-output",
 )
 NAMES = (*FILES, *PRINTED)
 
@@ -52,7 +53,7 @@ def command(name: str, version: str | None) -> None:
     """Print the JSON Schema (2020-12) that result files follow.
 
     Attestation: the predicate of what `cimrobust sign` signs. Names that end in -output: what a
-    command prints with --json.
+    command prints with --json; progress-output: a line of what one prints with --progress json.
     """
     from cimrobust.certificate.published_schemas import schema_file
 

@@ -18,6 +18,7 @@ from cimrobust.cli.options import (
     data_option,
     json_option,
     model_argument,
+    progress_option,
 )
 from cimrobust.cli.setting_options import setting_options
 from cimrobust.settings.commands import SUGGEST
@@ -41,6 +42,7 @@ _WORDS = {"digital": "stay digital", "tighter": "verify more tightly"}
     help="Policy (TOML) that is to be met.",
 )
 @setting_options(SUGGEST)
+@progress_option
 @json_option
 def command(model: Path, as_json: bool, **settings: Any) -> int:
     """Find the smallest set of layers of MODEL, by devices, to protect so that a policy is met.
@@ -53,10 +55,10 @@ def command(model: Path, as_json: bool, **settings: Any) -> int:
     Exit code 0: a set was found, or nothing has to be protected. 3: no set that was tried meets the
     policy.
     """
-    from cimrobust.cli.progress_bars import TerminalProgress
+    from cimrobust.cli.shown_progress import shown_progress
     from cimrobust.pipeline.suggesting import suggest
 
-    with TerminalProgress() as progress:
+    with shown_progress() as progress:
         found = suggest(model, progress=progress, **settings)
     if as_json:
         click.echo(json.dumps(found.data, indent=2))

@@ -16,6 +16,7 @@ from cimrobust.cli.options import (
     memory_option,
     model_argument,
     out_folder_option,
+    progress_option,
     time_limit_option,
 )
 from cimrobust.cli.setting_options import Numbers, setting_options
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 @time_limit_option
 @allow_code_option
 @open_option("sweep.html")
+@progress_option
 @json_option
 def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:
     """Find the worst chip of MODEL, draw chips and certify at several write-verify tolerances.
@@ -59,10 +61,10 @@ def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:
     search found a chip that misses the requirement. Statistical: all but 1 % of
     drawn chips meet it, at 95 % confidence. Certified: every chip meets it, by proof.
     """
-    from cimrobust.cli.progress_bars import TerminalProgress
+    from cimrobust.cli.shown_progress import shown_progress
     from cimrobust.pipeline.sweep import sweep
 
-    with TerminalProgress() as progress:
+    with shown_progress() as progress:
         made = sweep(model, out=out, progress=progress, **settings)
     if as_json:
         click.echo(json.dumps(summary(made.record, str(out)), indent=2))

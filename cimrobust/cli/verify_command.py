@@ -14,6 +14,7 @@ from cimrobust.cli.options import (
     data_option,
     json_option,
     model_argument,
+    progress_option,
     time_limit_option,
 )
 from cimrobust.cli.setting_options import setting_options
@@ -38,6 +39,7 @@ from cimrobust.settings.commands import VERIFY
 @setting_options(VERIFY)
 @time_limit_option
 @allow_code_option
+@progress_option
 @json_option
 def command(model: Path, as_json: bool, **settings: Any) -> None:
     """Rank the devices of MODEL by what verifying them more tightly gains in the worst case.
@@ -45,10 +47,10 @@ def command(model: Path, as_json: bool, **settings: Any) -> None:
     Every share and ranking is attacked again from scratch; the table compares rankings by the worst
     chip found afterwards.
     """
-    from cimrobust.cli.progress_bars import TerminalProgress
+    from cimrobust.cli.shown_progress import shown_progress
     from cimrobust.pipeline.verifying import verify
 
-    with TerminalProgress() as progress:
+    with shown_progress() as progress:
         found = verify(model, progress=progress, **settings)
     if as_json:
         click.echo(json.dumps(found, indent=2))

@@ -6,20 +6,18 @@ Sizes are checked before memory is taken, and nothing is unpickled.
 from __future__ import annotations
 
 import hashlib
-import math
-import warnings
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
-from jaxtyping import Shaped
-from numpy.lib import format as npy_format
+from jaxtyping import Int64, Shaped
 
 from cimrobust.available_memory import available_memory
+from cimrobust.data.member_rows import ArrayHeader, read_header, read_rows
+from cimrobust.data.row_choice import RowChoice
 from cimrobust.errors import InputRefusedError, UsageError
 from cimrobust.input_file import FileKind, open_input, printable, refusing_what_fails
 
@@ -37,31 +35,36 @@ _MAX_AXES, _MAX_LENGTH = 32, 2**40
 #: Share of the free memory that raw arrays may take; preprocessing makes a copy in another type.
 _SHARE = 0.5
 
-_CHUNK = 2**24
 _DATA = FileKind("data file", MAX_BYTES)
 _HINT = "write it again with numpy.savez"
 
 
 @dataclass(frozen=True)
-class _Header:
-    """What the header of one array says."""
+class ArraysRead:
+    """What was read of a file of arrays.
 
-    shape: tuple[int, ...]
-    is_fortran: bool
-    dtype: np.dtype[Any]
+    Attributes:
+        arrays: By name, the wanted rows of each.
+        digest: SHA-256 digest of the whole file.
+        lengths: How many rows each of them has in the file; a single number has 0.
+        num_ignored: Rows of these whose label is not counted.
+    """
 
-    @property
-    def num_bytes(self) -> int:
-        return self.dtype.itemsize * math.prod(self.shape)
+    arrays: Mapping[str, Shaped[np.ndarray, "..."]]
+    digest: str
+    lengths: Mapping[str, int]
+    num_ignored: int
 
 
-def require_fit(num_bytes: int, *, what: str, where: object) -> None:
+def require_fit(
+    num_bytes: int, *, what: str, where: object, hint: str = "keep fewer samples in the file"
+) -> None:
     """Raise InputRefusedError unless so much raw data fits in the memory that is left."""
     allowed = int(_SHARE * available_memory())
     if num_bytes > allowed:
         raise InputRefusedError(
             f"{what} must fit in half of the free memory, {allowed} bytes, got {num_bytes} bytes"
-            f" ({printable(where)}); keep fewer samples in the file"
+            f" ({printable(where)}); {hint}"
         )
 
 
@@ -79,10 +82,30 @@ def read_npz(path: Path, names: set[str]) -> tuple[dict[str, Shaped[np.ndarray, 
         UsageError: There is no such file or array.
         InputRefusedError: The file is corrupt, larger than it may be, or holds objects.
     """
+    read = read_rows_of_npz(path, names, None)
+    return dict(read.arrays), read.digest
+
+
+def read_rows_of_npz(path: Path, names: set[str], choice: RowChoice | None) -> ArraysRead:
+    """Read the wanted rows of named arrays of an .npz file; the others take no memory.
+
+    Arrays of different lengths are told apart by `ArraysRead.lengths`, and read no further than
+    their first row.
+
+    Args:
+        path: The file.
+        names: Arrays wanted.
+        choice: Rows wanted of each; None: all, however many each has.
+
+    Raises:
+        UsageError: There is no such file or array.
+        InputRefusedError: The file is corrupt, what is wanted is larger than it may be, or holds
+            objects.
+    """
     with open_input(path, _DATA) as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
         stream.seek(0)
-        return _read_archive(stream, names, path), digest
+        return _read_archive(stream, names, path, choice, digest)
 
 
 def names_in_npz(path: Path) -> list[str]:
@@ -96,26 +119,82 @@ def names_in_npz(path: Path) -> list[str]:
 
 
 def _read_archive(
-    stream: BufferedReader, names: set[str], path: Path
-) -> dict[str, Shaped[np.ndarray, "..."]]:
+    stream: BufferedReader, names: set[str], path: Path, choice: RowChoice | None, digest: str
+) -> ArraysRead:
     with (
         refusing_what_fails("data file must be a complete .npz archive", path, hint=_HINT),
         zipfile.ZipFile(stream) as archive,
     ):
         members = _members(archive.infolist(), names, path)
-        require_fit(
-            sum(info.file_size for info in members.values()),
-            what="arrays of a data file",
-            where=path,
-        )
         headers = {
             name: _header_of(archive, info, f"{path}, array '{name}'")
             for name, info in sorted(members.items())
         }
-        return {
-            name: _read_member(archive, members[name], header, f"{path}, array '{name}'")
+        rows, num_ignored = _wanted(archive, members, headers, path, choice)
+        _require_fit(
+            sum(
+                members[name].file_size if rows is None else _kept(header, rows)[1]
+                for name, header in headers.items()
+            ),
+            path,
+        )
+        arrays = {
+            name: _read_member(
+                archive,
+                members[name],
+                header,
+                None if rows is None else _kept(header, rows)[0],
+                f"{path}, array '{name}'",
+            )
             for name, header in headers.items()
         }
+    lengths = {name: header.num_rows for name, header in headers.items()}
+    return ArraysRead(arrays, digest, lengths, num_ignored)
+
+
+def _wanted(
+    archive: zipfile.ZipFile,
+    members: Mapping[str, zipfile.ZipInfo],
+    headers: Mapping[str, ArrayHeader],
+    path: Path,
+    choice: RowChoice | None,
+) -> tuple[Int64[np.ndarray, "wanted"] | None, int]:
+    """Return the rows that are wanted, None: all, and how many rows are not counted.
+
+    The first alone where the caller will refuse the file: of arrays of different lengths, and
+    where no row is counted.
+    """
+    first = np.arange(1, dtype=np.int64)
+    count, *others = {header.num_rows for header in headers.values()}
+    if choice is None or others:
+        return (None if choice is None else first), 0
+    labels, label = None, choice.label
+    if choice.needs_labels and label is not None and label in headers:
+        _require_fit(headers[label].num_bytes, path)
+        labels = _read_member(
+            archive, members[label], headers[label], None, f"{path}, array '{label}'"
+        )
+    rows, num_ignored = choice.rows(count, labels)
+    if num_ignored == count:
+        return first, num_ignored
+    return (None if len(rows) == count else rows), num_ignored
+
+
+def _kept(
+    header: ArrayHeader, rows: Int64[np.ndarray, "wanted"]
+) -> tuple[Int64[np.ndarray, "wanted"], int]:
+    """Return the rows that an array has, and their bytes; a single number has none and is kept."""
+    kept = rows[rows < header.num_rows]
+    return kept, len(kept) * header.row_bytes if header.shape else header.num_bytes
+
+
+def _require_fit(num_bytes: int, path: Path) -> None:
+    require_fit(
+        num_bytes,
+        what="arrays of a data file",
+        where=path,
+        hint="use fewer samples (--limit), or keep fewer in the file",
+    )
 
 
 def _members(
@@ -143,13 +222,13 @@ def _members(
     return {name: members[name] for name in names}
 
 
-def _header_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> _Header:
+def _header_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> ArrayHeader:
     """Read the header of an array, and refuse what it says before any of the data is unpacked."""
     with (
         refusing_what_fails("array must be in NumPy's format", where, hint=_HINT),
         archive.open(info) as stream,
     ):
-        header = _read_header(stream)
+        header = read_header(stream)
         size = stream.tell() + header.num_bytes
     if header.dtype.kind not in _KINDS:
         raise InputRefusedError(
@@ -170,39 +249,16 @@ def _header_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> _
     return header
 
 
-def _read_header(stream: IO[bytes]) -> _Header:
-    version = npy_format.read_magic(stream)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of headers that Python 2 wrote
-        if version == (1, 0):
-            shape, fortran, dtype = npy_format.read_array_header_1_0(stream)
-        else:
-            shape, fortran, dtype = npy_format.read_array_header_2_0(stream)
-    return _Header(tuple(int(length) for length in shape), bool(fortran), dtype)
-
-
 def _read_member(
-    archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: _Header, where: str
+    archive: zipfile.ZipFile,
+    info: zipfile.ZipInfo,
+    header: ArrayHeader,
+    rows: Int64[np.ndarray, "wanted"] | None,
+    where: str,
 ) -> Shaped[np.ndarray, "..."]:
     with (
         refusing_what_fails("array must be readable, not damaged", where, hint=_HINT),
         archive.open(info) as stream,
     ):
-        _read_header(stream)
-        array = np.empty(math.prod(header.shape), dtype=header.dtype)
-        content = array.view(np.uint8).data if array.size else memoryview(b"")
-        filled = 0
-        while filled < len(content):
-            part = stream.read(min(_CHUNK, len(content) - filled))
-            if not part:
-                raise InputRefusedError(
-                    f"array must have {header.num_bytes} bytes, got {filled} ({where}); {_HINT}"
-                )
-            content[filled : filled + len(part)] = part
-            filled += len(part)
-        if header.dtype.kind == "b":
-            array = (
-                array.view(np.uint8) != 0
-            )  # other bytes than 0 and 1 are neither true nor false to NumPy
-        shaped = array.reshape(header.shape, order="F" if header.is_fortran else "C")
-        return shaped.astype(header.dtype.newbyteorder("="), copy=False)
+        read_header(stream)
+        return read_rows(stream, header, rows, where=where, hint=_HINT)

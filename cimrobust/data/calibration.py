@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
 
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.description import names_training_data
-from cimrobust.data.load_dataset import GraphInput, load_data
+from cimrobust.data.graph_input import GraphInput
+from cimrobust.data.load_dataset import load_data
 from cimrobust.errors import UsageError
 
 #: Samples that ranges are taken from.
@@ -55,17 +60,29 @@ def load_samples(
         evaluated = load_data(data, inputs=inputs, limit=limit)
         training = load_data(data, inputs=inputs, limit=CALIBRATION_SAMPLES, part="train")
         return evaluated, _apart(training, evaluated, f"{data}, key 'train_file'")
-    whole = load_data(data, inputs=inputs)
-    count = min(CALIBRATION_SAMPLES, int(_LARGEST_SHARE * whole.num_samples))
+    whole = load_data(data, inputs=inputs, keep=partial(_both_ends, limit))
+    counted = whole.source.num_available - whole.source.num_ignored
+    count = _set_apart(counted)
     if count < 1:
         raise UsageError(
             f"data must have at least {int(1 / _LARGEST_SHARE)} samples to set some apart for"
-            f" calibration, got {whole.num_samples} ({data}); give --calibration"
+            f" calibration, got {counted} ({data}); give --calibration"
         )
-    kept = whole.num_samples - count
-    return whole.part(slice(0, kept if limit is None else min(limit, kept))), whole.part(
-        slice(kept, None)
+    return whole.part(slice(0, whole.num_samples - count)), whole.part(
+        slice(whole.num_samples - count, None)
     )
+
+
+def _set_apart(num_counted: int) -> int:
+    """Return how many samples of the end of a file are for calibration."""
+    return min(CALIBRATION_SAMPLES, int(_LARGEST_SHARE * num_counted))
+
+
+def _both_ends(limit: int | None, num_counted: int) -> Int64[np.ndarray, "wanted"]:
+    """Return the samples to evaluate, from the start, and those set apart, at the end."""
+    kept = num_counted - _set_apart(num_counted)
+    evaluated = np.arange(kept if limit is None else min(limit, kept), dtype=np.int64)
+    return np.concatenate([evaluated, np.arange(kept, num_counted, dtype=np.int64)])
 
 
 def _apart(calibration: DataSet, evaluated: DataSet, where: str) -> DataSet:

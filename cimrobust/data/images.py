@@ -13,7 +13,8 @@ from jaxtyping import Shaped
 
 from cimrobust.data.array_files import require_fit
 from cimrobust.data.description import Step
-from cimrobust.data.sources import RawData
+from cimrobust.data.row_choice import RowChoice
+from cimrobust.data.sources import RawData, Taken
 from cimrobust.errors import InputRefusedError, UsageError
 from cimrobust.input_file import FileKind, printable, read_input, refusing_what_fails
 
@@ -31,7 +32,11 @@ _IMAGE = FileKind("image", 2**28)
 
 
 def read_image_folder(
-    folder: Path, steps: Sequence[Step], *, limit: int | None
+    folder: Path,
+    steps: Sequence[Step],
+    *,
+    limit: int | None,
+    choice: RowChoice | None = None,
 ) -> tuple[RawData, tuple[Step, ...]]:
     """Read images of classes in sorted order; ``y`` is the index of the class's sub-folder.
 
@@ -41,6 +46,7 @@ def read_image_folder(
             done here, by image.
         limit: Read no more images than this; None: all. They are taken from the classes in turn, so
             that a short set still has all classes.
+        choice: Which of these to unpack; None: all. The digest is of all of them.
 
     Returns:
         Arrays ``x``, uint8 [images, height, width, 3], or without the last axis where all images
@@ -68,17 +74,20 @@ def read_image_folder(
         (position, label) for label, paths in enumerate(files) for position in range(len(paths))
     )[:limit]
     leading = [step for step in steps if step.op in ("resize", "crop")]
+    places, num_ignored = _wanted([label for _, label in chosen], choice)
     images: list[Shaped[np.ndarray, "..."]] = []
     labels, digest = [], hashlib.sha256()
-    for position, label in chosen:
+    for place, (position, label) in enumerate(chosen):
         path = files[label][position]
         content = read_input(path, _IMAGE)
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + content)
+        if place not in places:
+            continue
         images.append(_read_image(content, path, leading))
         labels.append(label)
         if len(images) == 1:
             require_fit(
-                2 * len(chosen) * images[0].nbytes,
+                2 * len(places) * images[0].nbytes,
                 what="images of a folder and their stack",
                 where=folder,
             )
@@ -89,10 +98,24 @@ def read_image_folder(
         )
     left = tuple(step for step in steps if step.op not in ("resize", "crop"))
     arrays = {"x": np.stack(images), "y": np.asarray(labels, dtype=np.int64)}
-    return (
-        RawData(arrays, {folder.name: digest.hexdigest()}, tuple(entry.name for entry in classes)),
-        left,
+    raw = RawData(
+        arrays,
+        {folder.name: digest.hexdigest()},
+        tuple(entry.name for entry in classes),
+        None if choice is None else Taken(dict.fromkeys(arrays, len(chosen)), num_ignored),
     )
+    return raw, left
+
+
+def _wanted(labels: Sequence[int], choice: RowChoice | None) -> tuple[frozenset[int], int]:
+    """Return the places of the images to unpack, and how many are not counted.
+
+    The first alone where none is: the caller refuses the folder.
+    """
+    if choice is None:
+        return frozenset(range(len(labels))), 0
+    rows, num_ignored = choice.rows(len(labels), np.asarray(labels, dtype=np.int64))
+    return frozenset(rows.tolist()) or frozenset({0}), num_ignored
 
 
 def _read_image(content: bytes, path: Path, steps: Sequence[Step]) -> Shaped[np.ndarray, "..."]:

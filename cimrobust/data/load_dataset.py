@@ -5,41 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Int64, Shaped
 
 from cimrobust.data.casting import constant
 from cimrobust.data.dataset import DataSet, DataSource, StoredOutput
 from cimrobust.data.decision import Decision, LabelReading
 from cimrobust.data.description import Description, Input, Step, read_description
+from cimrobust.data.graph_input import GraphInput, check_shape, fit_flat
 from cimrobust.data.images import read_image_folder
-from cimrobust.data.labels import is_counted
-from cimrobust.data.sources import RawData, call_function, read_arrays, read_csv, read_test_data
+from cimrobust.data.row_choice import Keep, RowChoice, Wanted, as_slices
+from cimrobust.data.sources import RawData, Taken, call_function, read_arrays, read_csv
 from cimrobust.data.steps import apply_steps
+from cimrobust.data.test_sets import holds_test_data, test_data
 from cimrobust.data.user_code import is_function, require_code_allowed
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
 
 Part = Literal["eval", "train"]
-
-
-@runtime_checkable
-class GraphInput(Protocol):
-    """What is known of a graph input: name, element type and shape."""
-
-    @property
-    def name(self) -> str:
-        """Name in the graph."""
-
-    @property
-    def dtype(self) -> str:
-        """NumPy name of the element type."""
-
-    @property
-    def shape(self) -> tuple[int | str | None, ...] | None:
-        """One entry an axis; None: unknown."""
 
 
 def load_data(
@@ -49,6 +34,7 @@ def load_data(
     limit: int | None = None,
     part: Part = "eval",
     like: str | Path | None = None,
+    keep: Keep | None = None,
 ) -> DataSet:
     """Load a data set.
 
@@ -61,46 +47,48 @@ def load_data(
         like: Data that these belong to: arrays without a description (.npz, .csv, images, a
             function's) are read by the description of those, its steps, labels and
             decision. None, or data without a description: by what `path` says alone.
+        keep: Take these samples in place of the first ones. Of those that are not wanted only
+            the labels are read, and these where some are not counted.
 
     Raises:
         UsageError: The description is wrong or does not fit the graph; names file and key.
         InputRefusedError: A data file is corrupt or unsafe.
     """
-    text = str(path)
+    text, wanted = str(path), Wanted(limit, keep)
     source, by = Path(text), None if like is None or Path(like).suffix != ".toml" else Path(like)
     if is_function(text) and not source.exists():
         made = call_function(text)
         return (
-            _bare(made, text, inputs, limit)
+            _bare(made, text, inputs, wanted)
             if by is None
-            else _described(by, inputs, limit, part, given=made)
+            else _described(by, inputs, wanted, part, given=made)
         )
     if source.suffix == ".toml":
-        return _described(source, inputs, limit, part)
+        return _described(source, inputs, wanted, part)
     if by is not None and not any(source.glob("**/*.pb")):
-        return _described(by, inputs, limit, part, given=source)
+        return _described(by, inputs, wanted, part, given=source)
     if part == "train":
         raise UsageError(
             f"training data must come from a description with train_file, got {text} (--data);"
             " write a .toml"
         )
     if source.suffix == ".csv":
-        return _bare(read_csv(source), source.name, inputs, limit)
+        return _bare(read_csv(source, wanted.of("y")), source.name, inputs, wanted)
     if source.is_dir():
-        return _folder(source, inputs, limit)
+        return _folder(source, inputs, wanted)
     names = {"x", "y"} if len(inputs) == 1 else {*(spec.name for spec in inputs), "y"}
     if source.suffix != ".npz":
         raise UsageError(
             f"data must be .toml, .npz, .csv, a folder or module:function, got '{text}' (--data);"
             " see the README"
         )
-    return _bare(read_arrays(source, names), source.name, inputs, limit)
+    return _bare(read_arrays(source, names, wanted.of("y")), source.name, inputs, wanted)
 
 
 def _described(
     path: Path,
     inputs: Sequence[GraphInput],
-    limit: int | None,
+    wanted: Wanted,
     part: Part,
     given: Path | RawData | None = None,
 ) -> DataSet:
@@ -126,8 +114,8 @@ def _described(
     entries = _entries(description, inputs, str(path))
     source = path.parent / str(file) if given is None else given
     stored: Mapping[int, StoredOutput] = {}
-    if isinstance(source, Path) and _holds_test_data(source):
-        raw, stored = _test_data(source, inputs)
+    if isinstance(source, Path) and holds_test_data(source):
+        raw, stored = test_data(source, inputs)
         entries = {
             name: entry.model_copy(update={"array": entry.array or name})
             for name, entry in entries.items()
@@ -137,7 +125,7 @@ def _described(
             {str(entry.array) for entry in entries.values() if entry.value is None}, raw, source
         )
     else:
-        raw, left = _read_described(source, description, entries, limit)
+        raw, left = _read_described(source, description, entries, wanted)
     arrays = {
         name: apply_steps(
             raw.arrays[entry.array or "x"],
@@ -174,23 +162,29 @@ def _described(
         stored=stored,
         where=str(path),
         files={path.name: sha256_of(path), **raw.files},
+        taken=_named(
+            raw,
+            {name: entry.array or "x" for name, entry in entries.items() if entry.value is None},
+            None if labels is None else description.label.array,
+        ),
         steps={
             name: tuple(step.to_dict() for step in entry.steps) for name, entry in entries.items()
         },
-        limit=limit,
+        wanted=wanted,
     )
 
 
 def _read_described(
-    file: Path | RawData, description: Description, entries: Mapping[str, Input], limit: int | None
+    file: Path | RawData, description: Description, entries: Mapping[str, Input], wanted: Wanted
 ) -> tuple[RawData, dict[str, tuple[Step, ...]]]:
     """Read the arrays that a description names, or take those given.
 
     Return them and the steps that are left to do.
     """
     left = {name: tuple(entry.steps) for name, entry in entries.items()}
-    wanted = {entry.array or "x" for entry in entries.values() if entry.value is None}
-    wanted |= {description.label.array} if description.label.array is not None else set()
+    names = {entry.array or "x" for entry in entries.values() if entry.value is None}
+    names |= {description.label.array} if description.label.array is not None else set()
+    choice = wanted.of(description.label.array, _not_counted(description, file))
     if isinstance(file, RawData):
         raw, file = file, Path("function")
     elif file.is_dir():
@@ -199,11 +193,18 @@ def _read_described(
             raise UsageError(
                 f"image folders feed one graph input, got {fed} ({file}); save the arrays as .npz"
             )
-        raw, left[fed[0]] = read_image_folder(file, left[fed[0]], limit=limit)
+        raw, left[fed[0]] = read_image_folder(file, left[fed[0]], limit=wanted.limit, choice=choice)
     else:
-        raw = read_csv(file) if file.suffix == ".csv" else read_arrays(file, wanted)
-    _require(wanted, raw, file)
+        raw = read_csv(file, choice) if file.suffix == ".csv" else read_arrays(file, names, choice)
+    _require(names, raw, file)
     return raw, left
+
+
+def _not_counted(description: Description, file: Path | RawData) -> tuple[int, ...]:
+    """Return the labels that are not counted; where names of folders are labels, all are."""
+    reading = description.label.to_reading()
+    is_named = isinstance(file, Path) and file.is_dir() and reading.classes is not None
+    return () if is_named else reading.ignore
 
 
 def _require(wanted: set[str], raw: RawData, file: Path) -> None:
@@ -237,7 +238,7 @@ def _entries(
     return entries
 
 
-def _bare(raw: RawData, where: str, inputs: Sequence[GraphInput], limit: int | None) -> DataSet:
+def _bare(raw: RawData, where: str, inputs: Sequence[GraphInput], wanted: Wanted) -> DataSet:
     """Make a data set of arrays that are ready to be fed and of labels ``y``, read by argmax."""
     names = (
         {inputs[0].name: "x"}
@@ -256,7 +257,7 @@ def _bare(raw: RawData, where: str, inputs: Sequence[GraphInput], limit: int | N
         for name, key in names.items()
     }
     arrays = {
-        name: _fit_flat(array, spec)
+        name: fit_flat(array, spec)
         for (name, array), spec in zip(arrays.items(), inputs, strict=True)
     }
     return _assemble(
@@ -267,35 +268,20 @@ def _bare(raw: RawData, where: str, inputs: Sequence[GraphInput], limit: int | N
         decision=Decision(),
         where=where,
         files=raw.files,
+        taken=_named(raw, names, "y"),
         steps=dict.fromkeys(arrays, ()),
-        limit=limit,
+        wanted=wanted,
     )
 
 
-def _fit_flat(array: Shaped[np.ndarray, "..."], spec: GraphInput) -> Shaped[np.ndarray, "..."]:
-    """Return table rows in the shape of the graph input where it says one; others unchanged."""
-    shape = spec.shape
-    if (
-        array.ndim != 2
-        or shape is None
-        or len(shape) <= 2
-        or not all(isinstance(length, int) for length in shape[1:])
-    ):
-        return array
-    sample = [int(length) for length in shape[1:] if isinstance(length, int)]
-    return (
-        array.reshape(array.shape[0], *sample) if int(np.prod(sample)) == array.shape[1] else array
-    )
-
-
-def _folder(folder: Path, inputs: Sequence[GraphInput], limit: int | None) -> DataSet:
-    if not _holds_test_data(folder):
+def _folder(folder: Path, inputs: Sequence[GraphInput], wanted: Wanted) -> DataSet:
+    if not holds_test_data(folder):
         raise UsageError(
             f"a folder must hold ONNX test data (test_data_set_*/input_0.pb), got none ({folder});"
             " for a folder of images write a description with file = the folder and the steps that"
             " the network was trained with"
         )
-    raw, stored = _test_data(folder, inputs)
+    raw, stored = test_data(folder, inputs)
     return _assemble(
         dict(raw.arrays),
         {},
@@ -305,45 +291,17 @@ def _folder(folder: Path, inputs: Sequence[GraphInput], limit: int | None) -> Da
         where=str(folder),
         files=raw.files,
         steps=dict.fromkeys(raw.arrays, ()),
-        limit=limit,
+        wanted=wanted,
         stored=stored,
     )
 
 
-def _holds_test_data(folder: Path) -> bool:
-    return folder.is_dir() and any(folder.glob("**/*.pb"))
-
-
-def _test_data(
-    folder: Path, inputs: Sequence[GraphInput]
-) -> tuple[RawData, dict[int, StoredOutput]]:
-    """Read a folder of ONNX test data, samples along one axis."""
-    raw, stored = read_test_data(folder, [spec.name for spec in inputs])
-    merged = {spec.name: _merge_batch(raw.arrays[spec.name], spec) for spec in inputs}
-    batches = {
-        raw.arrays[name].shape[1] for name, array in merged.items() if array is not raw.arrays[name]
-    }
-    if len(batches) == 1:
-        size = batches.pop()
-        stored = {
-            index: (
-                replace(output, array=output.array.reshape(-1, *output.array.shape[2:]))
-                if output.array.shape[1:2] == (size,)
-                else output
-            )
-            for index, output in stored.items()
-        }
-    return RawData(merged, raw.files), stored
-
-
-def _merge_batch(array: Shaped[np.ndarray, "..."], spec: GraphInput) -> Shaped[np.ndarray, "..."]:
-    """Return test sets [sets, batch, ...] as samples along one axis.
-
-    Sets of a graph without a batch axis are samples themselves.
-    """
-    if spec.shape is not None and array.ndim == len(spec.shape) + 1 and array.ndim > 2:
-        return array.reshape(-1, *array.shape[2:])
-    return array
+def _named(raw: RawData, arrays: Mapping[str, str], label: str | None) -> Taken | None:
+    """Return what the file holds, by graph input and for the labels."""
+    if raw.taken is None:
+        return None
+    keys = {**arrays, **({} if label is None else {"labels": label})}
+    return replace(raw.taken, lengths={name: raw.taken.lengths[key] for name, key in keys.items()})
 
 
 def _assemble(
@@ -356,13 +314,12 @@ def _assemble(
     where: str,
     files: Mapping[str, str],
     steps: Mapping[str, tuple[Mapping[str, object], ...]],
-    limit: int | None,
+    wanted: Wanted,
     reading: LabelReading | None = None,
     stored: Mapping[int, StoredOutput] | None = None,
+    taken: Taken | None = None,
 ) -> DataSet:
-    lengths = {name: _length(array) for name, array in arrays.items()} | (
-        {} if labels is None else {"labels": _length(labels)}
-    )
+    lengths = _lengths(arrays, labels) if taken is None else taken.lengths
     if not arrays or len(set(lengths.values())) != 1 or 0 in lengths.values():
         raise UsageError(
             f"data must have one or more samples, as many in every array as labels, got {lengths}"
@@ -374,56 +331,43 @@ def _assemble(
         )
     for spec in inputs:
         if spec.name in arrays:
-            _check_shape(arrays[spec.name], spec, where)
-    counted = (
-        np.ones(next(iter(lengths.values())), dtype=bool)
-        if labels is None
-        else is_counted(labels, () if reading is None else reading.ignore)
-    )
-    if not counted.any():
+            check_shape(arrays[spec.name], spec, where)
+    num_available = next(iter(lengths.values()))
+    rows: Int64[np.ndarray, "wanted"] | None = None
+    if taken is None:
+        choice = RowChoice(wanted.keep, "labels", () if reading is None else reading.ignore)
+        rows, num_ignored = choice.rows(num_available, labels)
+    else:
+        num_ignored = taken.num_ignored
+    if num_ignored == num_available:
         raise UsageError(
-            f"data must have labels that are counted, got {len(counted)} samples of none ({where},"
+            f"data must have labels that are counted, got {num_available} samples of none ({where},"
             " [label] ignore); check the labels"
         )
     source = DataSource(
         description=Path(where).name,
         files=dict(files),
         steps=dict(steps),
-        num_available=len(counted),
-        num_ignored=int((~counted).sum()),
+        num_available=num_available,
+        num_ignored=num_ignored,
     )
     coded = reading or LabelReading()
     if stored:
         labels, coded = next(iter(stored.values())).array, replace(coded, kind="stored")
     whole = DataSet(arrays, constants, labels, decision, source, coded, stored or {})
-    kept = slice(limit) if counted.all() else np.flatnonzero(counted)[:limit]
-    return whole.part(kept)
+    if rows is None:
+        return whole
+    runs = as_slices(rows)
+    return whole.part(runs[0] if len(runs) == 1 else rows)
+
+
+def _lengths(
+    arrays: Mapping[str, Shaped[np.ndarray, "..."]], labels: Shaped[np.ndarray, "..."] | None
+) -> dict[str, int]:
+    named = dict(arrays) if labels is None else {**arrays, "labels": labels}
+    return {name: _length(array) for name, array in named.items()}
 
 
 def _length(array: Shaped[np.ndarray, "..."]) -> int:
     """Return the number of samples; a single number has no sample axis."""
     return int(array.shape[0]) if array.ndim else 0
-
-
-def fits_input(sample: Sequence[int], spec: GraphInput) -> bool:
-    """Tell whether samples of a shape fit a graph input, with or without a batch axis in it."""
-    if spec.shape is None:
-        return True
-    return any(
-        len(expected) == len(sample)
-        and all(not isinstance(e, int) or e == s for e, s in zip(expected, sample, strict=True))
-        for expected in (spec.shape[1:], spec.shape)
-    )
-
-
-def _check_shape(array: Shaped[np.ndarray, "..."], spec: GraphInput, where: str) -> None:
-    """Raise UsageError unless samples fit the graph input, with or without a batch axis in it."""
-    if spec.shape is None:
-        return
-    sample = array.shape[1:]
-    if fits_input(sample, spec):
-        return
-    raise UsageError(
-        f"samples must fit the graph input '{spec.name}' of shape {list(spec.shape)}, got samples"
-        f" of shape {list(sample)} ({where}); add a reshape or transpose step"
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,21 +9,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv as pa_csv
 from jaxtyping import Shaped
 
-from cimrobust.data.array_files import MAX_BYTES, read_npz, require_fit
+from cimrobust.data.array_files import ArraysRead, read_rows_of_npz
+from cimrobust.data.csv_files import read_table
 from cimrobust.data.dataset import StoredOutput
 from cimrobust.data.labels import is_text
+from cimrobust.data.row_choice import RowChoice
 from cimrobust.data.user_code import run_function
-from cimrobust.errors import InputRefusedError, UsageError
-from cimrobust.input_file import FileKind, read_input, refusing_what_fails
+from cimrobust.errors import UsageError
 from cimrobust.onnx_io.testdata import read_tensor
 
-_CSV = FileKind("data file", MAX_BYTES)
-_LABEL_COLUMNS = ("label", "labels", "y", "target", "class")
 _TENSOR_FILE = re.compile(r"(input|output)_(\d+)\.pb")
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a file holds of which only the wanted samples were read.
+
+    Attributes:
+        lengths: Samples in the file, by array.
+        num_ignored: Those whose label is not counted.
+    """
+
+    lengths: Mapping[str, int]
+    num_ignored: int
 
 
 @dataclass(frozen=True)
@@ -35,21 +44,22 @@ class RawData:
         arrays: By name; the first axis counts samples.
         files: SHA-256 digest of every file read.
         folders: Names of the sub-folders that ``y`` counts; empty: it counts none.
+        taken: Of what these are the wanted samples; None: they are all samples.
     """
 
     arrays: Mapping[str, Shaped[np.ndarray, "..."]]
     files: Mapping[str, str]
     folders: tuple[str, ...] = ()
+    taken: Taken | None = None
 
 
-def read_arrays(path: Path, names: set[str]) -> RawData:
-    """Read named arrays from an .npz file."""
-    arrays, digest = read_npz(path, names)
-    return RawData(arrays, {path.name: digest})
+def read_arrays(path: Path, names: set[str], choice: RowChoice | None = None) -> RawData:
+    """Read named arrays from an .npz file, all rows or those of a choice."""
+    return _raw(read_rows_of_npz(path, names, choice), path, choice)
 
 
-def read_csv(path: Path) -> RawData:
-    """Read a CSV file with a header.
+def read_csv(path: Path, choice: RowChoice | None = None) -> RawData:
+    """Read a CSV file with a header, all rows or those of a choice.
 
     ``y`` is the column called label, labels, y, target or class, else the last; ``x`` is all
     others.
@@ -57,58 +67,12 @@ def read_csv(path: Path) -> RawData:
     Raises:
         InputRefusedError: It is not a table of numbers.
     """
-    content = read_input(path, _CSV)
-    require_fit(3 * len(content), what="CSV, its columns and their copy", where=path)
-    with refusing_what_fails("CSV must be a table with a header", path, hint="check its rows"):
-        table = pa_csv.read_csv(pa.BufferReader(content))
-        _require_header(table.column_names, path)
-        columns = {
-            name: np.asarray(table.column(name).to_numpy(zero_copy_only=False))
-            for name in table.column_names
-        }
-        label = next(
-            (name for name in columns if name.lower() in _LABEL_COLUMNS), list(columns)[-1]
-        )
-        if columns[label].dtype.kind == "O" and all(
-            isinstance(value, str) for value in columns[label]
-        ):
-            columns[label] = columns[label].astype(str)
-    text = [
-        name
-        for name, values in columns.items()
-        if values.dtype.kind not in ("biufU" if name == label else "biuf")
-    ]
-    if text or len(columns) < 2:
-        raise InputRefusedError(
-            f"CSV must have at least two columns of numbers, got text in {text} of {list(columns)}"
-            f" ({path}); code text as numbers"
-        )
-    features = np.stack([values for name, values in columns.items() if name != label], axis=1)
-    return RawData(
-        {"x": features, "y": columns[label]}, {path.name: hashlib.sha256(content).hexdigest()}
-    )
+    return _raw(read_table(path, choice), path, choice)
 
 
-def _require_header(names: Sequence[str], path: Path) -> None:
-    """Refuse a first row that is no header: its numbers would be lost as names, or repeat."""
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if all(_is_number(name) for name in names):
-        raise InputRefusedError(
-            f"CSV must begin with a row of column names, got numbers ({path}, row 1); add a header"
-        )
-    if repeated:
-        raise InputRefusedError(
-            f"CSV columns must have names of their own, got {repeated[:5]} more than once ({path},"
-            " row 1); rename them"
-        )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _raw(read: ArraysRead, path: Path, choice: RowChoice | None) -> RawData:
+    taken = None if choice is None else Taken(read.lengths, read.num_ignored)
+    return RawData(read.arrays, {path.name: read.digest}, taken=taken)
 
 
 def read_test_data(

@@ -16,7 +16,7 @@ from cimrobust.engine.ort import OrtEngine
 from cimrobust.engine.sessions import open_session, run_session
 from cimrobust.errors import ModelNotCoveredError, SelfCheckError
 from cimrobust.mapping.placement import TensorPlacement
-from cimrobust.onnx_io.save import with_weights
+from cimrobust.onnx_io.save import session_source, weighted
 from cimrobust.seeds import stream
 
 # Largest difference, as a fraction of the largest output, that another order of float32 sums may
@@ -196,7 +196,8 @@ def run_saved(
     engine: OrtEngine, weights: Mapping[str, np.ndarray], inputs: Feed, constants: Feed
 ) -> np.ndarray:
     """Return the output of a plainly saved model that has these weights inside."""
-    session = open_session(with_weights(engine.deployed, weights).SerializeToString())
+    with session_source(weighted(engine.deployed, weights)) as source:
+        session = open_session(source)
 
     def run(feed: Feed, _batch: slice) -> np.ndarray:
         return run_session(session, engine.output, feed)

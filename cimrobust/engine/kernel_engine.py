@@ -26,6 +26,7 @@ from cimrobust.onnx_io.crossbar_nodes import CrossbarNode, crossbar_nodes
 from cimrobust.onnx_io.deploy import external_bytes
 from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.fake_quant import InputLevels
+from cimrobust.onnx_io.large_models import require_one_message, tensor_bytes
 from cimrobust.onnx_io.layers import UnmappedNode
 from cimrobust.onnx_io.lower import lower
 from cimrobust.onnx_io.partition import Plan, Segment, partition
@@ -196,6 +197,12 @@ class KernelEngine:
             ranges: What calibration saw at every product, by key; None: ideal converters.
             workers: Threads that chips are opened with unless said otherwise.
         """
+        require_one_message(
+            tensor_bytes(deployed.model),
+            what="a network on crossbars with converters",
+            where="float32 weights",
+            hint="choose a profile without converters, or use a smaller network",
+        )
         self.deployed = lower(deployed)
         self.placement = placement
         self.output = output

@@ -27,10 +27,11 @@ from cimrobust.errors import InputRefusedError, UsageError
 from cimrobust.input_file import FileKind, read_input
 from cimrobust.mapping.placement import Placement
 from cimrobust.onnx_io.batch import coupling_operators
-from cimrobust.onnx_io.deploy import template_bytes
+from cimrobust.onnx_io.deploy import session_template
 from cimrobust.onnx_io.deployed import Deployed
+from cimrobust.onnx_io.large_models import require_one_message, tensor_bytes
 from cimrobust.onnx_io.loops import open_ended_nodes
-from cimrobust.onnx_io.model_files import digest
+from cimrobust.onnx_io.model_files import digest, hashed
 from cimrobust.onnx_io.network import Network, TensorSpec
 from cimrobust.onnx_io.shapes import infer_types
 from cimrobust.onnx_io.size_limits import MAX_EXTERNAL_FILE_BYTES
@@ -139,7 +140,7 @@ class OrtEngine:
         self.output = decision_output(deployed.outputs, output)
         self.feeding = feeding or _feeding_of(deployed, batch_size)
         self._threads = threads
-        self._template = template_bytes(deployed)
+        self._template, self._others = session_template(deployed)
 
     @property
     def batch_size(self) -> int:
@@ -174,7 +175,7 @@ class OrtEngine:
             UsageError: Names or shapes are not those of the mapped initializers.
         """
         placed = self._checked(weights)
-        session = open_session(self._template, weights=placed)
+        session = open_session(self._template, weights={**placed, **self._others})
         return OpenNetwork(
             session,
             inputs=self.deployed.inputs,
@@ -298,22 +299,33 @@ def _model_file(network: Network) -> bytes | Path:
     Where it holds integer products that onnxruntime does not add exactly on every processor, the
     same network is returned in a form that it does.
     """
-    folder, contents = network.path.parent, []
+    folder, content = network.path.parent, b""
     for position, known in enumerate(network.files):
         path = network.path if position == 0 else folder / known.name
         try:
-            contents.append(read_input(path, _MODEL))
+            if position == 0:
+                content = read_input(path, _MODEL)
+                found = digest(known.name, content)
+            else:
+                found = hashed(path, known.name, _MODEL)
         except InputRefusedError as err:
             raise InputRefusedError(f"model file must stay readable during a run; {err}") from err
-        if digest(known.name, contents[-1]) != known:
+        if found != known:
             raise InputRefusedError(
                 f"model file must not change during a run, got other content ({path}); start again"
             )
-    content = contents[0] if network.runs_as_file else bytes(network.model.SerializeToString())
+    if not network.runs_as_file:
+        require_one_message(
+            tensor_bytes(network.model),
+            what="a network that is run in another form than its file",
+            where=network.path,
+            hint="export it with operators and functions that onnxruntime runs itself",
+        )
+        content = bytes(network.model.SerializeToString())
     exact = exact_file(content, folder)
     if exact is not None:
         return exact
-    return content if len(contents) == 1 or not network.runs_as_file else network.path
+    return content if len(network.files) == 1 or not network.runs_as_file else network.path
 
 
 def model_source(network: Network) -> bytes | Path:

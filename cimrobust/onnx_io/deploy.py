@@ -8,17 +8,24 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from cimrobust.errors import ModelNotCoveredError
 from cimrobust.onnx_io.batch import batch_notes, find_batch, widen_batch
 from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.fold import replace_nodes
 from cimrobust.onnx_io.integer import Rewriting, casts_to_float, is_integer_layer, rewrite
+from cimrobust.onnx_io.large_models import (
+    is_large,
+    large_initializers,
+    mark_external,
+    require_one_message,
+    tensor_bytes,
+    without_data,
+)
 from cimrobust.onnx_io.layers import LayerScan
+from cimrobust.onnx_io.memory_needs import SMALLER, require_memory
 from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.normalise import drop_dead_parts, name_nodes, sort_nodes
 from cimrobust.onnx_io.shapes import TensorType, infer_types, spec_of
-from cimrobust.onnx_io.size_limits import MAX_TENSOR_BYTES
-from cimrobust.onnx_io.tensors import encode
+from cimrobust.onnx_io.tensors import decode, encode, num_bytes
 from cimrobust.onnx_io.unsigned import exact_products
 from cimrobust.onnx_io.views import FLOAT_TYPES, data_inputs
 from cimrobust.onnx_io.walk import NameMaker, all_graphs, all_nodes, defined_names
@@ -43,14 +50,9 @@ def deploy(
             nothing is widened.
 
     Raises:
-        ModelNotCoveredError: The float form of the weights does not fit in one model.
+        ModelNotCoveredError: The network does not fit into memory once more.
     """
-    num_weights = sum(layer.num_weights for layer in scan.layers)
-    if 4 * num_weights > MAX_TENSOR_BYTES:
-        raise ModelNotCoveredError(
-            f"stored weights must fit in {MAX_TENSOR_BYTES} bytes as float32, got {num_weights}"
-            f" weights ({network.path}); analyse a smaller model"
-        )
+    _require_memory(network, scan)
     model = onnx.ModelProto()
     model.CopyFrom(network.model)
     _Deployment(
@@ -79,6 +81,24 @@ def deploy(
         batch=batch,
         batch_size=batch_size,
         notes=notes,
+    )
+
+
+def _require_memory(network: Network, scan: LayerScan) -> None:
+    """Raise ModelNotCoveredError unless the deployed network, a chip and its session fit.
+
+    Stored weights are there as float32 three times, everything else once more; beyond one message
+    also as what sessions are given and as what a search computes with.
+    """
+    stored = {layer.initializer: layer.num_weights for layer in scan.layers}
+    digital = sum(
+        num_bytes(tensor) for tensor in network.model.graph.initializer if tensor.name not in stored
+    )
+    require_memory(
+        (3 if is_large(network.model) else 1) * digital + 12 * sum(stored.values()),
+        what="the network with stored weights as float32, a chip and its session",
+        where=network.path,
+        hint="use a machine with more memory, or a smaller network",
     )
 
 
@@ -293,25 +313,45 @@ def template_bytes(deployed: Deployed) -> bytes:
     return external_bytes(deployed.model, deployed.weight_names)
 
 
+def session_template(deployed: Deployed) -> tuple[bytes, dict[str, np.ndarray]]:
+    """Return what sessions of chips are opened from, and arrays that each of them gets as well.
+
+    Stored weights are marked as external. Where the other initializers do not fit into one message
+    either, they are handed over in the same way.
+
+    Raises:
+        ModelNotCoveredError: They do not fit, and cannot be handed over.
+    """
+    model, names = deployed.model, deployed.weight_names
+    if not is_large(model):
+        return template_bytes(deployed), {}
+    stored = frozenset(names)
+    others = {
+        tensor.name: values
+        for tensor in large_initializers(model)
+        if tensor.name not in stored and (values := decode(tensor)).dtype.kind in "biuf"
+    }
+    given = {*names, *others}
+    apart = sum(num_bytes(t) for t in model.graph.initializer if t.name in given)
+    require_one_message(
+        tensor_bytes(model) - apart,
+        what="what a network holds beside large tensors",
+        where="deployed network",
+        hint=SMALLER,
+    )
+    return external_bytes(model, [*names, *others]), others
+
+
 def external_bytes(model: onnx.ModelProto, names: Sequence[str]) -> bytes:
     """Return a model with initializers marked as external.
 
     They are for onnxruntime's SessionOptions.add_external_initializers. The weights given to a
     session are then in place before the graph is optimised.
     """
-    template = onnx.ModelProto()
-    template.CopyFrom(model)
-    stored = set(names)
+    sizes = {tensor.name: num_bytes(tensor) for tensor in model.graph.initializer}
+    stored = frozenset(names)
+    template = without_data(model, stored)
     for tensor in template.graph.initializer:
         if tensor.name in stored:
-            num_bytes = len(tensor.raw_data)
-            tensor.ClearField("raw_data")
-            tensor.data_location = TensorProto.EXTERNAL
-            for key, value in (
-                ("location", TEMPLATE_LOCATION),
-                ("offset", "0"),
-                ("length", str(num_bytes)),
-            ):
-                entry = tensor.external_data.add()
-                entry.key, entry.value = key, value
+            mark_external(tensor, location=TEMPLATE_LOCATION, offset=0, length=sizes[tensor.name])
     return bytes(template.SerializeToString())

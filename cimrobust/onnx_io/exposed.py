@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
+from cimrobust.onnx_io.large_models import require_one_message, tensor_bytes
 from cimrobust.onnx_io.shapes import TensorType, infer_types
 from cimrobust.onnx_io.tensors import element_bits
 from cimrobust.onnx_io.unsigned import exact_products
@@ -106,6 +107,12 @@ def with_outputs(model: onnx.ModelProto, names: tuple[str, ...]) -> bytes:
 
     Integer products are in exact form.
     """
+    require_one_message(
+        tensor_bytes(model),
+        what="a network whose inner tensors are looked at",
+        where="exact arithmetic",
+        hint="use a smaller network",
+    )
     exact = exact_products(model)
     copy = onnx.ModelProto()
     copy.CopyFrom(model if exact is None else exact)

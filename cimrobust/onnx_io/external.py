@@ -8,82 +8,174 @@ sizes that lie); see the module's tests.
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from onnx import TensorProto
 
 from cimrobust.errors import InputRefusedError
-from cimrobust.onnx_io.model_files import digest, read_descriptor
+from cimrobust.input_file import require_kind
+from cimrobust.onnx_io.model_files import file_kind, read_descriptor
 from cimrobust.onnx_io.network import FileDigest
 from cimrobust.onnx_io.problems import one_line
 from cimrobust.onnx_io.size_limits import MAX_EXTERNAL_FILE_BYTES
 from cimrobust.onnx_io.tensors import num_bytes
 
+_CHUNK = 2**22
 _KEYS = frozenset({"location", "offset", "length", "checksum"})
 
 
 @dataclass
 class ExternalFiles:
-    """The external data files of one model, each read once.
+    """The external data files of one model.
 
     Attributes:
         folder: Folder of the model file.
     """
 
     folder: Path
-    _contents: dict[str, bytes] = field(default_factory=dict)
-    _digests: list[FileDigest] = field(default_factory=list)
+    _digests: dict[str, FileDigest] = field(default_factory=dict)
 
     @property
     def digests(self) -> tuple[FileDigest, ...]:
         """Digests of the files read so far, in order of first use."""
-        return tuple(self._digests)
+        return tuple(self._digests.values())
 
-    def embed(self, tensor: TensorProto) -> str | None:
-        """Move the data of an external tensor inside.
+    def embed(self, tensors: Iterable[TensorProto]) -> list[str]:
+        """Move the data of external tensors inside.
 
-        Return what is wrong with it, None if nothing.
+        Every file is read once, from its start to its end, so that what is hashed is what is
+        taken; of a file only the data of tensors are held.
 
-        The tensor's type and dims must have been checked.
+        Args:
+            tensors: All external tensors of the model. Types and dims must have been checked.
+
+        Returns:
+            What is wrong with them; a tensor with a problem stays external.
         """
-        name = f"tensor '{tensor.name}'"
-        entries = [(entry.key, entry.value) for entry in tensor.external_data]
-        keys = [key for key, _ in entries]
-        if len(set(keys)) != len(keys) or not set(keys) <= _KEYS:
-            return f"{name} has external data with doubled or unknown keys {sorted(keys)}"
-        if tensor.HasField("raw_data") or tensor.data_type == TensorProto.STRING:
-            return (
-                f"{name} must be either external or inside, and external data cannot hold strings"
-            )
-        values = dict(entries)
-        problem = location_problem(values.get("location", ""))
-        if problem:
-            return f"{name}: {problem}"
-        try:
-            content = self.read(values["location"])
-        except InputRefusedError as err:
-            return f"{name}: {err}"
-        span = _span(values, needed=num_bytes(tensor), available=len(content))
-        if isinstance(span, str):
-            return f"{name}: external data '{values['location']}' {span}"
-        tensor.raw_data = content[span[0] : span[1]]
-        tensor.data_location = TensorProto.DEFAULT
-        del tensor.external_data[:]
-        return None
+        problems: list[str] = []
+        users: dict[str, list[TensorProto]] = {}
+        for tensor in tensors:
+            problem = _entry_problem(tensor)
+            if problem:
+                problems.append(problem)
+                continue
+            key = PurePosixPath(entries_of(tensor)["location"]).as_posix()
+            users.setdefault(key, []).append(tensor)
+        for key, group in users.items():
+            try:
+                problems += self._embed_file(key, group)
+            except InputRefusedError as err:
+                problems += [f"tensor '{tensor.name}': {err}" for tensor in group]
+        return problems
 
     def read(self, location: str) -> bytes:
         """Return the content of a file.
 
         Raises InputRefusedError where it is missing, a link, or too large.
         """
-        key = PurePosixPath(location).as_posix()
-        if key not in self._contents:
-            content = _read_inside(self.folder, PurePosixPath(location))
-            self._contents[key] = content
-            self._digests.append(digest(key, content))
-        return self._contents[key]
+        with _opened(self.folder, PurePosixPath(location)) as descriptor:
+            return read_descriptor(
+                descriptor, limit=MAX_EXTERNAL_FILE_BYTES, name=one_line(location)
+            )
+
+    def _embed_file(self, key: str, tensors: Sequence[TensorProto]) -> list[str]:
+        problems: list[str] = []
+        with _opened(self.folder, PurePosixPath(key)) as descriptor:
+            kind = file_kind(MAX_EXTERNAL_FILE_BYTES)
+            require_kind(descriptor, one_line(key), kind)
+            size = os.fstat(descriptor).st_size
+            places: list[tuple[int, int, TensorProto]] = []
+            for tensor in tensors:
+                values = entries_of(tensor)
+                span = _span(values, needed=num_bytes(tensor), available=size)
+                if isinstance(span, str):
+                    location = values["location"]
+                    problems.append(f"tensor '{tensor.name}': external data '{location}' {span}")
+                else:
+                    places.append((*span, tensor))
+            with os.fdopen(os.dup(descriptor), "rb") as stream:
+                source = _Hashed(stream)
+                _take(source, sorted(places, key=lambda place: place[:2]))
+                source.skip_rest()
+            if source.place != size:
+                raise InputRefusedError(
+                    f"{kind.what} must not change while it is read, got {source.place} of {size}"
+                    f" bytes ({one_line(key)}); try again"
+                )
+            self._digests[key] = FileDigest(key, source.digest.hexdigest(), size)
+        return problems
+
+
+@dataclass
+class _Hashed:
+    """A file that is read once, in order, and hashed on the way."""
+
+    stream: BufferedReader
+    place: int = 0
+    digest: Any = field(default_factory=hashlib.sha256)
+
+    def read(self, count: int) -> bytes:
+        """Return the next so many bytes, fewer at the end."""
+        content = self.stream.read(count)
+        self.digest.update(content)
+        self.place += len(content)
+        return content
+
+    def skip_to(self, place: int) -> None:
+        """Pass over what lies before a place."""
+        while self.place < place and self.read(min(_CHUNK, place - self.place)):
+            pass
+
+    def skip_rest(self) -> None:
+        """Pass over everything up to the end."""
+        while self.read(_CHUNK):
+            pass
+
+
+def _take(source: _Hashed, places: Sequence[tuple[int, int, TensorProto]]) -> None:
+    """Move data into tensors, those that share bytes of the file together.
+
+    Args:
+        source: The file, at its start.
+        places: First byte, last byte (exclusive) and tensor, sorted.
+    """
+    done = 0
+    while done < len(places):
+        start, end = places[done][:2]
+        last = done + 1
+        while last < len(places) and places[last][0] < end:
+            end, last = max(end, places[last][1]), last + 1
+        source.skip_to(start)
+        content = source.read(end - start)
+        for first, behind, tensor in places[done:last]:
+            tensor.raw_data = content[first - start : behind - start]
+            tensor.data_location = TensorProto.DEFAULT
+            del tensor.external_data[:]
+        done = last
+
+
+def entries_of(tensor: TensorProto) -> dict[str, str]:
+    """Return what an external tensor says about where its data are."""
+    return {entry.key: entry.value for entry in tensor.external_data}
+
+
+def _entry_problem(tensor: TensorProto) -> str | None:
+    """Return what is wrong with what an external tensor says, None if nothing."""
+    name = f"tensor '{tensor.name}'"
+    keys = [entry.key for entry in tensor.external_data]
+    if len(set(keys)) != len(keys) or not set(keys) <= _KEYS:
+        return f"{name} has external data with doubled or unknown keys {sorted(keys)}"
+    if tensor.HasField("raw_data") or tensor.data_type == TensorProto.STRING:
+        return f"{name} must be either external or inside, and external data cannot hold strings"
+    problem = location_problem(entries_of(tensor).get("location", ""))
+    return f"{name}: {problem}" if problem else None
 
 
 def location_problem(location: str) -> str | None:
@@ -121,11 +213,12 @@ def _span(values: dict[str, str], *, needed: int, available: int) -> tuple[int, 
     return numbers["offset"], end
 
 
-def _read_inside(folder: Path, location: PurePosixPath) -> bytes:
-    """Read a file below a folder; no component may be a link.
+@contextmanager
+def _opened(folder: Path, location: PurePosixPath) -> Iterator[int]:
+    """Open a file below a folder; no component may be a link.
 
     Raises:
-        InputRefusedError: Missing, a link, a hard link, not a regular file, or too large.
+        InputRefusedError: Missing, a link, a hard link, or not readable.
     """
     name = one_line(location)
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -140,7 +233,7 @@ def _read_inside(folder: Path, location: PurePosixPath) -> bytes:
                 f"external data file must have one name only, got a hard link ('{name}'); copy the"
                 " file"
             )
-        return read_descriptor(opened[-1], limit=MAX_EXTERNAL_FILE_BYTES, name=name)
+        yield opened[-1]
     except OSError as err:
         raise InputRefusedError(
             f"external data file must be a plain file beside the model, got '{err.strerror}'"

@@ -13,6 +13,7 @@ import onnx
 from onnx import TensorProto, defs, inliner
 
 from cimrobust.onnx_io.builtin_operators import CONTRIB_OPERATORS
+from cimrobust.onnx_io.large_models import is_large, large_initializers, without_data
 from cimrobust.onnx_io.tensors import constant_value, encode, num_elements
 from cimrobust.onnx_io.walk import NameMaker, all_graphs, all_nodes, all_tensors, subgraphs
 
@@ -183,13 +184,26 @@ def inline_functions(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str,
             function.opset_import
         ):  # see opset_differences; with another number it would stay a call
             entry.version = versions.get(_short(entry.domain), entry.version)
-    inlined = inliner.inline_local_functions(model)
+    inlined = _inlined(model)
     for node in all_nodes(inlined.graph):
         while (
             node.input and not node.input[-1]
         ):  # a call without the function's last inputs leaves blanks behind
             node.input.pop()
     return inlined, origins
+
+
+def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Inline with large initializers set aside: the inliner takes one message, 2 GiB."""
+    if not is_large(model):
+        return inliner.inline_local_functions(model)
+    apart = {tensor.name: tensor for tensor in large_initializers(model)}
+    bare = without_data(model, apart)
+    inlined = inliner.inline_local_functions(bare)
+    for tensor in inlined.graph.initializer:
+        if tensor.name in apart:
+            tensor.CopyFrom(apart[tensor.name])
+    return inlined
 
 
 def _mark_constants(model: onnx.ModelProto) -> dict[str, Origin]:

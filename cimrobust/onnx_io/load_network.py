@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -16,6 +16,7 @@ from cimrobust.onnx_io.external import ExternalFiles
 from cimrobust.onnx_io.fold import Constants, fold_shape_arithmetic
 from cimrobust.onnx_io.loops import iteration_problems, repeating_nodes
 from cimrobust.onnx_io.lowering.lower_model import Lowered, lower
+from cimrobust.onnx_io.memory_needs import require_memory
 from cimrobust.onnx_io.model_files import digest, read_model_file
 from cimrobust.onnx_io.network import FileDigest, Network
 from cimrobust.onnx_io.problems import not_covered, one_line, refuse
@@ -29,7 +30,8 @@ from cimrobust.onnx_io.shapes import (
     skeleton,
     spec_of,
 )
-from cimrobust.onnx_io.size_limits import MAX_MODEL_BYTES, MAX_TENSOR_BYTES
+from cimrobust.onnx_io.size_limits import MAX_MODEL_BYTES
+from cimrobust.onnx_io.stored_values import StoredValues
 from cimrobust.onnx_io.structure import (
     function_problems,
     header_problems,
@@ -98,25 +100,32 @@ def _parse(path: Path, content: bytes) -> tuple[onnx.ModelProto, tuple[FileDiges
     refuse(path, nesting_problems(model.graph))
     tensors = list(all_tensors(model))
     refuse(path, [problem for tensor in tensors if (problem := form_problem(tensor))])
-    total = sum(num_bytes(tensor) for tensor in tensors)
-    if total > MAX_TENSOR_BYTES:
-        not_covered(path, [f"{total} bytes of tensors, at most {MAX_TENSOR_BYTES} are covered"])
+    _require_memory(path, [num_bytes(tensor) for tensor in tensors])
     files = ExternalFiles(path.absolute().parent)
-    problems = [problem for tensor in tensors if (problem := _take_data(tensor, files))]
+    problems = files.embed(
+        tensor for tensor in tensors if tensor.data_location == onnx.TensorProto.EXTERNAL
+    )
+    problems += [problem for tensor in tensors if (problem := _content_problem(tensor))]
     refuse(path, problems)
     return model, files.digests
 
 
-def _take_data(tensor: onnx.TensorProto, files: ExternalFiles) -> str | None:
-    """Bring the data of a tensor inside and check its amount and values.
+def _require_memory(path: Path, sizes: Sequence[int]) -> None:
+    """Raise ModelNotCoveredError unless all tensors fit into memory.
 
-    Return what is wrong, None if nothing.
+    The largest is there three times for a moment: as it is read, in the model, and as values.
+    """
+    require_memory(sum(sizes) + 2 * max(sizes, default=0), what="tensors of the model", where=path)
+
+
+def _content_problem(tensor: onnx.TensorProto) -> str | None:
+    """Return what is wrong with amount and values of the data of a tensor, None if nothing.
+
+    Of one that is still external something was said already.
     """
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        problem = files.embed(tensor)
-        if problem:
-            return problem
-    elif tensor.external_data:
+        return None
+    if tensor.external_data:
         return f"tensor '{tensor.name}' is not marked external but names external data"
     return data_problem(tensor) or finite_problem(tensor.name, decode(tensor))
 
@@ -157,11 +166,10 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
     _complete_outputs(path, model)
     opsets = opset_versions(model)
     refuse(path, weight_problems(model.graph, opsets, infer_types(model, strict=False)))
-    initializers = {tensor.name: decode(tensor) for tensor in model.graph.initializer}
     return Network(
         path=path,
         model=model,
-        initializers=initializers,
+        initializers=StoredValues(model.graph),
         inputs=tuple(spec_of(value) for value in model.graph.input),
         outputs=tuple(spec_of(value) for value in model.graph.output),
         opsets=opsets,

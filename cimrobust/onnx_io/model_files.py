@@ -6,8 +6,13 @@ import hashlib
 import os
 from pathlib import Path
 
-from cimrobust.input_file import FileKind, read_input, read_whole, require_kind
+from cimrobust.input_file import FileKind, open_input, read_input, read_whole, require_kind
 from cimrobust.onnx_io.network import FileDigest
+
+
+def file_kind(limit: int) -> FileKind:
+    """Return what a file of a model must be."""
+    return FileKind("model file", limit, hint="copy the data to a plain file")
 
 
 def read_descriptor(descriptor: int, *, limit: int, name: str) -> bytes:
@@ -22,7 +27,7 @@ def read_descriptor(descriptor: int, *, limit: int, name: str) -> bytes:
         InputRefusedError: It is not a regular file, or is larger than `limit`, or grows or shrinks
             meanwhile.
     """
-    kind = FileKind("model file", limit, hint="copy the data to a plain file")
+    kind = file_kind(limit)
     require_kind(descriptor, name, kind)
     with os.fdopen(os.dup(descriptor), "rb") as stream:
         return read_whole(stream, name, kind)
@@ -46,3 +51,10 @@ def read_model_file(path: Path, *, limit: int) -> bytes:
 def digest(name: str, content: bytes) -> FileDigest:
     """Return the digest of bytes that were read."""
     return FileDigest(name=name, sha256=hashlib.sha256(content).hexdigest(), num_bytes=len(content))
+
+
+def hashed(path: Path, name: str, kind: FileKind) -> FileDigest:
+    """Return the digest of a file of any size; raises as `open_input`."""
+    with open_input(path, kind) as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        return FileDigest(name=name, sha256=sha256, num_bytes=stream.tell())

@@ -2,21 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
+from onnx import TensorProto
 
 from cimrobust.errors import ModelNotCoveredError
-from cimrobust.files import write_whole
+from cimrobust.files import folder_of_call, write_parts, write_whole
 from cimrobust.onnx_io.deployed import Deployed
+from cimrobust.onnx_io.large_models import (
+    is_large,
+    large_initializers,
+    mark_external,
+    without_data,
+)
+from cimrobust.onnx_io.memory_needs import SMALLER
 from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.problems import one_line
-from cimrobust.onnx_io.tensors import encode
+from cimrobust.onnx_io.tensors import encode, num_bytes
 
-#: A model that is handed from `with_weights` to `save_model`; callers need not know what it is.
-Model = onnx.ModelProto
+# Bytes to a multiple of which the data of a tensor begin, as runtimes that map files want them.
+_ALIGNED = 4096
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A model, and other values for some of its initializers; made by `weighted`."""
+
+    model: onnx.ModelProto
+    weights: Mapping[str, np.ndarray]
+
+
+#: What `save_model` writes; callers need not know what it is.
+Model = onnx.ModelProto | Weighted
+
+
+def weighted(deployed: Deployed, weights: Mapping[str, np.ndarray]) -> Weighted:
+    """Return the deployed model with other weights, of which nothing is copied.
+
+    Arguments and errors as `with_weights`.
+    """
+    _check_weights(deployed, weights)
+    return Weighted(deployed.model, weights)
 
 
 def with_weights(deployed: Deployed, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
@@ -30,6 +61,12 @@ def with_weights(deployed: Deployed, weights: Mapping[str, np.ndarray]) -> onnx.
     Raises:
         ValueError: A name is not stored, or a shape or type differs.
     """
+    _check_weights(deployed, weights)
+    return _with_values(deployed.model, weights)
+
+
+def _check_weights(deployed: Deployed, weights: Mapping[str, np.ndarray]) -> None:
+    """Raise ValueError unless weights are those of stored initializers."""
     for name, values in weights.items():
         expected = deployed.weight_shapes.get(name)
         if expected is None or tuple(values.shape) != tuple(expected) or values.dtype != np.float32:
@@ -37,12 +74,15 @@ def with_weights(deployed: Deployed, weights: Mapping[str, np.ndarray]) -> onnx.
                 f"weight '{name}' must be stored, float32 and of shape {expected}, got"
                 f" {values.dtype} of shape {values.shape}"
             )
-    model = onnx.ModelProto()
-    model.CopyFrom(deployed.model)
-    for tensor in model.graph.initializer:
+
+
+def _with_values(model: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    for tensor in changed.graph.initializer:
         if tensor.name in weights:
             tensor.CopyFrom(encode(weights[tensor.name], tensor.name))
-    return model
+    return changed
 
 
 def with_initializers(network: Network, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
@@ -60,22 +100,70 @@ def with_initializers(network: Network, weights: Mapping[str, np.ndarray]) -> on
                 f"weight '{name}' must be stored with the same shape and type, got {values.dtype}"
                 f" of shape {values.shape}"
             )
-    model = onnx.ModelProto()
-    model.CopyFrom(network.model)
-    for tensor in model.graph.initializer:
-        if tensor.name in weights:
-            tensor.CopyFrom(encode(weights[tensor.name], tensor.name))
-    return model
+    return _with_values(network.model, weights)
 
 
-def save_model(model: onnx.ModelProto, path: Path) -> None:
-    """Write a model so that the file appears whole or not at all.
+def save_model(model: Model, path: Path) -> tuple[Path, ...]:
+    """Write a model so that its files appear whole or not at all.
+
+    One that does not fit into one file has its large initializers in a second one beside it, named
+    by `data_file`, which is written first.
+
+    Returns:
+        The files written, the model first.
 
     Raises:
-        ModelNotCoveredError: It does not fit in one ONNX file.
+        ModelNotCoveredError: What is left of it does not fit into one ONNX file.
     """
     path = Path(path)
-    write_whole(path, to_bytes(model, path))
+    given = model if isinstance(model, Weighted) else Weighted(model, {})
+    if not is_large(given.model):
+        write_whole(path, to_bytes(_whole(given), path))
+        return (path,)
+    apart, place = large_initializers(given.model), data_file(path)
+    bare = without_data(given.model, [tensor.name for tensor in apart])
+    tensors = {tensor.name: tensor for tensor in bare.graph.initializer}
+    offset = 0
+    for tensor in apart:
+        size = num_bytes(tensor)
+        mark_external(tensors[tensor.name], location=place.name, offset=offset, length=size)
+        offset += size + -size % _ALIGNED
+    inside = {name: given.weights[name] for name in given.weights.keys() - {t.name for t in apart}}
+    content = to_bytes(_whole(Weighted(bare, inside)), path)
+    write_parts(place, _data(apart, given.weights))
+    write_whole(path, content)
+    return path, place
+
+
+def _whole(given: Weighted) -> onnx.ModelProto:
+    return _with_values(given.model, given.weights) if given.weights else given.model
+
+
+def _data(tensors: Iterable[TensorProto], weights: Mapping[str, np.ndarray]) -> Iterator[bytes]:
+    """Yield the data of one tensor after the other, each followed by what aligns the next."""
+    for tensor in tensors:
+        values = weights.get(tensor.name)
+        yield tensor.raw_data if values is None else encode(values, "").raw_data
+        yield bytes(-num_bytes(tensor) % _ALIGNED)
+
+
+def data_file(path: Path) -> Path:
+    """Return where the large initializers of a model are that does not fit into one file."""
+    return path.with_name(f"{path.name}.data")
+
+
+@contextmanager
+def session_source(model: Model) -> Iterator[bytes | Path]:
+    """Give what a session of a model is opened from, while it is opened.
+
+    Its bytes, or, where one message does not hold it, the path of a file in a private folder.
+    """
+    given = model if isinstance(model, Weighted) else Weighted(model, {})
+    if not is_large(given.model):
+        yield bytes(_whole(given).SerializeToString())
+        return
+    with folder_of_call() as folder:
+        yield save_model(model, folder / "model.onnx")[0]
 
 
 def to_bytes(model: onnx.ModelProto, path: Path) -> bytes:
@@ -89,5 +177,5 @@ def to_bytes(model: onnx.ModelProto, path: Path) -> bytes:
     except Exception as err:  # protobuf raises different kinds for messages over its limit
         raise ModelNotCoveredError(
             f"model must fit in one ONNX file of 2 GiB, got '{one_line(err)}' ({one_line(path)});"
-            " analyse a smaller model"
+            f" {SMALLER}"
         ) from err

@@ -6,12 +6,12 @@ from __future__ import annotations
 #: data files.
 MAX_MODEL_BYTES = 2**31 - 1
 
-#: Largest sum of all tensors. They are held inside one protobuf message, which leaves 64 MiB for
-#: the graph itself.
+#: Largest tensor, and largest sum of tensors of a model that is written into one file: a protobuf
+#: message holds no more, less 64 MiB for the graph itself. In memory a model may have more.
 MAX_TENSOR_BYTES = 2**31 - 2**26
 
-#: Largest external data file that is read.
-MAX_EXTERNAL_FILE_BYTES = 2**32
+#: Largest external data file that is read; how much of its data is held, memory decides.
+MAX_EXTERNAL_FILE_BYTES = 2**38
 
 #: Largest intermediate tensor of one sample (or of the batch the file fixes) with a shape that the
 #: file determines.

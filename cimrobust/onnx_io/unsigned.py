@@ -27,6 +27,7 @@ import onnx
 from onnx import TensorProto
 
 from cimrobust.onnx_io.external import ExternalFiles
+from cimrobust.onnx_io.large_models import require_one_message, tensor_bytes
 from cimrobust.onnx_io.normalise import drop_initializer_inputs, make_names_unique
 from cimrobust.onnx_io.shapes import infer_types
 from cimrobust.onnx_io.tensors import decode, encode
@@ -120,14 +121,23 @@ def exact_file(content: bytes, folder: Path) -> bytes | None:
     Args:
         content: The model file, which was loaded before.
         folder: Where its external data are.
+
+    Raises:
+        ModelNotCoveredError: It has to change, and is more than one message holds.
     """
     model = onnx.ModelProto.FromString(content)
     if not may_saturate(model):
         return None
+    require_one_message(
+        tensor_bytes(model),
+        what="a network of integer products that this processor may add inexactly",
+        where=folder,
+        hint="export its weights as unsigned integers, or use a smaller network",
+    )
     files = ExternalFiles(folder.absolute())
-    for tensor in all_tensors(model):
-        if tensor.data_location == TensorProto.EXTERNAL and files.embed(tensor):
-            return None
+    external = [t for t in all_tensors(model) if t.data_location == TensorProto.EXTERNAL]
+    if files.embed(external):
+        return None
     exact = exact_products(model)
     return None if exact is None else bytes(exact.SerializeToString())
 

@@ -17,9 +17,10 @@ import numpy as np
 from cimrobust.data.array_files import names_in_npz
 from cimrobust.data.description import Step
 from cimrobust.data.description_draft import Draft, DraftInput
+from cimrobust.data.graph_input import fits_input
 from cimrobust.data.images import read_image_folder
 from cimrobust.data.label_readings import Reading, best_reading
-from cimrobust.data.load_dataset import fits_input, load_data
+from cimrobust.data.load_dataset import load_data
 from cimrobust.data.sources import RawData, read_arrays, read_csv
 from cimrobust.engine.judged_outputs import output_of
 from cimrobust.engine.ort import run_original

@@ -36,9 +36,12 @@ from cimrobust.review.replayed_settings import settings_check
 from cimrobust.review.safety_witness import check_safety_files
 from cimrobust.review.verdict_check import verdict_check
 from cimrobust.review.witness_box import box_problem, deviating_layers, left_out
+from cimrobust.review.witness_files import require_listed
 from cimrobust.tensor_file import read_tensors
 
 MODEL = "witness/worst_case.onnx"
+#: Large tensors of the model, where one file does not hold them.
+MODEL_DATA = f"{MODEL}.data"
 _DEVIATIONS = "witness/deviations.safetensors"
 # Versions of certificates that were made before folders had a manifest.
 _WITHOUT_MANIFEST = frozenset({"1.0", "1.1", "1.2", "1.3", "1.4", "1.5"})
@@ -74,9 +77,10 @@ def _manifest(directory: Path, certificate: CertificateModel) -> ReplayCheck:
 def _hashes(directory: Path, certificate: CertificateModel) -> list[ReplayCheck]:
     checks = []
     for name, expected in certificate.worst_found.witness.items():
-        if name not in (MODEL, _DEVIATIONS, DEVICES):
+        if name not in (MODEL, MODEL_DATA, _DEVIATIONS, DEVICES):
             raise InputRefusedError(
-                f"witness files must be {MODEL}, {_DEVIATIONS} and {DEVICES}, got '{name}'"
+                f"witness files must be {MODEL} (and {MODEL_DATA}), {_DEVIATIONS} and {DEVICES},"
+                f" got '{name}'"
                 " (worst_found.witness); do not trust it"
             )
         found = sha256_of(directory / name)
@@ -109,6 +113,7 @@ def _devices(directory: Path, certificate: CertificateModel) -> ReplayCheck:
 
 def _in_box(directory: Path, certificate: CertificateModel) -> ReplayCheck:
     tensors, witness = _deviations(directory), load_network(directory / MODEL)
+    require_listed(witness, certificate.worst_found.witness, MODEL)
     named = [layer.initializer for layer in certificate.mapping.layers]
     for layer in certificate.mapping.layers:
         name = layer.initializer

@@ -19,6 +19,7 @@ from cimrobust.onnx_io.load_network import load_network
 from cimrobust.pipeline.sweep import WITNESSES
 from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.review.witness_box import box_problem, deviating_layers, left_out
+from cimrobust.review.witness_files import require_listed
 from cimrobust.search.witness import DEVIATIONS_FILE, MODEL_FILE
 from cimrobust.tensor_file import read_tensors
 
@@ -56,7 +57,7 @@ def sweep_witness_checks(directory: Path, sweep: SweepModel) -> Iterator[ReplayC
 def _hashes(directory: Path, point: SweptPoint) -> Iterator[ReplayCheck]:
     place = f"{WITNESSES}/{point.tolerance!r}"
     wanted = {f"{place}/{name}" for name in (MODEL_FILE, DEVIATIONS_FILE)}
-    if set(point.worst_found.witness) != wanted:
+    if set(point.worst_found.witness) - {f"{place}/{MODEL_FILE}.data"} != wanted:
         raise InputRefusedError(
             f"witness files must be {MODEL_FILE} and {DEVIATIONS_FILE} in {place}, got others"
             " (sweep.json, points.worst_found.witness); do not trust it"
@@ -77,6 +78,11 @@ def _chip(
     tensors, witness = (
         read_tensors(folder / DEVIATIONS_FILE, what="deviations of the witness"),
         load_network(folder / MODEL_FILE),
+    )
+    require_listed(
+        witness,
+        point.worst_found.witness,
+        f"{WITNESSES}/{point.tolerance!r}/{MODEL_FILE}",
     )
     names = sorted(deviating_layers(tensors))
     for name in names:

@@ -12,10 +12,12 @@ import numpy as np
 from safetensors.numpy import save
 
 from cimrobust.engine.open import Runtime
+from cimrobust.engine.ort import OrtEngine
 from cimrobust.files import write_whole
 from cimrobust.mapping.box import Box
 from cimrobust.onnx_io.deploy import deploy
-from cimrobust.onnx_io.save import Model, save_model, with_weights
+from cimrobust.onnx_io.large_models import is_large
+from cimrobust.onnx_io.save import Model, save_model, weighted
 
 MODEL_FILE = "worst_case.onnx"
 DEVIATIONS_FILE = "deviations.safetensors"
@@ -52,11 +54,17 @@ def write_deviations(path: Path, box: Box, deviations: Mapping[str, np.ndarray])
 
 def witness_model(runtime: Runtime, weights: Mapping[str, np.ndarray]) -> Model:
     """Return the network with these weights, and inputs and outputs as in its file."""
-    network = runtime.network
+    engine = runtime.engine
+    if (
+        isinstance(engine, OrtEngine)
+        and engine.deployed.batch != "widened"
+        and is_large(engine.deployed.model)
+    ):
+        return weighted(engine.deployed, weights)  # the same, and not there twice
     deployed = deploy(
-        network, runtime.scan, widen=False, has_batch=runtime.engine.feeding.mode != "none"
+        runtime.network, runtime.scan, widen=False, has_batch=engine.feeding.mode != "none"
     )
-    return with_weights(deployed, weights)
+    return weighted(deployed, weights)
 
 
 def _tensors(box: Box, deviations: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -155,3 +156,42 @@ def test_external_data_of_an_attribute_is_checked_too(make: Make, tmp_path: Path
     path = make().with_name("attribute.onnx")
     path.write_bytes(model.SerializeToString())
     refused(path, "plain relative name")
+
+
+def test_of_a_file_only_the_data_of_tensors_are_held(make: Make) -> None:
+    path = make(offset=str(2**25))
+    with (path.parent / "w.bin").open("wb") as stream:  # 32 MB before the data, and 32 behind
+        stream.seek(2**25)
+        stream.write(VALUES.tobytes())
+        stream.truncate(2**26)
+    tracemalloc.start()
+    try:
+        network = load_network(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(network.initializers["W"], VALUES)
+    assert network.files[1].num_bytes == 2**26
+    assert peak < 2e7  # two chunks of 4 MB
+
+
+def test_tensors_may_share_bytes_of_a_file(make: Make) -> None:
+    path = make(offset="0")
+    model = onnx.ModelProto.FromString(path.read_bytes())
+    for name, offset, rows in (("tied", 0, 4), ("part", 12, 2), ("behind", 40, 1)):
+        tensor = model.graph.initializer.add()
+        tensor.CopyFrom(model.graph.initializer[0])
+        tensor.name, tensor.dims[0] = name, rows
+        del tensor.external_data[:]
+        for key, value in {"location": "w.bin", "offset": str(offset)}.items():
+            tensor.external_data.add(key=key, value=value)
+        model.graph.node.add(op_type="Identity", input=[name], output=[f"{name}_out"])
+        model.graph.output.add(name=f"{name}_out").type.tensor_type.elem_type = 1
+    path.write_bytes(model.SerializeToString())
+    (path.parent / "w.bin").write_bytes(VALUES.tobytes() + VALUES[:1].tobytes())
+    network = load_network(path)
+    np.testing.assert_array_equal(network.initializers["tied"], VALUES)
+    np.testing.assert_array_equal(network.initializers["part"], VALUES[1:3])
+    assert (
+        network.initializers["behind"].tobytes() == (VALUES.tobytes() + VALUES[:1].tobytes())[40:52]
+    )

@@ -1,0 +1,168 @@
+"""Tables of numbers in CSV files.
+
+``y`` is the column called label, labels, y, target or class, else the last; ``x`` is all others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from io import BufferedReader
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+from jaxtyping import Int64, Shaped
+
+from cimrobust.data.array_files import MAX_BYTES, ArraysRead, require_fit
+from cimrobust.data.row_choice import RowChoice
+from cimrobust.errors import InputRefusedError
+from cimrobust.input_file import FileKind, open_input, read_input, refusing_what_fails
+
+_CSV = FileKind("data file", MAX_BYTES)
+_LABEL_COLUMNS = ("label", "labels", "y", "target", "class")
+_HINT = "check its rows"
+
+
+def read_table(path: Path, choice: RowChoice | None) -> ArraysRead:
+    """Read the wanted rows of a CSV file with a header.
+
+    Args:
+        path: The file.
+        choice: Rows wanted; None: all.
+
+    Raises:
+        InputRefusedError: It is not a table of numbers.
+    """
+    read = None if choice is None else _streamed(path, choice)
+    return _whole(path) if read is None else read
+
+
+def _whole(path: Path) -> ArraysRead:
+    content = read_input(path, _CSV)
+    require_fit(3 * len(content), what="CSV, its columns and their copy", where=path)
+    with refusing_what_fails("CSV must be a table with a header", path, hint=_HINT):
+        table = pa_csv.read_csv(pa.BufferReader(content))
+        _require_header(table.column_names, path)
+        columns = {name: _values(table.column(name)) for name in table.column_names}
+    label = _label_of(table.column_names)
+    columns[label] = _as_text(columns[label])
+    features = _features(columns, label, path)
+    count = len(features)
+    return ArraysRead(
+        {"x": features, "y": columns[label]},
+        hashlib.sha256(content).hexdigest(),
+        {"x": count, "y": count},
+        0,
+    )
+
+
+def _streamed(path: Path, choice: RowChoice) -> ArraysRead | None:
+    """Return the wanted rows, of which alone all columns are kept.
+
+    None where the file has to be read whole: where a column turns out to be of another type
+    further down, the types of all its rows decide, and labels that are the features themselves
+    are no column.
+    """
+    if choice.needs_labels and choice.label != "y":
+        return None
+    with open_input(path, _CSV) as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        try:
+            names = _opened(stream, None).schema.names
+            label = _label_of(names)
+            labels = _as_text(_values(pa.chunked_array(_column(stream, label))))
+            rows, num_ignored = choice.rows(len(labels), labels)
+            if not rows.size:
+                return None
+            columns = _rows_of(stream, rows)
+        except pa.ArrowInvalid:
+            return None
+    _require_header(names, path)
+    columns[label] = labels[rows]
+    features = _features(columns, label, path)
+    count = len(labels)
+    return ArraysRead(
+        {"x": features, "y": labels[rows]}, digest, {"x": count, "y": count}, num_ignored
+    )
+
+
+def _opened(stream: BufferedReader, column: str | None) -> pa_csv.CSVStreamingReader:
+    """Return a reader of the file from its start, of one column or all."""
+    stream.seek(0)
+    return pa_csv.open_csv(
+        pa.PythonFile(stream, mode="r"),
+        convert_options=pa_csv.ConvertOptions(include_columns=None if column is None else [column]),
+    )
+
+
+def _column(stream: BufferedReader, name: str) -> Iterator[pa.Array]:
+    for batch in _opened(stream, name):
+        yield batch.column(0)
+
+
+def _rows_of(
+    stream: BufferedReader, rows: Int64[np.ndarray, "wanted"]
+) -> dict[str, Shaped[np.ndarray, "wanted"]]:
+    """Return rows of every column; reads on to the end, since all rows settle its type."""
+    found, first = [], 0
+    for batch in _opened(stream, None):
+        inside = rows[(rows >= first) & (rows < first + batch.num_rows)] - first
+        found.append(batch.take(pa.array(inside)))
+        first += batch.num_rows
+    table = pa.Table.from_batches(found)
+    return {name: _values(table.column(name)) for name in table.column_names}
+
+
+def _values(column: pa.ChunkedArray) -> Shaped[np.ndarray, "rows"]:
+    return np.asarray(column.to_numpy(zero_copy_only=False))
+
+
+def _label_of(names: Sequence[str]) -> str:
+    return next((name for name in names if name.lower() in _LABEL_COLUMNS), names[-1])
+
+
+def _as_text(values: Shaped[np.ndarray, "rows"]) -> Shaped[np.ndarray, "rows"]:
+    """Return texts as NumPy's; everything else as it is."""
+    if values.dtype.kind == "O" and all(isinstance(value, str) for value in values):
+        return values.astype(str)
+    return values
+
+
+def _features(
+    columns: dict[str, Shaped[np.ndarray, "rows"]], label: str, path: Path
+) -> Shaped[np.ndarray, "rows features"]:
+    text = [
+        name
+        for name, values in columns.items()
+        if values.dtype.kind not in ("biufU" if name == label else "biuf")
+    ]
+    if text or len(columns) < 2:
+        raise InputRefusedError(
+            f"CSV must have at least two columns of numbers, got text in {text} of {list(columns)}"
+            f" ({path}); code text as numbers"
+        )
+    return np.stack([values for name, values in columns.items() if name != label], axis=1)
+
+
+def _require_header(names: Sequence[str], path: Path) -> None:
+    """Refuse a first row that is no header: its numbers would be lost as names, or repeat."""
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if all(_is_number(name) for name in names):
+        raise InputRefusedError(
+            f"CSV must begin with a row of column names, got numbers ({path}, row 1); add a header"
+        )
+    if repeated:
+        raise InputRefusedError(
+            f"CSV columns must have names of their own, got {repeated[:5]} more than once ({path},"
+            " row 1); rename them"
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,68 @@
+"""What is known of a graph input, and whether samples fit it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Shaped
+
+from cimrobust.errors import UsageError
+
+
+@runtime_checkable
+class GraphInput(Protocol):
+    """What is known of a graph input: name, element type and shape."""
+
+    @property
+    def name(self) -> str:
+        """Name in the graph."""
+
+    @property
+    def dtype(self) -> str:
+        """NumPy name of the element type."""
+
+    @property
+    def shape(self) -> tuple[int | str | None, ...] | None:
+        """One entry an axis; None: unknown."""
+
+
+def fit_flat(array: Shaped[np.ndarray, "..."], spec: GraphInput) -> Shaped[np.ndarray, "..."]:
+    """Return table rows in the shape of the graph input where it says one; others unchanged."""
+    shape = spec.shape
+    if (
+        array.ndim != 2
+        or shape is None
+        or len(shape) <= 2
+        or not all(isinstance(length, int) for length in shape[1:])
+    ):
+        return array
+    sample = [int(length) for length in shape[1:] if isinstance(length, int)]
+    return (
+        array.reshape(array.shape[0], *sample) if int(np.prod(sample)) == array.shape[1] else array
+    )
+
+
+def fits_input(sample: Sequence[int], spec: GraphInput) -> bool:
+    """Tell whether samples of a shape fit a graph input, with or without a batch axis in it."""
+    if spec.shape is None:
+        return True
+    return any(
+        len(expected) == len(sample)
+        and all(not isinstance(e, int) or e == s for e, s in zip(expected, sample, strict=True))
+        for expected in (spec.shape[1:], spec.shape)
+    )
+
+
+def check_shape(array: Shaped[np.ndarray, "..."], spec: GraphInput, where: str) -> None:
+    """Raise UsageError unless samples fit the graph input, with or without a batch axis in it."""
+    if spec.shape is None:
+        return
+    sample = array.shape[1:]
+    if fits_input(sample, spec):
+        return
+    raise UsageError(
+        f"samples must fit the graph input '{spec.name}' of shape {list(spec.shape)}, got samples"
+        f" of shape {list(sample)} ({where}); add a reshape or transpose step"
+    )
