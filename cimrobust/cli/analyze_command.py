@@ -34,6 +34,8 @@ from cimrobust.settings.commands import ANALYZE
             "cimrobust analyze model.onnx --data data.toml --digital 'conv1*' --tolerance 0.01"
             " --out out"
         ),
+        "cimrobust analyze model.onnx --data data.toml --shard 3/10 --out shards",
+        "cimrobust analyze model.onnx --data data.toml --shards shards --out out",
     ),
 )
 @model_argument
@@ -43,14 +45,25 @@ from cimrobust.settings.commands import ANALYZE
 )
 @out_folder_option("Folder for the certificate.")
 @setting_options(ANALYZE)
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help=(
+        "Draw share I of N of the trials only, into a folder of its own under --out; see --shards."
+    ),
+)
 @time_limit_option
 @allow_code_option
 @json_option
-def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:
+def command(model: Path, as_json: bool, out: Path, shard: str | None, **settings: Any) -> None:
     """Find the worst chip that the device tolerance allows for MODEL, and write a certificate.
 
-    Writes certificate.json, certificate.html, witness/ and trials.parquet under --out.
+    Writes certificate.json, certificate.html, witness/ and trials.parquet under --out; with --shard
+    a folder shard-I-of-N alone.
     """
+    if shard is not None:
+        _draw(model, out, shard, settings, as_json=as_json)
+        return
     from cimrobust.cli.certificate_summary import print_summary
     from cimrobust.cli.progress_bars import TerminalProgress
     from cimrobust.pipeline.analysis import analyze
@@ -58,3 +71,20 @@ def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:
     with TerminalProgress() as progress:
         certificate = analyze(model, out=out, progress=progress, **settings)
     print_summary(certificate.record, directory=str(out), as_json=as_json)
+
+
+def _draw(model: Path, out: Path, shard: str, settings: dict[str, Any], *, as_json: bool) -> None:
+    """Draw a share of the trials and say where it is."""
+    from cimrobust.cli.progress_bars import TerminalProgress
+    from cimrobust.errors import UsageError
+    from cimrobust.pipeline.sharding import draw_shard
+
+    if as_json:
+        raise UsageError(
+            "a shard must be read from its folder, got --json with --shard; read shard.json there"
+        )
+    with TerminalProgress() as progress:
+        drawn = draw_shard(model, out=out, shard=shard, progress=progress, **settings)
+    manifest = drawn.manifest
+    click.echo(f"{'shard':<22}{manifest.shard} of {manifest.of}, {manifest.trials} trials in all")
+    click.echo(f"{'folder':<22}{drawn.folder}")

@@ -14,6 +14,7 @@ from cimrobust.diagnose.diagnostic_catalogue import chosen
 from cimrobust.engine.torch_device import open_device
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
+from cimrobust.montecarlo.shards import Shards, find_shards
 from cimrobust.pipeline.arguments import check_day, check_tolerance
 from cimrobust.pipeline.stated_settings import state
 from cimrobust.run import Run
@@ -38,6 +39,7 @@ class ResolvedAnalysis:
         policy_file: Its file; None: there is none.
         diagnostics: Names of the diagnostics to run.
         safety_class: Class whose recall must not fall; None: no class is special.
+        shards: Where the trials come from; None: they are drawn.
     """
 
     subject: SubjectSettings
@@ -49,6 +51,7 @@ class ResolvedAnalysis:
     policy_file: NamedDigest | None
     diagnostics: tuple[str, ...]
     safety_class: int | None
+    shards: Shards | None = None
 
     @property
     def most_probable_below(self) -> float | None:
@@ -79,8 +82,8 @@ def resolve(
     """Check settings beyond their own ranges, and fill in what they leave open.
 
     Raises:
-        UsageError: A setting names nothing, or asks for another that is missing; or the policy is
-            wrong.
+        UsageError: A setting names nothing, or asks for another that is missing; the policy is
+            wrong; or shards are missing.
     """
     check_tolerance(subject.tolerance)
     check_day("--issued", settings.issued)
@@ -108,6 +111,9 @@ def resolve(
         ),
         diagnostics=chosen(settings.diagnostics, effort=run.effort),
         safety_class=_safety_class(policy, settings.safety_class),
+        shards=(
+            None if settings.shards is None else find_shards(Path(settings.shards), num_trials)
+        ),
     )
 
 

@@ -24,6 +24,7 @@ from cimrobust.montecarlo.effect_costs import add_effects
 from cimrobust.montecarlo.failing import RareFailures, rare_failures
 from cimrobust.montecarlo.montecarlo_records import Effect
 from cimrobust.montecarlo.trial_table import TrialTable
+from cimrobust.montecarlo.trial_identity import identity_of
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.pipeline.arguments import resume_folder
 from cimrobust.pipeline.diagnosing import check_unbroken, worst_required
@@ -91,8 +92,17 @@ def open_analysis(asked: ResolvedAnalysis) -> OpenedAnalysis:
 
 
 def draw_chips(opened: OpenedAnalysis) -> TrialTable:
-    """Draw chips and score them."""
+    """Draw chips and score them, or take them from shards.
+
+    Raises:
+        UsageError: Shards are of another run.
+        InputRefusedError: The trials of a shard are damaged.
+    """
     asked, runtime = opened.asked, opened.runtime
+    known = {}
+    if asked.shards is not None:
+        identity = identity_of(runtime, opened.placement, opened.run.seed)
+        known = asked.shards.scores(identity)
     checkpoint = (
         resume_folder(opened.asked.out, CHECKPOINTS, resume=opened.asked.settings.resume) / "trials"
     )
@@ -105,6 +115,7 @@ def draw_chips(opened: OpenedAnalysis) -> TrialTable:
         num_trials=asked.num_trials,
         checkpoint=checkpoint,
         stop=stop,
+        known=known,
     )
 
 

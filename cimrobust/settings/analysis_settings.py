@@ -43,3 +43,8 @@ class AnalysisSettings:
     command gives the same bytes."""
     resume: Annotated[bool, Option(is_stated=False)] = False
     """Go on where an interrupted run of the same command stopped."""
+    shards: Annotated[
+        str | Path | None, Option(metavar="DIR", path="folder", is_stated=False)
+    ] = None
+    """Take the trials from the shards in this folder, which runs of the same command with
+    ``--shard`` have drawn, in place of drawing them."""

@@ -33,6 +33,7 @@ class AnalyzeOptions(TypedDict, total=False):
     transfer: FolderLike | None
     issued: str | None
     resume: bool
+    shards: str | Path | None
     seed: int
     workers: int | None
     effort: str
