@@ -223,7 +223,7 @@ def _check_identity(path: Path, manifest: ShardManifest, identity: TrialIdentity
     differing = identity.differences(manifest.identity)
     if differing:
         raise UsageError(
-            f"shard must be of this run, got another {' and another '.join(differing)} ({path},"
+            f"shard must be of this run, got one that differs in {' and '.join(differing)} ({path},"
             f" --shards); {', '.join(identity.remedies(manifest.identity))}"
         )
 

@@ -13,12 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
-import torch
 from jaxtyping import Shaped
 
-from cimrobust import __version__
-from cimrobust.engine.machine import this_machine
+from cimrobust.cluster.workplace import workplace
 from cimrobust.engine.open import Runtime
 from cimrobust.mapping.placement import Placement
 
@@ -86,22 +83,9 @@ def identity_of(runtime: Runtime, placement: Placement, seed: int) -> TrialIdent
             "seed": str(seed),
             "feeding": f"{feeding.mode} {feeding.size} {runtime.deployed.batch}",
             "converters": "none" if converters is None else _digest(converters.to_dict()),
-            **installed(),
+            **workplace(),
         }
     )
-
-
-def installed() -> dict[str, str]:
-    """Return the parts that depend on the machine alone: versions and instruction sets."""
-    machine = this_machine()
-    sets = machine.instruction_sets
-    return {
-        "versions": (
-            f"cimrobust {__version__}, numpy {np.__version__}, onnxruntime {ort.__version__},"
-            f" torch {torch.__version__}"
-        ),
-        "machine": f"{machine.architecture} {'unknown' if sets is None else ' '.join(sets)}",
-    }
 
 
 def _digest(described: Any, arrays: Mapping[str, Shaped[np.ndarray, "..."]] | None = None) -> str:
