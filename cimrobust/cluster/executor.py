@@ -8,21 +8,24 @@ subject, which every process opens for itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from cimrobust.engine.parallel import map_ordered
-from cimrobust.engine.subject import Subject
+
+if TYPE_CHECKING:
+    # A worker imports what computes when it opens a subject, and not to be told that it may not.
+    from cimrobust.engine.subject import Subject
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-ItemT = TypeVar("ItemT", contravariant=True)
-ResultT = TypeVar("ResultT", covariant=True)
+Item_contra = TypeVar("Item_contra", contravariant=True)
+Result_co = TypeVar("Result_co", covariant=True)
 
 
-class Task(Protocol[ItemT, ResultT]):
+class Task(Protocol[Item_contra, Result_co]):
     """What is done with every item."""
 
-    def on(self, subject: Subject) -> Callable[[ItemT], ResultT]:
+    def on(self, subject: Subject) -> Callable[[Item_contra], Result_co]:
         """Return what makes the result of one item, from many threads at once.
 
         A result is a function of the subject, the task and the item alone.

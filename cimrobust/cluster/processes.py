@@ -9,7 +9,6 @@ from collections.abc import Generator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
-from typing import Any
 
 from cimrobust.cluster.blocks import MOST_ITEMS, Block, Blocks
 from cimrobust.cluster.executor import Item, Result, Task

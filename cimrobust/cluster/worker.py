@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cimrobust.cluster.executor import Task
 from cimrobust.cluster.workplace import workplace
-from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
+
+if TYPE_CHECKING:
+    from cimrobust.engine.subject import Subject
 
 
 class Recipe(Protocol):
@@ -109,16 +111,17 @@ class _Bench:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._key, self._subject = "", None
+        self._key: str | None = None
+        self._subject: Subject | None = None
         self._functions: dict[bytes, Callable[[Any], Any]] = {}
 
     def function(self, recipe: bytes, key: str, task: bytes) -> Callable[[Any], Any]:
         """Return what does a task, opening the subject where it is not open."""
         with self._lock:
-            if self._subject is None or self._key != key:
-                self._subject, self._functions = None, {}
-                self._subject = pickle.loads(recipe).open()
-                self._key = key
+            if self._key != key or self._subject is None:
+                self._key, self._subject, self._functions = None, None, {}
+                opener: Recipe = pickle.loads(recipe)
+                self._subject, self._key = opener.open(), key
             if task not in self._functions:
                 known: Task[Any, Any] = pickle.loads(task)
                 self._functions = {task: known.on(self._subject)}

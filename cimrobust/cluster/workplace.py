@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import numpy as np
-import onnxruntime as ort
-import torch
+from importlib import metadata
 
 from cimrobust import __version__
 from cimrobust.engine.machine import this_machine
+
+#: Libraries that scores, or the network as it is read, may depend on.
+_LIBRARIES = ("numpy", "onnxruntime", "torch")
 
 
 def workplace() -> dict[str, str]:
     """Return versions and instruction sets of this process, by what messages call them."""
     machine = this_machine()
     sets = machine.instruction_sets
+    libraries = [f"{name} {metadata.version(name)}" for name in _LIBRARIES]
     return {
-        "versions": (
-            f"cimrobust {__version__}, numpy {np.__version__}, onnxruntime {ort.__version__},"
-            f" torch {torch.__version__}"
-        ),
+        "versions": ", ".join([f"cimrobust {__version__}", *libraries]),
         "machine": f"{machine.architecture} {'unknown' if sets is None else ' '.join(sets)}",
     }

@@ -79,9 +79,7 @@ class Shard:
                 f"number of shards must be at most the number of trials, got {self.of} shards of"
                 f" {num_trials} trials (--shard); use fewer shards"
             )
-        return range(
-            (self.number - 1) * num_trials // self.of, self.number * num_trials // self.of
-        )
+        return range((self.number - 1) * num_trials // self.of, self.number * num_trials // self.of)
 
 
 def draw_share(

@@ -9,6 +9,7 @@ from pathlib import Path
 from cimrobust.certificate.evidence import NamedDigest
 from cimrobust.certificate.models.item import Setting
 from cimrobust.certificate.policy import Policy, read_policy, stop_rule
+from cimrobust.cluster.address import Address
 from cimrobust.counts import MAX_TRIALS
 from cimrobust.diagnose.diagnostic_catalogue import chosen
 from cimrobust.engine.torch_device import open_device
@@ -40,6 +41,7 @@ class ResolvedAnalysis:
         diagnostics: Names of the diagnostics to run.
         safety_class: Class whose recall must not fall; None: no class is special.
         shards: Where the trials come from; None: they are drawn.
+        cluster: Where they are drawn; None: in the threads of this process.
     """
 
     subject: SubjectSettings
@@ -52,6 +54,7 @@ class ResolvedAnalysis:
     diagnostics: tuple[str, ...]
     safety_class: int | None
     shards: Shards | None = None
+    cluster: Address | None = None
 
     @property
     def most_probable_below(self) -> float | None:
@@ -88,6 +91,7 @@ def resolve(
     check_tolerance(subject.tolerance)
     check_day("--issued", settings.issued)
     open_device(run.device_type)
+    cluster = None if settings.cluster is None else Address.parse(settings.cluster)
     policy = None if settings.policy is None else read_policy(Path(settings.policy))
     num_trials = settings.trials or DEFAULT_TRIALS[run.effort]
     if settings.stop_early:
@@ -114,6 +118,7 @@ def resolve(
         shards=(
             None if settings.shards is None else find_shards(Path(settings.shards), num_trials)
         ),
+        cluster=cluster,
     )
 
 

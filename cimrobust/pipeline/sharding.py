@@ -13,6 +13,7 @@ from cimrobust.pipeline import stages
 from cimrobust.pipeline.arguments import resume_folder
 from cimrobust.pipeline.in_memory import takes_objects
 from cimrobust.pipeline.resolved_analysis import resolve
+from cimrobust.pipeline.working_place import executor_of
 from cimrobust.run import Run
 from cimrobust.settings.analysis_settings import AnalysisSettings
 from cimrobust.settings.commands import ANALYZE
@@ -49,7 +50,7 @@ def draw_shard(
     run: Run | None = None,
     **options: Unpack[AnalyzeOptions],
 ) -> DrawnShard:
-    """Draw and score one share of the chips of an analysis, and write them to a folder of their own.
+    """Draw and score one share of the chips of an analysis, and write a folder of their own.
 
     Settings are those of the analysis; what is not about drawing chips changes nothing here. Once
     all shares are there, `cimrobust.analyze` with ``shards=out`` and the same settings gives the
@@ -81,8 +82,14 @@ def draw_shard(
     share.trials(asked.num_trials)
     folder = resume_folder(asked.out, share.folder, resume=asked.settings.resume)
     opened = stages.open_analysis(asked)
-    manifest = draw_share(
-        opened.subject, opened.run, share, num_trials=asked.num_trials, folder=folder
-    )
+    with executor_of(asked, opened.subject, opened.run) as executor:
+        manifest = draw_share(
+            opened.subject,
+            opened.run,
+            share,
+            num_trials=asked.num_trials,
+            folder=folder,
+            executor=executor,
+        )
     opened.run.progress.finish()
     return DrawnShard(manifest, folder)

@@ -23,8 +23,8 @@ from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.effect_costs import add_effects
 from cimrobust.montecarlo.failing import RareFailures, rare_failures
 from cimrobust.montecarlo.montecarlo_records import Effect
-from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trial_identity import identity_of
+from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.pipeline.arguments import resume_folder
 from cimrobust.pipeline.diagnosing import check_unbroken, worst_required
@@ -32,6 +32,7 @@ from cimrobust.pipeline.inspection import Inspection
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.pipeline.rare_chips import splitting
 from cimrobust.pipeline.resolved_analysis import ResolvedAnalysis
+from cimrobust.pipeline.working_place import executor_of
 from cimrobust.reliability.likely_chip import LikelySearch
 from cimrobust.reliability.most_probable import most_probable
 from cimrobust.run import Run
@@ -92,11 +93,12 @@ def open_analysis(asked: ResolvedAnalysis) -> OpenedAnalysis:
 
 
 def draw_chips(opened: OpenedAnalysis) -> TrialTable:
-    """Draw chips and score them, or take them from shards.
+    """Draw chips and score them, here or on a cluster, or take them from shards.
 
     Raises:
         UsageError: Shards are of another run.
         InputRefusedError: The trials of a shard are damaged.
+        CimrobustError: A worker refuses to work, or the cluster is gone.
     """
     asked, runtime = opened.asked, opened.runtime
     known = {}
@@ -109,14 +111,16 @@ def draw_chips(opened: OpenedAnalysis) -> TrialTable:
     stop = None
     if opened.asked.settings.stop_early and asked.policy is not None:
         stop = stop_rule(asked.policy, higher_is_better=runtime.task.higher_is_better)
-    return run_trials(
-        opened.subject,
-        opened.run,
-        num_trials=asked.num_trials,
-        checkpoint=checkpoint,
-        stop=stop,
-        known=known,
-    )
+    with executor_of(opened.asked, opened.subject, opened.run) as executor:
+        return run_trials(
+            opened.subject,
+            opened.run,
+            num_trials=asked.num_trials,
+            checkpoint=checkpoint,
+            stop=stop,
+            known=known,
+            executor=executor,
+        )
 
 
 def estimate_rare(opened: OpenedAnalysis, below: float) -> RareFailures:

@@ -34,6 +34,7 @@ class AnalyzeOptions(TypedDict, total=False):
     issued: str | None
     resume: bool
     shards: str | Path | None
+    cluster: str | None
     seed: int
     workers: int | None
     effort: str
