@@ -90,11 +90,22 @@ def executor_of(
     if asked.cluster is None:
         return nullcontext()
     identity = identity_of(subject.runtime, subject.placement, run.seed)
-    return asked.cluster.open(_site(asked.subject, subject, run, identity))
+    recipe = recipe_of(asked.subject, subject, run, identity)
+    return asked.cluster.open(Site.of(recipe, identity.digest))
 
 
-def _site(named: SubjectSettings, subject: Subject, run: Run, identity: TrialIdentity) -> Site:
-    recipe = OpenedByName(
+def recipe_of(
+    named: SubjectSettings, subject: Subject, run: Run, identity: TrialIdentity
+) -> OpenedByName:
+    """Return how a worker opens what is open here.
+
+    Args:
+        named: What the user named.
+        subject: The same, opened.
+        run: How to compute.
+        identity: What its trials depend on.
+    """
+    return OpenedByName(
         named=_absolute(named),
         seed=run.seed,
         identity=dict(identity.parts),
@@ -102,7 +113,6 @@ def _site(named: SubjectSettings, subject: Subject, run: Run, identity: TrialIde
         allows_code=is_code_allowed(),
         time_limit=current_time_limit(),
     )
-    return Site.of(recipe, identity.digest)
 
 
 def _absolute(named: SubjectSettings) -> SubjectSettings:
