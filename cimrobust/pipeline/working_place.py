@@ -1,80 +1,16 @@
-"""Where the chips of an analysis are scored, and how a worker opens what they are scored on."""
+"""Where the chips of an analysis are scored."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from pathlib import Path
 
 from cimrobust.cluster.executor import Executor
 from cimrobust.cluster.worker import Site
-from cimrobust.data.calibration import load_samples
-from cimrobust.data.user_code import code_allowed, is_code_allowed, is_function
-from cimrobust.device.load_profile import list_profiles
-from cimrobust.engine.reopen import FirstOpening, reopen_network
 from cimrobust.engine.subject import Subject
-from cimrobust.engine.watchdog import current_time_limit, set_time_limit
-from cimrobust.errors import UsageError
-from cimrobust.montecarlo.trial_identity import TrialIdentity, identity_of
-from cimrobust.pipeline.opened_subject import inspect_subject
+from cimrobust.montecarlo.trial_identity import identity_of
+from cimrobust.montecarlo.worker_opening import recipe_of
 from cimrobust.pipeline.resolved_analysis import ResolvedAnalysis
 from cimrobust.run import Run
-from cimrobust.settings.subject_settings import SubjectSettings
-
-
-@dataclass(frozen=True)
-class OpenedByName:
-    """How a worker opens a subject: from the files that a user named, which it must see too.
-
-    Attributes:
-        named: What the user named, files by absolute paths.
-        seed: Seed of the run.
-        identity: What trials depend on, part by part, as the coordinator has it.
-        first: What the coordinator found out and proved.
-        allows_code: Whether a data description may name code.
-        time_limit: Seconds that one run of the network may take.
-    """
-
-    named: SubjectSettings
-    seed: int
-    identity: Mapping[str, str]
-    first: FirstOpening
-    allows_code: bool
-    time_limit: float
-
-    def open(self) -> Subject:
-        """Open the subject, and compare it with the coordinator's.
-
-        Raises:
-            CimrobustError: A file is missing here, or is another one than the coordinator's.
-        """
-        set_time_limit(self.time_limit)
-        with code_allowed(self.allows_code):
-            inspection = inspect_subject(self.named)
-            dataset, calibrating = load_samples(
-                self.named.data,
-                None if self.named.calibration is None else str(self.named.calibration),
-                inputs=inspection.network.inputs,
-                limit=self.named.limit,
-                needs_calibration=inspection.placement.profile.needs_kernel,
-            )
-        runtime = reopen_network(
-            inspection.network,
-            inspection.scan,
-            inspection.placement,
-            dataset,
-            self.first,
-            calibration=calibrating,
-        )
-        here = identity_of(runtime, inspection.placement, self.seed)
-        differing = here.differences(self.identity)
-        if differing:
-            raise UsageError(
-                "worker must see the files of the coordinator, got other"
-                f" {' and '.join(differing)} (--cluster); let both see the same folders"
-            )
-        return Subject(runtime, inspection.placement)
 
 
 def executor_of(
@@ -92,41 +28,3 @@ def executor_of(
     identity = identity_of(subject.runtime, subject.placement, run.seed)
     recipe = recipe_of(asked.subject, subject, run, identity)
     return asked.cluster.open(Site.of(recipe, identity.digest))
-
-
-def recipe_of(
-    named: SubjectSettings, subject: Subject, run: Run, identity: TrialIdentity
-) -> OpenedByName:
-    """Return how a worker opens what is open here.
-
-    Args:
-        named: What the user named.
-        subject: The same, opened.
-        run: How to compute.
-        identity: What its trials depend on.
-    """
-    return OpenedByName(
-        named=_absolute(named),
-        seed=run.seed,
-        identity=dict(identity.parts),
-        first=FirstOpening.of(subject.runtime),
-        allows_code=is_code_allowed(),
-        time_limit=current_time_limit(),
-    )
-
-
-def _absolute(named: SubjectSettings) -> SubjectSettings:
-    """Return settings whose files are found from any folder."""
-    return replace(
-        named,
-        model=str(Path(named.model).absolute()),
-        data=_path(named.data),
-        device=str(named.device) if named.device in list_profiles() else _path(named.device),
-        calibration=None if named.calibration is None else _path(named.calibration),
-    )
-
-
-def _path(name: str | Path) -> str:
-    """Return a name as an absolute path where it is one, and not that of a function."""
-    is_path = not is_function(str(name)) and Path(name).exists()
-    return str(Path(name).absolute()) if is_path else str(name)

@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cimrobust.data.user_code import code_allowed
+from cimrobust.data.user_code import code_allowed, is_code_allowed
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import CimrobustError, UsageError
 from cimrobust.montecarlo.trial_identity import identity_of
 from cimrobust.montecarlo.trials import ScoreTrials
-from cimrobust.pipeline import working_place
+from cimrobust.montecarlo.worker_opening import OpenedByName, recipe_of
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
-from cimrobust.pipeline.working_place import OpenedByName, recipe_of
 from cimrobust.run import Run
 from cimrobust.settings.subject_settings import SubjectSettings
 
@@ -109,4 +108,4 @@ def test_a_worker_runs_code_only_where_the_coordinator_may(samples: Path, tmp_pa
     assert not open_named(named)[1].allows_code
     with code_allowed():
         assert open_named(named)[1].allows_code
-    assert working_place.is_code_allowed() is False
+    assert not is_code_allowed()
