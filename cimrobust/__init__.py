@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cimrobust.pipeline.rare_chips import rare
     from cimrobust.pipeline.retraining import retrain
     from cimrobust.pipeline.rewriting import rewrite
+    from cimrobust.pipeline.sharding import draw_shard
     from cimrobust.pipeline.suggesting import suggest
     from cimrobust.pipeline.sweep import sweep
     from cimrobust.pipeline.verifying import verify
@@ -51,6 +52,7 @@ __all__ = [
     "compare",
     "demo",
     "doctor",
+    "draw_shard",
     "gate",
     "inspect_model",
     "plan",
@@ -81,6 +83,7 @@ _HOMES = {
     "compare": "cimrobust.review.comparing",
     "demo": "cimrobust.pipeline.demonstration",
     "doctor": "cimrobust.engine.installation",
+    "draw_shard": "cimrobust.pipeline.sharding",
     "gate": "cimrobust.review.checking",
     "inspect_model": "cimrobust.pipeline.inspection",
     "plan": "cimrobust.pipeline.planned_analysis",

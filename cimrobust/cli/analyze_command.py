@@ -37,6 +37,8 @@ from cimrobust.settings.commands import ANALYZE
             "cimrobust analyze model.onnx --data data.toml --digital 'conv1*' --tolerance 0.01"
             " --out out"
         ),
+        "cimrobust analyze model.onnx --data data.toml --shard 3/10 --out shards",
+        "cimrobust analyze model.onnx --data data.toml --shards shards --out out",
     ),
 )
 @model_argument
@@ -47,6 +49,13 @@ from cimrobust.settings.commands import ANALYZE
 @out_folder_option("Folder for the certificate.")
 @setting_options(ANALYZE)
 @memory_option
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help=(
+        "Draw share I of N of the trials only, into a folder of its own under --out; see --shards."
+    ),
+)
 @time_limit_option
 @allow_code_option
 @open_option("certificate.html")
@@ -61,12 +70,22 @@ from cimrobust.settings.commands import ANALYZE
 @progress_option
 @json_option
 def command(
-    model: Path, as_json: bool, out: Path, data: str, show_plan: bool, **settings: Any
+    model: Path,
+    as_json: bool,
+    out: Path,
+    data: str,
+    shard: str | None,
+    show_plan: bool,
+    **settings: Any,
 ) -> None:
     """Find the worst chip that the device tolerance allows for MODEL, and write a certificate.
 
-    Writes certificate.json, certificate.html, witness/ and trials.parquet under --out.
+    Writes certificate.json, certificate.html, witness/ and trials.parquet under --out; with --shard
+    a folder shard-I-of-N alone.
     """
+    if shard is not None:
+        _draw(model, out, shard, {"data": data, **settings}, as_json=as_json)
+        return
     from cimrobust.cli.certificate_summary import print_summary
     from cimrobust.cli.planned_lines import show_plan as shown
     from cimrobust.cli.shown_progress import shown_progress
@@ -81,3 +100,20 @@ def command(
             model, data=data, out=out, clock=clock, told=told, progress=progress, **settings
         )
     print_summary(certificate.record, directory=str(out), as_json=as_json)
+
+
+def _draw(model: Path, out: Path, shard: str, settings: dict[str, Any], *, as_json: bool) -> None:
+    """Draw a share of the trials and say where it is."""
+    from cimrobust.cli.shown_progress import shown_progress
+    from cimrobust.errors import UsageError
+    from cimrobust.pipeline.sharding import draw_shard
+
+    if as_json:
+        raise UsageError(
+            "a shard must be read from its folder, got --json with --shard; read shard.json there"
+        )
+    with shown_progress() as progress:
+        drawn = draw_shard(model, out=out, shard=shard, progress=progress, **settings)
+    manifest = drawn.manifest
+    click.echo(f"{'shard':<22}{manifest.shard} of {manifest.of}, {manifest.trials} trials in all")
+    click.echo(f"{'folder':<22}{drawn.folder}")

@@ -56,6 +56,11 @@ def code_allowed(allowed: bool = True) -> Iterator[None]:
         _allowed.reset(token)
 
 
+def is_code_allowed() -> bool:
+    """Tell whether files may name code that is run, here and now."""
+    return _allowed.get()
+
+
 def require_code_allowed(text: str, where: object) -> None:
     """Raise UsageError where a file names code and the user has not said that it may.
 

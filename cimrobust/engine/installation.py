@@ -23,6 +23,7 @@ PACKAGE = "cimrobust"
 #: What every extra gives, and the modules that must be importable for it.
 EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "bom": ("bills of materials", ("cyclonedx",)),
+    "dask": ("trials on the workers of a cluster", ("distributed",)),
     "images": ("data sets from folders of images", ("PIL",)),
     "mlflow": ("certificates as runs of MLflow", ("mlflow",)),
     "pdf": ("certificates as PDF/A", ("weasyprint",)),

@@ -157,7 +157,7 @@ def open_network(
         network, scan, ready, task, clean_output, str(ready.decision.output)
     )
     specialised = at_hand(
-        engine.deployed, _shapes(ready, calibration, has_batch=engine.feeding.mode != "none")
+        engine.deployed, sizes_at_hand(ready, calibration, has_batch=engine.feeding.mode != "none")
     )
     checks = _run_checks(engine, specialised, placement, ready, parity, rounds, workers)
     quantised = task.score(
@@ -192,7 +192,9 @@ def open_network(
     )
 
 
-def _shapes(dataset: DataSet, calibration: DataSet | None, *, has_batch: bool) -> dict[str, Shape]:
+def sizes_at_hand(
+    dataset: DataSet, calibration: DataSet | None, *, has_batch: bool
+) -> dict[str, Shape]:
     """Return the shapes of the inputs of every run.
 
     None for the number of samples, and where calibration samples have another size.

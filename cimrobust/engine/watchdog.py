@@ -100,6 +100,11 @@ def time_limit(seconds: float) -> Iterator[None]:
         _watchdog.limit = before
 
 
+def set_time_limit(seconds: float) -> None:
+    """Give every run of this process another limit, for as long as it lives: a worker's."""
+    _watchdog.limit = seconds
+
+
 def current_time_limit() -> float:
     """Return the seconds that one run may take."""
     return _watchdog.limit

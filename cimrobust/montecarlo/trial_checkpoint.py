@@ -18,7 +18,7 @@ from cimrobust.input_file import FileKind, read_input
 from cimrobust.json_file import parse_json
 
 _FORMAT = "cimrobust trials 1"
-_MAX_BYTES = 2**32
+MAX_BYTES = 2**32
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Checkpoint:
             UsageError: The file cannot be written.
         """
         self._path = path
-        header = json.dumps({"format": _FORMAT, "fingerprint": fingerprint})
+        header = _header(fingerprint)
         try:
             self.opened, valid_bytes = _read(path, header)
             if valid_bytes == 0 and path.exists():
@@ -95,6 +95,37 @@ class Checkpoint:
         os.close(self._descriptor)
 
 
+def trials_in(content: bytes, path: Path, fingerprint: str) -> dict[int, Score]:
+    """Return the trials of a finished checkpoint.
+
+    Args:
+        content: What the file holds.
+        path: The file, for messages.
+        fingerprint: Digest of everything that a score depends on.
+
+    Raises:
+        InputRefusedError: It is of another run, ends within a line, or holds a trial twice.
+    """
+    first, *lines = content.split(b"\n")
+    if first != _header(fingerprint).encode() or not lines or lines.pop() != b"":
+        raise InputRefusedError(
+            f"checkpoint must be whole and of this run, got another or a part ({path}); draw its"
+            " trials again"
+        )
+    parsed = [_parse(line, path, number) for number, line in enumerate(lines, start=2)]
+    done = dict(parsed)
+    if len(done) < len(parsed):
+        raise InputRefusedError(
+            f"checkpoint must hold every trial once, got {len(parsed)} lines of {len(done)} trials"
+            f" ({path}); draw its trials again"
+        )
+    return done
+
+
+def _header(fingerprint: str) -> str:
+    return json.dumps({"format": _FORMAT, "fingerprint": fingerprint})
+
+
 def _read(path: Path, header: str) -> tuple[Opened, int]:
     """Return the trials of a checkpoint of this run, and the length of its valid part.
 
@@ -103,7 +134,7 @@ def _read(path: Path, header: str) -> tuple[Opened, int]:
     try:
         content = read_input(
             path,
-            FileKind("checkpoint", _MAX_BYTES, missing=UsageError, hint="delete it to begin anew"),
+            FileKind("checkpoint", MAX_BYTES, missing=UsageError, hint="delete it to begin anew"),
         )
     except UsageError as err:
         if isinstance(err.__cause__, FileNotFoundError):

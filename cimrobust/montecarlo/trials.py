@@ -2,31 +2,65 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
+from types import MappingProxyType
 
 import numpy as np
-import onnxruntime as ort
 from jaxtyping import Shaped
 
+from cimrobust.cluster.executor import Executor, Threads
 from cimrobust.data.decision import Score
 from cimrobust.engine.open import Runtime
-from cimrobust.engine.parallel import map_ordered
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.chip_memory import within_memory
 from cimrobust.montecarlo.stopping import StopRule, Watch
 from cimrobust.montecarlo.trial_checkpoint import Checkpoint
+from cimrobust.montecarlo.trial_identity import identity_of
 from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.run import Run
 
-Buffers = SimpleQueue[dict[str, Shaped[np.ndarray, "..."]]]
+Buffer = dict[str, Shaped[np.ndarray, "..."]]
+_NONE_KNOWN: Mapping[int, Score] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class ScoreTrials:
+    """The task of scoring drawn chips; its items are the numbers of trials.
+
+    Attributes:
+        seed: Seed of the run.
+    """
+
+    seed: int
+
+    def on(self, subject: Subject) -> Callable[[int], Score]:
+        """Return what scores one trial, from many threads at once.
+
+        As many sets of weight arrays are made as trials are scored at the same time, and filled
+        over and over.
+        """
+        runtime, placement = subject.runtime, subject.placement
+        buffers: SimpleQueue[Buffer] = SimpleQueue()
+
+        def scored(trial: int) -> Score:
+            try:
+                buffer = buffers.get_nowait()
+            except Empty:
+                buffer = runtime.engine.buffers(placement)
+            try:
+                return runtime.score(
+                    runtime.engine.draw(placement, seed=self.seed, trial=trial, out=buffer)
+                )
+            finally:
+                buffers.put(buffer)
+
+        return scored
 
 
 def run_trials(
@@ -36,6 +70,8 @@ def run_trials(
     num_trials: int,
     checkpoint: Path | None = None,
     stop: StopRule | None = None,
+    known: Mapping[int, Score] = _NONE_KNOWN,
+    executor: Executor | None = None,
 ) -> TrialTable:
     """Draw chips and score each on all samples.
 
@@ -51,41 +87,62 @@ def run_trials(
         checkpoint: File that trials are appended to and taken from; None: no file.
         stop: When to stop early; decided after every trial in the order of trials, so it does not
             depend on the number of workers. None: never.
+        known: Scores of trials that were drawn before, as those of shards.
+        executor: Where chips are scored; None: in the threads of this process.
 
     Raises:
         UsageError: A setting makes no sense, or the checkpoint cannot be written.
     """
-    _check_settings(num_trials, run)
+    check_trials(num_trials, run)
     run = within_memory(run, subject.placement)
-    runtime, placement, progress = subject.runtime, subject.placement, run.progress
-    scores: dict[int, Score] = {}
-    with ExitStack() as stack:
-        file = (
-            stack.enter_context(Checkpoint(checkpoint, fingerprint(runtime, placement, run.seed)))
-            if checkpoint
-            else None
+    with closing(
+        trials_done(
+            subject, run, range(num_trials), checkpoint=checkpoint, known=known, executor=executor
         )
-        if file is not None:
-            scores.update(
-                {trial: score for trial, score in file.opened.done.items() if trial < num_trials}
+    ) as scores:
+        used = _until(stop, scores)
+    run.progress.finish()
+    return _table(subject.runtime, used, run.seed, max_trials=None if stop is None else num_trials)
+
+
+def trials_done(
+    subject: Subject,
+    run: Run,
+    trials: range,
+    *,
+    checkpoint: Path | None,
+    known: Mapping[int, Score] = _NONE_KNOWN,
+    executor: Executor | None = None,
+) -> Generator[Score, None, None]:
+    """Yield the scores of some trials in their order, appending new ones to the checkpoint.
+
+    Arguments as for `run_trials`.
+    """
+    progress = run.progress
+    with ExitStack() as stack:
+        scores, note, file = dict(known), "", None
+        if checkpoint is not None:
+            digest = fingerprint(subject.runtime, subject.placement, run.seed)
+            file = stack.enter_context(Checkpoint(checkpoint, digest))
+            scores |= {trial: score for trial, score in file.opened.done.items() if trial in trials}
+            note = file.opened.note
+        progress.start("Monte-Carlo trials", len(trials))
+        progress.advance(len(scores), note)
+        missing = [trial for trial in trials if trial not in scores]
+        evaluated = stack.enter_context(
+            closing(
+                (executor or Threads(subject, run.workers)).map_ordered(
+                    ScoreTrials(run.seed), missing
+                )
             )
-        progress.start("Monte-Carlo trials", num_trials)
-        progress.advance(len(scores), file.opened.note if file is not None else "")
-        missing = [trial for trial in range(num_trials) if trial not in scores]
-        evaluated = stack.enter_context(closing(_evaluate(subject, run, missing)))
-
-        def ordered() -> Iterator[Score]:
-            for trial in range(num_trials):
-                if trial not in scores:
-                    scores[trial] = next(evaluated)[1]
-                    if file is not None:
-                        file.add(trial, scores[trial])
-                    progress.advance(1)
-                yield scores[trial]
-
-        used = _until(stop, ordered())
-        progress.finish()
-    return _table(runtime, used, run.seed, max_trials=None if stop is None else num_trials)
+        )
+        for trial in trials:
+            if trial not in scores:
+                scores[trial] = next(evaluated)
+                if file is not None:
+                    file.add(trial, scores[trial])
+                progress.advance(1)
+            yield scores[trial]
 
 
 def _until(stop: StopRule | None, scores: Iterator[Score]) -> list[Score]:
@@ -97,29 +154,6 @@ def _until(stop: StopRule | None, scores: Iterator[Score]) -> list[Score]:
         if watch is not None and watch.stops_after(score.value):
             break
     return used
-
-
-def _evaluate(
-    subject: Subject, run: Run, trials: list[int]
-) -> Generator[tuple[int, Score], None, None]:
-    """Yield the score of every trial in order.
-
-    Each worker fills one set of weight arrays over and over.
-    """
-    buffers: Buffers = SimpleQueue()
-    for _ in range(run.workers):
-        buffers.put(subject.runtime.engine.buffers(subject.placement))
-    yield from map_ordered(partial(_trial, subject, buffers, run.seed), trials, workers=run.workers)
-
-
-def _trial(subject: Subject, buffers: Buffers, seed: int, trial: int) -> tuple[int, Score]:
-    runtime, buffer = subject.runtime, buffers.get()
-    try:
-        return trial, runtime.score(
-            runtime.engine.draw(subject.placement, seed=seed, trial=trial, out=buffer)
-        )
-    finally:
-        buffers.put(buffer)
 
 
 def _table(
@@ -139,37 +173,12 @@ def _table(
 
 
 def fingerprint(runtime: Runtime, placement: Placement, seed: int) -> str:
-    """Return a digest of everything a trial's score depends on.
-
-    Model, samples, labels, devices, seed, batch plan, runtime version.
-    """
-    digest = hashlib.sha256()
-    dataset = runtime.dataset
-    described = {
-        "model": [[file.name, file.sha256] for file in runtime.network.files],
-        "profile": placement.profile.to_dict(),
-        "seed": seed,
-        "decision": repr(dataset.decision),
-        "labels": repr(dataset.reading),
-        "feeding": [runtime.engine.feeding.mode, runtime.engine.feeding.size],
-        "onnxruntime": ort.__version__,
-        "converters": None if runtime.converters is None else runtime.converters.to_dict(),
-    }
-    digest.update(json.dumps(described, sort_keys=True, default=str).encode())
-    arrays = {
-        **dataset.inputs,
-        **dataset.constants,
-        "labels": runtime.task.labels,
-        **placement.nominal(),
-    }
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
+    """Return a digest of everything that the score of a trial depends on; see `identity_of`."""
+    return identity_of(runtime, placement, seed).digest
 
 
-def _check_settings(num_trials: int, run: Run) -> None:
+def check_trials(num_trials: int, run: Run) -> None:
+    """Raise UsageError for a number of trials, workers or a seed that makes no sense."""
     if num_trials < 1:
         raise UsageError(
             f"number of trials must be at least 1, got {num_trials} (option --trials); 300 give a"

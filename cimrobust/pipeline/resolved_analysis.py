@@ -9,11 +9,13 @@ from pathlib import Path
 from cimrobust.certificate.evidence import NamedDigest
 from cimrobust.certificate.models.item import Setting
 from cimrobust.certificate.policy import Policy, read_policy, stop_rule
+from cimrobust.cluster.address import Address
 from cimrobust.counts import MAX_TRIALS
 from cimrobust.diagnose.diagnostic_catalogue import chosen
 from cimrobust.engine.torch_device import open_device
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
+from cimrobust.montecarlo.shards import Shards, find_shards
 from cimrobust.pipeline.arguments import check_day, check_tolerance
 from cimrobust.pipeline.stated_settings import state
 from cimrobust.planning.time_span import seconds_of
@@ -39,6 +41,8 @@ class ResolvedAnalysis:
         policy_file: Its file; None: there is none.
         diagnostics: Names of the diagnostics to run.
         safety_class: Class whose recall must not fall; None: no class is special.
+        shards: Where the trials come from; None: they are drawn.
+        cluster: Where they are drawn; None: in the threads of this process.
     """
 
     subject: SubjectSettings
@@ -50,6 +54,8 @@ class ResolvedAnalysis:
     policy_file: NamedDigest | None
     diagnostics: tuple[str, ...]
     safety_class: int | None
+    shards: Shards | None = None
+    cluster: Address | None = None
 
     @property
     def most_probable_below(self) -> float | None:
@@ -89,14 +95,15 @@ def resolve(
     """Check settings beyond their own ranges, and fill in what they leave open.
 
     Raises:
-        UsageError: A setting names nothing, or asks for another that is missing; or the policy is
-            wrong.
+        UsageError: A setting names nothing, or asks for another that is missing; the policy is
+            wrong; or shards are missing.
     """
     check_tolerance(subject.tolerance)
     check_day("--issued", settings.issued)
     open_device(run.device_type)
     if settings.time is not None:
         seconds_of(settings.time)
+    cluster = None if settings.cluster is None else Address.parse(settings.cluster)
     policy = None if settings.policy is None else read_policy(Path(settings.policy))
     num_trials = settings.trials or DEFAULT_TRIALS[run.effort]
     if settings.stop_early:
@@ -120,6 +127,10 @@ def resolve(
         ),
         diagnostics=chosen(settings.diagnostics, effort=run.effort),
         safety_class=_safety_class(policy, settings.safety_class),
+        shards=(
+            None if settings.shards is None else find_shards(Path(settings.shards), num_trials)
+        ),
+        cluster=cluster,
     )
 
 

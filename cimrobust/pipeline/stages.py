@@ -27,6 +27,7 @@ from cimrobust.mapping.box import Pattern
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.effect_costs import EffectTable, add_effects
 from cimrobust.montecarlo.failing import RareFailures, rare_failures
+from cimrobust.montecarlo.trial_identity import identity_of
 from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.pipeline.diagnosing import check_unbroken, worst_required
@@ -35,6 +36,7 @@ from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.pipeline.rare_chips import splitting
 from cimrobust.pipeline.resolved_analysis import ResolvedAnalysis
 from cimrobust.pipeline.resuming import open_parts
+from cimrobust.pipeline.working_place import executor_of
 from cimrobust.reliability.likely_chip import LikelySearch
 from cimrobust.reliability.most_probable import most_probable
 from cimrobust.run import Run
@@ -98,18 +100,31 @@ def open_analysis(asked: ResolvedAnalysis) -> OpenedAnalysis:
 
 
 def draw_chips(opened: OpenedAnalysis) -> TrialTable:
-    """Draw chips and score them."""
+    """Draw chips and score them, here or on a cluster, or take them from shards.
+
+    Raises:
+        UsageError: Shards are of another run.
+        InputRefusedError: The trials of a shard are damaged.
+        CimrobustError: A worker refuses to work, or the cluster is gone.
+    """
     asked, runtime, folder = opened.asked, opened.runtime, opened.parts.folder
+    known = {}
+    if asked.shards is not None:
+        identity = identity_of(runtime, opened.placement, opened.run.seed)
+        known = asked.shards.scores(identity)
     stop = None
     if opened.asked.settings.stop_early and asked.policy is not None:
         stop = stop_rule(asked.policy, higher_is_better=runtime.task.higher_is_better)
-    return run_trials(
-        opened.subject,
-        opened.run,
-        num_trials=asked.num_trials,
-        checkpoint=None if folder is None else folder / "trials",
-        stop=stop,
-    )
+    with executor_of(opened.asked, opened.subject, opened.run) as executor:
+        return run_trials(
+            opened.subject,
+            opened.run,
+            num_trials=asked.num_trials,
+            checkpoint=None if folder is None else folder / "trials",
+            stop=stop,
+            known=known,
+            executor=executor,
+        )
 
 
 def estimate_rare(opened: OpenedAnalysis, below: float) -> RareFailures:

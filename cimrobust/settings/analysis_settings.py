@@ -54,3 +54,12 @@ class AnalysisSettings:
     given by an option of its own stays."""
     resume: Annotated[bool, Option(is_stated=False)] = False
     """Go on where an interrupted run of the same command stopped."""
+    shards: Annotated[str | Path | None, Option(metavar="DIR", path="folder", is_stated=False)] = (
+        None
+    )
+    """Take the trials from the shards in this folder, which runs of the same command with
+    ``--shard`` have drawn, in place of drawing them."""
+    cluster: Annotated[str | None, Option(metavar="WHERE", is_stated=False)] = None
+    """Where chips are scored: ``processes:N`` or ``local:N`` (Dask) on this machine,
+    ``tcp://HOST:PORT`` or a scheduler file (.json) of Dask. Results do not depend on it. Default:
+    the threads of this process."""

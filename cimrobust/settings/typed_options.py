@@ -35,6 +35,8 @@ class AnalyzeOptions(TypedDict, total=False):
     issued: str | None
     time: str | None
     resume: bool
+    shards: str | Path | None
+    cluster: str | None
     seed: int
     workers: int | None
     effort: str
@@ -64,6 +66,8 @@ class PlanOptions(TypedDict, total=False):
     skip: Sequence[str]
     transfer: FolderLike | None
     time: str | None
+    shards: str | Path | None
+    cluster: str | None
     seed: int
     workers: int | None
     effort: str

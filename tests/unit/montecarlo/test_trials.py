@@ -168,7 +168,11 @@ def test_finished_trials_are_not_run_again(
 ) -> None:
     path = tmp_path / "trials.jsonl"
     first = run_trials(*opened, num_trials=5, seed=1, checkpoint=path, progress=NullProgress())
-    monkeypatch.setattr(trials, "_trial", lambda *_: pytest.fail("a finished trial was run again"))
+    monkeypatch.setattr(
+        trials.ScoreTrials,
+        "on",
+        lambda *_: lambda trial: pytest.fail(f"trial {trial} was run again"),
+    )
     again = run_trials(*opened, num_trials=4, seed=1, checkpoint=path, progress=NullProgress())
     assert again.value.tolist() == first.value.tolist()[:4]
 

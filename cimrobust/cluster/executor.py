@@ -1,0 +1,55 @@
+"""Where work is done: a task is a value, so that it can be sent.
+
+A task is a frozen dataclass that is defined in a module of this package. Its class is the name by
+which another process knows it, its fields are plain arguments. What it needs beside them is the
+subject, which every process opens for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from cimrobust.engine.parallel import map_ordered
+
+if TYPE_CHECKING:
+    # A worker imports what computes when it opens a subject, and not to be told that it may not.
+    from cimrobust.engine.subject import Subject
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Item_contra = TypeVar("Item_contra", contravariant=True)
+Result_co = TypeVar("Result_co", covariant=True)
+
+
+class Task(Protocol[Item_contra, Result_co]):
+    """What is done with every item."""
+
+    def on(self, subject: Subject) -> Callable[[Item_contra], Result_co]:
+        """Return what makes the result of one item, from many threads at once.
+
+        A result is a function of the subject, the task and the item alone.
+        """
+
+
+class Executor(Protocol):
+    """Where work is done."""
+
+    def map_ordered(
+        self, task: Task[Item, Result], items: Sequence[Item]
+    ) -> Generator[Result, None, None]:
+        """Yield the result of every item, in order; closing it ends the work."""
+
+
+class Threads:
+    """The threads of this process."""
+
+    def __init__(self, subject: Subject, workers: int) -> None:
+        """Name what is examined, and how many threads do it."""
+        self._subject, self._workers = subject, workers
+
+    def map_ordered(
+        self, task: Task[Item, Result], items: Sequence[Item]
+    ) -> Generator[Result, None, None]:
+        """Yield the result of every item, in order."""
+        yield from map_ordered(task.on(self._subject), items, workers=self._workers)

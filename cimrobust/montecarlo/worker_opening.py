@@ -1,0 +1,126 @@
+"""How a worker opens what chips are scored on.
+
+It imports little and runs nothing: a worker is ready in seconds, whatever the coordinator has
+proved before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cimrobust.data.calibration import load_samples
+from cimrobust.data.user_code import code_allowed, is_code_allowed, is_function
+from cimrobust.device.load_profile import list_profiles, load_profile
+from cimrobust.device.profile_changes import with_digital, with_tolerance
+from cimrobust.engine.reopen import FirstOpening, reopen_network
+from cimrobust.engine.subject import Subject
+from cimrobust.engine.watchdog import current_time_limit, set_time_limit
+from cimrobust.errors import UsageError
+from cimrobust.mapping.decided import stored_layers
+from cimrobust.mapping.place import place
+from cimrobust.mapping.placement import Placement
+from cimrobust.montecarlo.trial_identity import TrialIdentity, identity_of
+from cimrobust.onnx_io.layers import LayerScan
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.network import Network
+from cimrobust.run import Run
+from cimrobust.settings.subject_settings import SubjectSettings
+
+
+@dataclass(frozen=True)
+class OpenedByName:
+    """How a worker opens a subject: from the files that a user named, which it must see too.
+
+    Attributes:
+        named: What the user named, files by absolute paths.
+        seed: Seed of the run.
+        identity: What trials depend on, part by part, as the coordinator has it.
+        first: What the coordinator found out and proved.
+        allows_code: Whether a data description may name code.
+        time_limit: Seconds that one run of the network may take.
+    """
+
+    named: SubjectSettings
+    seed: int
+    identity: Mapping[str, str]
+    first: FirstOpening
+    allows_code: bool
+    time_limit: float
+
+    def open(self) -> Subject:
+        """Open the subject, and compare it with the coordinator's.
+
+        Raises:
+            CimrobustError: A file is missing here, or is another one than the coordinator's.
+        """
+        set_time_limit(self.time_limit)
+        with code_allowed(self.allows_code):
+            network, scan, placement = _placed(self.named)
+            dataset, calibrating = load_samples(
+                self.named.data,
+                None if self.named.calibration is None else str(self.named.calibration),
+                inputs=network.inputs,
+                limit=self.named.limit,
+                needs_calibration=placement.profile.needs_kernel,
+            )
+        runtime = reopen_network(
+            network, scan, placement, dataset, self.first, calibration=calibrating
+        )
+        here = identity_of(runtime, placement, self.seed)
+        differing = here.differences(self.identity)
+        if differing:
+            raise UsageError(
+                "worker must see the files of the coordinator, got other"
+                f" {' and '.join(differing)} (--cluster); let both see the same folders"
+            )
+        return Subject(runtime, placement)
+
+
+def recipe_of(
+    named: SubjectSettings, subject: Subject, run: Run, identity: TrialIdentity
+) -> OpenedByName:
+    """Return how a worker opens what is open here.
+
+    Args:
+        named: What the user named.
+        subject: The same, opened.
+        run: How to compute.
+        identity: What its trials depend on.
+    """
+    return OpenedByName(
+        named=_absolute(named),
+        seed=run.seed,
+        identity=dict(identity.parts),
+        first=FirstOpening.of(subject.runtime),
+        allows_code=is_code_allowed(),
+        time_limit=current_time_limit(),
+    )
+
+
+def _placed(named: SubjectSettings) -> tuple[Network, LayerScan, Placement]:
+    """Load a network and place it on its devices."""
+    profile = load_profile(named.device)
+    if named.tolerance is not None:
+        profile = with_tolerance(profile, named.tolerance)
+    profile = with_digital(profile, named.digital)
+    network, scan = stored_layers(load_network(Path(named.model)), profile)
+    return network, scan, place(scan, profile)
+
+
+def _absolute(named: SubjectSettings) -> SubjectSettings:
+    """Return settings whose files are found from any folder."""
+    return replace(
+        named,
+        model=str(Path(named.model).absolute()),
+        data=_path(named.data),
+        device=str(named.device) if named.device in list_profiles() else _path(named.device),
+        calibration=None if named.calibration is None else _path(named.calibration),
+    )
+
+
+def _path(name: str | Path) -> str:
+    """Return a name as an absolute path where it is one, and not that of a function."""
+    is_path = not is_function(str(name)) and Path(name).exists()
+    return str(Path(name).absolute()) if is_path else str(name)

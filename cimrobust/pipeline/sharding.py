@@ -1,0 +1,95 @@
+"""One share of the trials of an analysis, for arrays of jobs that know nothing of each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Unpack
+
+from cimrobust.errors import UsageError
+from cimrobust.montecarlo.shard_records import ShardManifest
+from cimrobust.montecarlo.shards import Shard, draw_share
+from cimrobust.pipeline import stages
+from cimrobust.pipeline.arguments import resume_folder
+from cimrobust.pipeline.in_memory import takes_objects
+from cimrobust.pipeline.resolved_analysis import resolve
+from cimrobust.pipeline.working_place import executor_of
+from cimrobust.run import Run
+from cimrobust.settings.analysis_settings import AnalysisSettings
+from cimrobust.settings.commands import ANALYZE
+from cimrobust.settings.documented import takes_settings
+from cimrobust.settings.gathered import gather
+from cimrobust.settings.python_inputs import DataLike, ModelLike
+from cimrobust.settings.subject_settings import SubjectSettings
+from cimrobust.settings.typed_options import AnalyzeOptions
+
+
+@dataclass(frozen=True)
+class DrawnShard:
+    """A shard that was drawn.
+
+    Attributes:
+        manifest: What its folder states.
+        folder: Where it is.
+    """
+
+    manifest: ShardManifest
+    folder: Path
+
+
+@takes_settings(ANALYZE)
+@takes_objects
+def draw_shard(
+    model: ModelLike,
+    *,
+    data: DataLike,
+    out: str | Path,
+    shard: str,
+    example_input: Any = None,
+    settings: AnalysisSettings | AnalyzeOptions | None = None,
+    run: Run | None = None,
+    **options: Unpack[AnalyzeOptions],
+) -> DrawnShard:
+    """Draw and score one share of the chips of an analysis, and write a folder of their own.
+
+    Settings are those of the analysis; what is not about drawing chips changes nothing here. Once
+    all shares are there, `cimrobust.analyze` with ``shards=out`` and the same settings gives the
+    certificate that it gives without shards.
+
+    Args:
+        model: ONNX file, or a model in memory, as for `cimrobust.analyze`.
+        data: Data description or data, as for `cimrobust.analyze`.
+        out: Folder for the folders of the shards, made if missing; all shards may share it.
+        shard: Which share, ``"I/N"``: ``"3/10"`` is the third of ten.
+        example_input: What a `torch.nn.Module` is exported with.
+
+    Raises:
+        CimrobustError: See its subclasses for what can be wrong.
+    """
+    given = gather(ANALYZE, settings, run, options)
+    share = Shard.parse(shard)
+    asked = resolve(
+        given.part(SubjectSettings, model=model, data=data),
+        given.part(AnalysisSettings),
+        given.run(),
+        out=Path(out),
+    )
+    if asked.shards is not None:
+        raise UsageError(
+            "a shard draws its trials itself, got a folder of others (--shards); give --shard or"
+            " --shards, not both"
+        )
+    share.trials(asked.num_trials)
+    folder = resume_folder(asked.out, share.folder, resume=asked.settings.resume)
+    opened = stages.open_analysis(asked)
+    with executor_of(asked, opened.subject, opened.run) as executor:
+        manifest = draw_share(
+            opened.subject,
+            opened.run,
+            share,
+            num_trials=asked.num_trials,
+            folder=folder,
+            executor=executor,
+        )
+    opened.run.progress.finish()
+    return DrawnShard(manifest, folder)
