@@ -8,7 +8,6 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
-
 _WITHOUT_TEXTS = frozenset({"builtins", "pydantic", "typing", "enum", "abc"})
 
 
