@@ -18,15 +18,14 @@ import torch
 from torch import Tensor
 
 from cimrobust.available_memory import fitting_workers, is_about_memory, planned_memory
-from cimrobust.engine.batches import Feeding
 from cimrobust.engine.open import Runtime
-from cimrobust.engine.ort import automatic_batch_size
 from cimrobust.engine.parallel import map_ordered
 from cimrobust.engine.torch_device import repeatable_convolutions
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.engine.twin_runs import run_outputs, runs_at_once
 from cimrobust.errors import MemoryShortError
 from cimrobust.mapping.box import Box
+from cimrobust.search.attack_pieces import halves, most_runs, piece_size
 from cimrobust.search.losses import margins
 from cimrobust.search.readout import Readout, decisive
 from cimrobust.search.torch_patterns import array_of, tensors_of
@@ -38,10 +37,6 @@ ResultT = TypeVar("ResultT")
 # Bytes a stored weight that a piece needs beside its activations: a copy, its gradient, and their
 # sum.
 _WEIGHT_BYTES = 12
-#: Samples of one piece; pieces are spread over workers, so a set of 500 should have a few of them.
-_PIECE = 64
-# An accelerator is fed by one thread, with as many samples as keep it busy.
-_ACCELERATOR_PIECE = 512
 
 
 class SampledTwin:
@@ -90,14 +85,14 @@ class SampledTwin:
         # Where the decisions of a sample begin, and after the last one.
         self._starts = np.concatenate([[0], np.cumsum(self._counted.sum(axis=1))])
         self._k = task.decision.k
-        size = _piece_size(self._feeding, device)
+        size = piece_size(self._feeding, device)
         self._at_once = runs_at_once(
             self._twin,
             readout.tensor,
             self._inputs,
             self._constants,
             feeding=self._feeding,
-            most=_most_runs(runtime, size),
+            most=most_runs(runtime, size),
         )
         self._pieces = [
             slice(start, min(start + size, len(attack_set)))
@@ -199,7 +194,7 @@ class SampledTwin:
 
     def _halve(self, reason: str) -> None:
         unit = self._feeding.size if self._feeding.mode == "fixed" else 1
-        smaller = [part for piece in self._pieces for part in _halves(piece, unit)]
+        smaller = [part for piece in self._pieces for part in halves(piece, unit)]
         if len(smaller) == len(self._pieces):
             raise MemoryShortError(
                 "memory must hold one run of the network with gradients, got less on"
@@ -386,34 +381,3 @@ class SampledTwin:
         feed = {name: array[chosen] for name, array in self._inputs.items()}
         output: Tensor = self._twin({**feed, **self._constants}, weights, [tensor])[tensor]
         return output
-
-
-def _halves(piece: slice, unit: int) -> list[slice]:
-    """Return the two halves of a piece, each of whole runs; itself where it is one run."""
-    runs = -(-(piece.stop - piece.start) // unit)
-    middle = piece.start + unit * (runs // 2)
-    return [piece] if runs < 2 else [slice(piece.start, middle), slice(middle, piece.stop)]
-
-
-def _most_runs(runtime: Runtime, piece: int) -> int:
-    """Return how many runs of a network may share a pass.
-
-    A piece, and on a processor few enough for its cache.
-    """
-    return max(min(piece, automatic_batch_size(runtime.deployed)) // runtime.engine.feeding.size, 1)
-
-
-def _piece_size(feeding: Feeding, device: torch.device) -> int:
-    """Return the samples of one piece.
-
-    Whole runs, and small enough for a core's cache where the engine chose to be careful.
-    """
-    if device.type != "cpu":
-        return (
-            max(_ACCELERATOR_PIECE // feeding.size, 1) * feeding.size
-            if feeding.mode == "fixed"
-            else _ACCELERATOR_PIECE
-        )
-    if feeding.mode == "fixed":
-        return max(_PIECE // feeding.size, 1) * feeding.size
-    return _PIECE if feeding.mode == "none" else min(_PIECE, feeding.size)

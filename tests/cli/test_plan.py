@@ -71,7 +71,7 @@ def test_a_run_in_a_time_states_options_that_give_the_same_certificate(
 ) -> None:
     monkeypatch.setattr(planned_analysis, "measure", lambda subject, run: SLOW)
     timed, again = tmp_path / "timed", tmp_path / "again"
-    assert run(["analyze", *given, "--time", "2m", "--out", str(timed)]) == 0
+    assert run(["analyze", *given, "--time", "5m", "--out", str(timed)]) == 0
     shown = capsys.readouterr().err
     options = re.search(r"the same anywhere: (.*)", shown)[1].split()
     assert "--effort quick" in " ".join(options)
