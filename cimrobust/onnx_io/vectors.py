@@ -15,7 +15,7 @@ from cimrobust.onnx_io.batch import find_batch
 from cimrobust.onnx_io.fold import fold_shape_arithmetic, replace_nodes
 from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.onnx_io.network import Network
-from cimrobust.onnx_io.shapes import TensorType, infer_types
+from cimrobust.onnx_io.shapes import TensorType, infer_types, without_large_data
 from cimrobust.onnx_io.tensors import encode
 from cimrobust.onnx_io.walk import all_nodes, attributes
 
@@ -37,8 +37,7 @@ def vectors_per_sample(network: Network, scan: LayerScan) -> dict[str, int | Non
         number of times that the file does not say.
     """
     kind, size = find_batch(network.model)
-    model = onnx.ModelProto()
-    model.CopyFrom(network.model)
+    model = without_large_data(network.model)
     if kind == "dynamic":
         for value in model.graph.input:
             shape = value.type.tensor_type.shape
