@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from cimrobust.search.climb import checkpoints
 from cimrobust.search.ensemble import search
 from cimrobust.search.oracle import GradientOracle
 from cimrobust.search.search_budget import EFFORTS, budget_of
-from cimrobust.twin.to_torch import to_torch
+from cimrobust.twin.to_torch import Twin, to_torch
 from tests.unit.search.conftest import MLP, Opener, mlp_weights, samples
 
 
@@ -106,3 +107,23 @@ def test_costly_networks_get_fewer_samples(small: tuple[Runtime, Placement]) -> 
     assert affordable_samples(scarce, twin, runtime) == pytest.approx(
         1e8 / (3 * plenty.num_passes * (240 + 50 * 40)), rel=0.3
     )
+
+
+def test_operations_are_counted_on_few_samples_and_nothing_is_kept(
+    small: tuple[Runtime, Placement], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime, _ = small
+    twin = to_torch(runtime.deployed.model, weight_names=runtime.deployed.weight_names)
+    batches = []
+    forward = Twin.forward
+
+    def counted(self: Twin, inputs: Any, *arguments: Any) -> Any:
+        made = forward(self, inputs, *arguments)
+        batches.append(len(inputs["x"]))
+        with pytest.raises(AssertionError, match="without a backward run"):
+            made["y"].sum().backward()
+        return made
+
+    monkeypatch.setattr(Twin, "forward", counted)
+    affordable_samples(budget_of("quick"), twin, runtime)
+    assert batches == [2, 3]
