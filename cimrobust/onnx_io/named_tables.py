@@ -212,8 +212,10 @@ def _frequency(signal: np.ndarray, inside: np.ndarray) -> tuple[int, int] | None
 
 def _is_filter_bank(values: np.ndarray) -> bool:
     """Overlapping triangles of rising centre, one an output."""
+    if (values < 0).any():
+        return False
     rows = values.T[values.any(axis=0)]  # a filter between two bins has none
-    if len(rows) < _FEWEST or values.shape[0] < 2 * _FEWEST or (rows < 0).any():
+    if len(rows) < _FEWEST or values.shape[0] < 2 * _FEWEST:
         return False
     centres: list[int] = []
     num_wide = 0

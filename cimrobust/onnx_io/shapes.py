@@ -15,7 +15,7 @@ from onnx import shape_inference
 from cimrobust.onnx_io.contrib import stand_in
 from cimrobust.onnx_io.network import TensorSpec
 from cimrobust.onnx_io.problems import one_line
-from cimrobust.onnx_io.size_limits import MAX_ACTIVATION_BYTES
+from cimrobust.onnx_io.size_limits import MAX_ACTIVATION_BYTES, MAX_SHAPE_ELEMENTS
 from cimrobust.onnx_io.tensors import element_bits, num_elements, type_name
 from cimrobust.onnx_io.walk import all_graphs, all_nodes, attributes
 
@@ -88,6 +88,24 @@ def skeleton(model: onnx.ModelProto, *, stand_ins: bool = True) -> onnx.ModelPro
     for inner in all_graphs(graph):
         del inner.value_info[:]
     return bare
+
+
+def without_large_data(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy for inference and shape arithmetic: of large initializers only the form."""
+    copy = onnx.ModelProto(ir_version=model.ir_version)
+    copy.opset_import.extend(model.opset_import)
+    copy.graph.name = model.graph.name
+    copy.graph.node.extend(model.graph.node)
+    copy.graph.input.extend(model.graph.input)
+    copy.graph.output.extend(model.graph.output)
+    for tensor in model.graph.initializer:
+        if num_elements(tensor) <= max(_SMALL, MAX_SHAPE_ELEMENTS):
+            copy.graph.initializer.add().CopyFrom(tensor)
+        else:
+            copy.graph.initializer.add(
+                name=tensor.name, data_type=tensor.data_type, dims=tensor.dims
+            )
+    return copy
 
 
 def checker_problem(model: onnx.ModelProto) -> str | None:

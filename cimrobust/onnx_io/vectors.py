@@ -13,12 +13,10 @@ import onnx
 
 from cimrobust.onnx_io.batch import find_batch
 from cimrobust.onnx_io.fold import fold_shape_arithmetic, replace_nodes
-from cimrobust.onnx_io.large_models import without_data
 from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.onnx_io.network import Network
-from cimrobust.onnx_io.shapes import TensorType, infer_types
-from cimrobust.onnx_io.size_limits import MAX_SHAPE_ELEMENTS
-from cimrobust.onnx_io.tensors import encode, num_elements
+from cimrobust.onnx_io.shapes import TensorType, infer_types, without_large_data
+from cimrobust.onnx_io.tensors import encode
 from cimrobust.onnx_io.walk import all_nodes, attributes
 
 _CONVOLUTIONS = frozenset({"Conv", "ConvInteger", "QLinearConv", "FusedConv", "DeformConv"})
@@ -39,13 +37,7 @@ def vectors_per_sample(network: Network, scan: LayerScan) -> dict[str, int | Non
         number of times that the file does not say.
     """
     kind, size = find_batch(network.model)
-    # No shape is computed from more elements than that.
-    unread = [
-        tensor.name
-        for tensor in network.model.graph.initializer
-        if num_elements(tensor) > MAX_SHAPE_ELEMENTS
-    ]
-    model = without_data(network.model, unread)
+    model = without_large_data(network.model)
     if kind == "dynamic":
         for value in model.graph.input:
             shape = value.type.tensor_type.shape

@@ -5,6 +5,7 @@ A part of the evaluation set that has all classes and fits the budget. All sampl
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from cimrobust.twin.to_torch import Twin
 # (fitted on the networks of the model zoo).
 _OPERATIONS_PER_ELEMENT = 50
 # Samples that share the work on the weights alone, once a run: enough that it does not count for
-# much. One and two samples are run, and tell what these would cost.
+# much. Two and three samples are run, and tell what these would cost.
 _SHARING_SAMPLES = 16
 
 
@@ -61,10 +62,12 @@ def operations_per_sample(twin: Twin, runtime: Runtime) -> float:
     feeding = runtime.engine.feeding
     if feeding.mode != "free":
         return _operations(twin, runtime, feeding.size) / feeding.size
-    one, two = _operations(twin, runtime, 1), _operations(twin, runtime, 2)
-    if two <= one:  # the numbers of the samples decide what is computed
-        return float(one)
-    return (one + (_SHARING_SAMPLES - 1) * (two - one)) / _SHARING_SAMPLES
+    once = _counted(twin.constants)  # what constants alone decide, kept from here on
+    # Not one: an axis of a single sample spares torch some copies.
+    two, three = _operations(twin, runtime, 2), _operations(twin, runtime, 3)
+    if three <= two:  # the numbers of the samples decide what is computed
+        return (once + two) / 2
+    return (once + two + (_SHARING_SAMPLES - 2) * (three - two)) / _SHARING_SAMPLES
 
 
 def _operations(twin: Twin, runtime: Runtime, count: int) -> int:
@@ -76,12 +79,18 @@ def _operations(twin: Twin, runtime: Runtime, count: int) -> int:
         for name, array in dataset.inputs.items()
     }
     constants = {name: tensor_of(array) for name, array in dataset.constants.items()}
-    products, elements = FlopCounterMode(display=False), _ElementCounter()
     # With gradients, since operators may take another way without; what they would need is dropped
     # at once, so that a run holds no more than one without.
     weights = {name: weight.detach().requires_grad_() for name, weight in twin.weights.items()}
-    with saved_tensors_hooks(_drop, _never_asked), products, elements:
-        twin({**feed, **constants}, weights, [runtime.engine.output])
+    with saved_tensors_hooks(_drop, _never_asked):
+        return _counted(lambda: twin({**feed, **constants}, weights, [runtime.engine.output]))
+
+
+def _counted(compute: Callable[[], object]) -> int:
+    """Return the cost of what a function computes in torch."""
+    products, elements = FlopCounterMode(display=False), _ElementCounter()
+    with products, elements:
+        compute()
     return int(products.get_total_flops()) + _OPERATIONS_PER_ELEMENT * elements.count
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -420,3 +421,20 @@ def test_layers_stand_in_the_order_in_which_data_reaches_them(
     arrays = {"W": counted(4, 3), "V": counted(4, 3), "Q": counted(3, 2), "P": counted(3, 2)}
     network = load(HEAD + f"g (float[N, 4] x) => (y) {{ {body} y = Add(c, d) }}", **arrays)
     assert [layer.initializer for layer in scan_layers(network).layers] == ["V", "W", "P", "Q"]
+
+
+@pytest.mark.parametrize("node", ["MatMul (x, W)", "Gemm <transB = 1> (x, W)", "MatMul (W, x)"])
+def test_scan_of_a_whole_initializer_holds_no_number_a_weight(load: Load, node: str) -> None:
+    """Its column follows from shape and axis, its values are those that the network holds."""
+    weights = np.random.default_rng(0).normal(size=(256, 256)).astype(np.float32)
+    network = load(f"{HEAD} g (float[256, 256] x) => (y) {{ y = {node} }}", W=weights)
+    tracemalloc.start()
+    try:
+        layer = the_layer(scan_layers(network))
+        held, _peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < weights.nbytes / 4
+    assert matrix(layer) == (1, 256, 256)
+    assert not layer.column.flags.writeable
+    assert np.shares_memory(layer.values, network.initializers["W"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from cimrobust.search.climb import checkpoints
 from cimrobust.search.ensemble import search
 from cimrobust.search.oracle import GradientOracle
 from cimrobust.search.search_budget import EFFORTS, budget_for, budget_of, least_passes
-from cimrobust.twin.to_torch import to_torch
+from cimrobust.twin.to_torch import Twin, to_torch
 from tests.unit.search.conftest import MLP, Opener, mlp_weights, samples
 
 
@@ -156,3 +157,23 @@ def test_the_shortest_search_runs(small: tuple[Runtime, Placement]) -> None:
     result = search(Subject(*small), run)
     assert (result.passes <= least_passes("quick"), result.crafting_samples) == (True, 8)
     assert not [warned for warned in result.warnings if warned.code == "MEMBER_FAILED"]
+
+
+def test_operations_are_counted_on_few_samples_and_nothing_is_kept(
+    small: tuple[Runtime, Placement], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime, _ = small
+    twin = to_torch(runtime.deployed.model, weight_names=runtime.deployed.weight_names)
+    batches = []
+    forward = Twin.forward
+
+    def counted(self: Twin, inputs: Any, *arguments: Any) -> Any:
+        made = forward(self, inputs, *arguments)
+        batches.append(len(inputs["x"]))
+        with pytest.raises(AssertionError, match="without a backward run"):
+            made["y"].sum().backward()
+        return made
+
+    monkeypatch.setattr(Twin, "forward", counted)
+    operations_per_sample(twin, runtime)
+    assert batches == [2, 3]
