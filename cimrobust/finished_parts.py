@@ -11,6 +11,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -24,11 +25,13 @@ from safetensors.numpy import load, save
 from cimrobust.available_memory import available_memory
 from cimrobust.errors import CimrobustError
 from cimrobust.files import write_whole
-from cimrobust.input_file import FileKind, read_input
+from cimrobust.input_file import FileKind, printable, read_input
 from cimrobust.json_file import parse_json
 from cimrobust.typed_values import Arrays, as_plain, from_plain
 
 T = TypeVar("T")
+
+_LOG = logging.getLogger(__name__)
 
 _KIND = FileKind("part of a run", 2**35, hint="it is made again")
 _SUFFIX = ".part"
@@ -104,7 +107,7 @@ class FinishedParts:
             if check is not None:
                 check(part)
         except (CimrobustError, ValueError) as err:
-            self.notes.append(f"{path.name} was not used and is made again: {str(err)[:200]}.")
+            self._note(f"{path.name} was not used and is made again: {str(err)[:200]}.")
             return None
         self.taken.append(self.prefix + name)
         return part
@@ -117,7 +120,11 @@ class FinishedParts:
         try:
             write_whole(path, _content(self.fingerprint, part))
         except OSError as err:
-            self.notes.append(f"{path.name} could not be kept: {err.strerror}.")
+            self._note(f"{path.name} could not be kept: {err.strerror}.")
+
+    def _note(self, text: str) -> None:
+        self.notes.append(text)
+        _LOG.warning(printable(text))
 
     def drop(self) -> None:
         """Remove all parts of this store, which a part of a larger one replaces."""

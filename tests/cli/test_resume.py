@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -174,36 +173,26 @@ def test_stages_that_are_left_out_are_said_to_be(samples, tmp_path, capsys):
 def test_a_stage_that_is_none_is_named(samples, tmp_path, capsys):
     assert run(arguments(samples, tmp_path / "out", "--skip", "search")) == 2
     assert "search" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists() or not os.listdir(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    ("where", "what"),
-    [
-        ("cimrobust.pipeline.stages.add_effects", "effects"),
-        ("cimrobust.diagnose.fragile_layers._run", "layers"),
-        ("cimrobust.certify.bound_summary._certified", "certified"),
-    ],
-)
+@pytest.mark.parametrize("what", ["effects", "layers", "certified"])
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 )
-def test_too_little_memory_costs_one_stage(samples, tmp_path, monkeypatch, where, what, error):
+def test_too_little_memory_costs_one_stage(samples, tmp_path, monkeypatch, what, error):
     def fails(*args, **kwargs):
         raise error
 
-    if what == "layers":
-        from cimrobust.diagnose.fragile_layers import LAYERS
-
-        original = LAYERS.run
-        object.__setattr__(LAYERS, "run", fails)
-    else:
-        monkeypatch.setattr(where, fails)
-    try:
-        assert run(arguments(samples, tmp_path / "out")) == 0
-    finally:
-        if what == "layers":
-            object.__setattr__(LAYERS, "run", original)
+    monkeypatch.setattr(
+        {
+            "effects": "cimrobust.pipeline.stages.add_effects",
+            "layers": "cimrobust.diagnose.fragile_layers._attack",
+            "certified": "cimrobust.certify.bound_summary._certified",
+        }[what],
+        fails,
+    )
+    assert run(arguments(samples, tmp_path / "out")) == 0
     certificate = certificate_of(tmp_path / "out")
     reason = {
         "effects": " ".join(certificate["warnings"]),
