@@ -8,7 +8,7 @@ subject, which every process opens for itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from cimrobust.engine.parallel import map_ordered
 
@@ -32,6 +32,7 @@ class Task(Protocol[Item_contra, Result_co]):
         """
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Where work is done."""
 
