@@ -13,14 +13,17 @@ SHELLS = ("bash", "zsh", "fish")
     "completion",
     cls=ExampleCommand,
     examples=(
-        "cimrobust completion bash >> ~/.bashrc",
-        "cimrobust completion zsh >> ~/.zshrc",
+        "cimrobust completion bash > ~/.cimrobust-completion.bash",
+        "cimrobust completion zsh > ~/.cimrobust-completion.zsh",
         "cimrobust completion fish > ~/.config/fish/completions/cimrobust.fish",
     ),
 )
 @click.argument("shell", type=click.Choice(SHELLS))
 def command(shell: str) -> None:
-    """Print the script that lets a shell complete commands, options and files."""
+    """Print the script that lets a shell complete commands, options and files.
+
+    Write it to a file, and let ~/.bashrc or ~/.zshrc source that.
+    """
     from click.shell_completion import get_completion_class
 
     from cimrobust.cli.main import COMPLETE, group

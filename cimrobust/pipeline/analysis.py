@@ -98,6 +98,7 @@ def _certificate(
         opened = stages.open_analysis(asked)
     with clock.stage("load"):
         opened = planned(opened, loading=clock.stages["load"], told=told)
+        opened = stages.keeping_parts(opened)
     findings = run_stages(opened, clock)
     written = write_files(opened, findings, clock)
     shutil.rmtree(out / RESUME, ignore_errors=True)

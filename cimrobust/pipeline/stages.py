@@ -5,7 +5,7 @@ Each takes the opened run and what stages before it found, and returns what it f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +81,7 @@ class OpenedAnalysis:
 
 
 def open_analysis(asked: ResolvedAnalysis) -> OpenedAnalysis:
-    """Load and check model, devices and data; find what an interrupted run has finished.
+    """Load and check model, devices and data; nothing is written.
 
     Raises:
         CimrobustError: Something is wrong with one of them.
@@ -94,9 +94,18 @@ def open_analysis(asked: ResolvedAnalysis) -> OpenedAnalysis:
     if asked.safety_class is not None:
         check_safety_class(runtime.task, asked.safety_class)
     progress.finish()
-    subject = Subject(runtime, inspection.placement)
-    parts = open_parts(subject, asked.run, out=asked.out, resume=asked.settings.resume)
-    return OpenedAnalysis(asked, inspection, subject, parts)
+    return OpenedAnalysis(asked, inspection, Subject(runtime, inspection.placement))
+
+
+def keeping_parts(opened: OpenedAnalysis) -> OpenedAnalysis:
+    """Return an opened analysis that keeps its parts, and has what an interrupted one finished.
+
+    Raises:
+        UsageError: Their folder cannot be made.
+    """
+    asked = opened.asked
+    parts = open_parts(opened.subject, asked.run, out=asked.out, resume=asked.settings.resume)
+    return replace(opened, parts=parts)
 
 
 def draw_chips(opened: OpenedAnalysis) -> TrialTable:

@@ -41,6 +41,10 @@ def without_timings(value):
     return [without_timings(entry) for entry in value] if isinstance(value, list) else value
 
 
+#: What a test leaves out that asks for the search or the drawn chips alone.
+SEARCHED_ALONE = ("--skip", "certify", "--skip", "effects")
+
+
 def analyze_arguments(
     samples: Path, out: Path, *more: str, sample: str = "digits_cnn"
 ) -> list[str]:
@@ -307,7 +311,7 @@ def test_killed_runs_leave_no_certificate(samples, tmp_path, seconds):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_resumed_run_ends_as_if_it_had_not_been_interrupted(samples, tmp_path, number):
-    arguments = small_arguments(samples, tmp_path / "out", "--trials", "6000")
+    arguments = small_arguments(samples, tmp_path / "out", "--trials", "3000")
     process = subprocess.Popen(
         [sys.executable, "-m", "cimrobust", *arguments],
         stdout=subprocess.DEVNULL,
@@ -323,7 +327,7 @@ def test_a_resumed_run_ends_as_if_it_had_not_been_interrupted(samples, tmp_path,
     assert process.wait() == (-number if number == signal.SIGKILL else 130)
     assert run([*arguments, "--resume"]) == 0
     assert manifest_problems(tmp_path / "out") == []
-    assert run(small_arguments(samples, tmp_path / "fresh", "--trials", "6000")) == 0
+    assert run(small_arguments(samples, tmp_path / "fresh", "--trials", "3000")) == 0
     assert without_timings(certificate_of(tmp_path / "out")) == without_timings(
         certificate_of(tmp_path / "fresh")
     )
@@ -357,10 +361,8 @@ def _policy(folder: Path, text: str) -> str:
 def test_trials_stop_as_soon_as_the_policy_is_decided(samples, tmp_path):
     policy = _policy(tmp_path, "[require]\nkpp = { k = 1, confidence = 0.95, accuracy = 0.9 }\n")
     out = tmp_path / "out"
-    assert (
-        run(analyze_arguments(samples, out, "--limit", "60", "--policy", policy, "--stop-early"))
-        == 0
-    )
+    more = ("--limit", "60", "--policy", policy, "--stop-early", *SEARCHED_ALONE)
+    assert run(analyze_arguments(samples, out, *more)) == 0
     drawn = certificate_of(out)["monte_carlo"]
     assert (drawn["trials"], drawn["stopping"]["max_trials"], drawn["stopping"]["stopped"]) == (
         349,
@@ -394,7 +396,7 @@ def test_rare_failures_are_in_the_certificate_where_they_were_asked_for(
 ):
     out = tmp_path / "out"
     more = ["--trials", "20", "--limit", "60", "--rare-below", "0.95", "--rare-budget", "400"]
-    assert run(analyze_arguments(samples, out, *more)) == 0
+    assert run(analyze_arguments(samples, out, *more, *SEARCHED_ALONE)) == 0
     rare = certificate_of(out)["monte_carlo"]["rare"]
     assert (rare["wrong_decisions"], rare["decisions"], len(rare["repeats"])) == (4, 60, 2)
     assert (rare["reached"], rare["probability"], rare["low"]) == (False, None, 0.0)

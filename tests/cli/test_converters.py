@@ -64,7 +64,7 @@ def _analyze(samples: Path, folder: Path, workers: int) -> Path:
                 "--trials",
                 "20",
                 "--limit",
-                "150",
+                "40",
                 "--workers",
                 str(workers),
                 "--out",

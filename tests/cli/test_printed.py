@@ -27,7 +27,7 @@ from tests.cli.printed import check_printed
 from tests.unit.report.retraining_example import description
 
 #: `schema` prints nothing but JSON.
-WITHOUT = {"schema"}
+WITHOUT = {"completion", "schema"}
 
 
 def printed(name: str, capsys: Any, *arguments: str, code: int = 0) -> Any:

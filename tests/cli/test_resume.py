@@ -205,4 +205,10 @@ def test_too_little_memory_costs_one_stage(samples, tmp_path, monkeypatch, what,
 def test_times_add_up_to_that_of_the_command(samples, whole):
     timings = json.loads((whole / "certificate.json").read_text())["timings"]
     assert sum(timings["stages"].values()) == pytest.approx(timings["total_seconds"], abs=0.01)
-    assert {"imports", "load", "search", "writing"} <= set(timings["stages"])
+    assert {"load", "search", "writing"} <= set(timings["stages"])
+
+
+def test_the_time_since_the_process_began_is_that_of_imports():
+    code = "from cimrobust.pipeline.clock import Clock; print(Clock.of_process().stages['imports'])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert 0.0 < float(done.stdout) < 60.0

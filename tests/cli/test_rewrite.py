@@ -40,8 +40,8 @@ def test_a_rewritten_sample_can_be_analyzed(samples: Path, tmp_path: Path) -> No
         device="rram-write-verify-3pct",
         out=tmp_path / "out",
         effort="quick",
-        trials=300,
-        limit=50,
+        trials=50,
+        limit=20,
     )
     assert certificate.data["worst_found"]["score"] <= certificate.data["monte_carlo"]["mean"]
 
