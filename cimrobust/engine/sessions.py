@@ -53,7 +53,12 @@ def session_options() -> Any:
     return options
 
 
-def open_session(model: bytes | Path, *, weights: Mapping[str, np.ndarray] | None = None) -> Any:
+def open_session(
+    model: bytes | Path,
+    *,
+    weights: Mapping[str, np.ndarray] | None = None,
+    is_optimised: bool = False,
+) -> Any:
     """Open a session, optionally with weights handed over in memory.
 
     They are for initializers that the model marks as external.
@@ -66,17 +71,52 @@ def open_session(model: bytes | Path, *, weights: Mapping[str, np.ndarray] | Non
         model: Serialised model, or the path of a model file.
         weights: float32 arrays, C-contiguous; the caller must neither change nor free them while
             the session lives.
+        is_optimised: Whether `write_optimised` has made the model, which then stays as it is.
 
     Raises:
         ModelNotCoveredError: onnxruntime cannot open the model.
     """
     try:
+        if is_optimised:
+            return _open(model, weights or {}, _as_it_is())
         return _open_with_or_without(model, weights or {})
     except Exception as err:
         raise ModelNotCoveredError(
             f"model must open in onnxruntime {ort.__version__}, got: {one_line(err)} (session);"
             " export it with operators that runtime has"
         ) from err
+
+
+def write_optimised(
+    model: bytes, *, weights: Mapping[str, np.ndarray], path: Path, is_optimised: bool = False
+) -> bytes:
+    """Return a model as onnxruntime runs it on this processor.
+
+    Args:
+        model: Serialised model.
+        weights: As for `open_session`.
+        path: File to write on the way.
+        is_optimised: As for `open_session`.
+
+    Raises:
+        ModelNotCoveredError: onnxruntime cannot open the model.
+        OSError: The file cannot be read.
+    """
+    options = _as_it_is() if is_optimised else session_options()
+    options.optimized_model_filepath = str(path)
+    try:
+        _open(model, weights, options)
+    except Exception as err:
+        raise ModelNotCoveredError(
+            f"model must be optimised by onnxruntime, got: {one_line(err)}; report this model"
+        ) from err
+    return path.read_bytes()
+
+
+def _as_it_is() -> Any:
+    options = session_options()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return options
 
 
 def _open_with_or_without(model: bytes | Path, weights: Mapping[str, np.ndarray]) -> Any:
