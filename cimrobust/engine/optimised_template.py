@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
@@ -21,14 +21,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int64, Shaped
 
+from cimrobust.engine.activation_sizes import activation_bytes
 from cimrobust.engine.sessions import open_session, write_optimised
 from cimrobust.errors import ModelNotCoveredError
+from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.optimised_form import OptimisedForm
 
 #: Weights above which nothing is gained: to reorder them takes as long as to optimise.
 MOST_WEIGHTS = 2**20
 #: Sessions after which a template is made: it costs as much as about so many save.
 _WORTH_IT = 50
+#: Bytes of all activations of a batch up to which memory is kept from session to session.
+_MOST_KEPT = 2**24
 
 
 @dataclass(frozen=True)
@@ -63,10 +67,12 @@ class OptimisedTemplate:
     Attributes:
         model: Serialised, what depends on stored weights marked as external.
         orders: Where that comes from, by initializer.
+        shares_memory: Whether its sessions hand their memory on to each other.
     """
 
     model: bytes
     orders: Mapping[str, _Order]
+    shares_memory: bool = False
 
     def open(self, weights: Mapping[str, np.ndarray]) -> tuple[Any, tuple[np.ndarray, ...]]:
         """Open a session with stored weights.
@@ -75,16 +81,24 @@ class OptimisedTemplate:
             The session, and the arrays that must stay as they are while it lives.
         """
         placed = {name: order.of(weights[order.source]) for name, order in self.orders.items()}
-        session = open_session(self.model, weights=placed, is_optimised=True)
+        session = open_session(
+            self.model, weights=placed, is_optimised=True, shares_memory=self.shares_memory
+        )
         return session, tuple(placed.values())
 
 
 class LateTemplate:
     """The optimised template of a network, made when it begins to pay; safe to use from threads."""
 
-    def __init__(self, template: bytes, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Take what `optimised_template` takes."""
-        self._template, self._shapes = template, dict(shapes)
+    def __init__(self, template: bytes, deployed: Deployed, batch_size: int) -> None:
+        """Take what it is made of.
+
+        Args:
+            template: As for `optimised_template`.
+            deployed: The network.
+            batch_size: Samples of one run.
+        """
+        self._template, self._deployed, self._batch_size = template, deployed, batch_size
         self._lock = Lock()
         self._opened, self._is_tried = 0, False
         self._made: OptimisedTemplate | None = None
@@ -106,9 +120,13 @@ class LateTemplate:
 
     def _make(self) -> OptimisedTemplate | None:
         try:
-            return optimised_template(self._template, self._shapes)
+            made = optimised_template(self._template, self._deployed.weight_shapes)
         except (ModelNotCoveredError, OSError):
             return None
+        if made is None:
+            return None
+        batch_bytes = self._batch_size * activation_bytes(self._deployed)
+        return replace(made, shares_memory=batch_bytes <= _MOST_KEPT)
 
 
 def optimised_template(

@@ -143,7 +143,9 @@ class OrtEngine:
         self._threads = threads
         self._template, self._others = session_template(deployed)
         # A template that needs further arrays is that of a large network.
-        self._late = None if self._others else LateTemplate(self._template, deployed.weight_shapes)
+        self._late = (
+            None if self._others else LateTemplate(self._template, deployed, self.feeding.size)
+        )
 
     @property
     def batch_size(self) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ def open_session(
     *,
     weights: Mapping[str, np.ndarray] | None = None,
     is_optimised: bool = False,
+    shares_memory: bool = False,
 ) -> Any:
     """Open a session, optionally with weights handed over in memory.
 
@@ -72,13 +74,15 @@ def open_session(
         weights: float32 arrays, C-contiguous; the caller must neither change nor free them while
             the session lives.
         is_optimised: Whether `write_optimised` has made the model, which then stays as it is.
+        shares_memory: For an optimised model: whether what it frees is kept for the next session.
+            Fresh memory costs more than opening a small network does.
 
     Raises:
         ModelNotCoveredError: onnxruntime cannot open the model.
     """
     try:
         if is_optimised:
-            return _open(model, weights or {}, _as_it_is())
+            return _open(model, weights or {}, _as_it_is(shares_memory=shares_memory))
         return _open_with_or_without(model, weights or {})
     except Exception as err:
         raise ModelNotCoveredError(
@@ -113,10 +117,23 @@ def write_optimised(
     return path.read_bytes()
 
 
-def _as_it_is() -> Any:
+def _as_it_is(*, shares_memory: bool = False) -> Any:
     options = session_options()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if shares_memory:
+        _register_shared_memory()
+        options.add_session_config_entry("session.use_env_allocators", "1")
     return options
+
+
+@cache
+def _register_shared_memory() -> None:
+    """Let sessions that ask for it share one arena, which grows by what they ask for."""
+    where = ort.OrtMemoryInfo(
+        "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+    )
+    as_requested = ort.OrtArenaCfg({"arena_extend_strategy": 1})
+    ort.create_and_register_allocator(where, as_requested)
 
 
 def _open_with_or_without(model: bytes | Path, weights: Mapping[str, np.ndarray]) -> Any:
