@@ -52,7 +52,7 @@ class BoundBatches:
         """
         network = open_bounds(subject.runtime, subject.placement)
         if isinstance(network, Refusal):
-            raise MemoryShortError(f"on a worker of the cluster: {network}")
+            raise _short(network)
         boxes = _LastBox(network)
 
         def bounded(named: NamedBatch) -> Bound:
@@ -65,9 +65,16 @@ class BoundBatches:
             except (MemoryError, RuntimeError) as err:
                 if not is_about_memory(err):
                     raise
-                raise MemoryShortError(f"on a worker of the cluster: {err}") from err
+                raise _short(err) from err
 
         return bounded
+
+
+def _short(reason: object) -> MemoryShortError:
+    return MemoryShortError(
+        f"a batch of samples must fit into the memory of a worker, got: {reason} (--cluster); start"
+        " fewer workers on a machine, and give --resume"
+    )
 
 
 class _LastBox:

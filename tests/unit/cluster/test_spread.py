@@ -13,7 +13,7 @@ import pytest
 
 from cimrobust.certify import bounded_network as bounded
 from cimrobust.certify.bound_summary import Certification, certify_run
-from cimrobust.certify.refusal import Refusal
+from cimrobust.certify.refusal import Refusal, lacks_memory
 from cimrobust.cluster.address import Address
 from cimrobust.cluster.executor import Executor, Item, Result, Task, Threads
 from cimrobust.cluster.worker import Site
@@ -144,4 +144,5 @@ def test_a_worker_without_memory_costs_the_bound_alone(
 
     found = certify_run(subject, RUN, executor=Poor(subject))
     assert isinstance(found.refusal, Refusal)
-    assert "on a worker of the cluster" in str(found.refusal)
+    assert lacks_memory(str(found.refusal))
+    assert "must fit into the memory of a worker" in str(found.refusal)
