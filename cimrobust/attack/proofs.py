@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from cimrobust.certify.bound_batch import Method
 from cimrobust.certify.bounded_network import BoundedNetwork
-from cimrobust.certify.bounds import Method, certify
+from cimrobust.certify.bounds import certify
 from cimrobust.certify.branch import BranchSettings
+from cimrobust.cluster.executor import Executor
 from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
 
 #: Multiplications that narrowing one layer may cost a sample.
@@ -29,6 +31,7 @@ def proven(
     *,
     effort: str,
     workers: int,
+    executor: Executor | None = None,
     parts: FinishedParts = NOTHING_KEPT,
 ) -> np.ndarray:
     """Return which samples no chip of the box can break, bool [number of samples of the network].
@@ -40,6 +43,7 @@ def proven(
         samples: Indices of the samples to try.
         effort: ``quick``, ``standard`` or ``thorough``.
         workers: Threads; the result does not depend on it.
+        executor: Where samples are bounded; None: in these threads.
         parts: Where finished samples are kept and taken from.
     """
     held = np.zeros(network.num_samples, dtype=bool)
@@ -54,6 +58,7 @@ def proven(
                 effort=NARROWING[effort],
                 branching=BRANCHING[effort],
                 workers=workers,
+                executor=executor,
                 parts=parts,
             )
             held[part] = bounds.certified

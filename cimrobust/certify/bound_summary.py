@@ -12,16 +12,17 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64, Num
 
 from cimrobust.available_memory import is_about_memory
+from cimrobust.certify.bound_batch import Method
 from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
 from cimrobust.certify.bounds import (
     Bounds,
-    Method,
     bisection_rounds,
     certify,
     largest_certified_tolerance,
 )
 from cimrobust.certify.branch import BranchSettings
 from cimrobust.certify.refusal import Refusal
+from cimrobust.cluster.executor import Executor
 from cimrobust.data.decision import Score
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import MemoryShortError, SelfCheckError
@@ -128,6 +129,7 @@ def certify_run(
     *,
     worst_output: Num[np.ndarray, "samples *outputs"] | None = None,
     parts: FinishedParts = NOTHING_KEPT,
+    executor: Executor | None = None,
 ) -> Certification:
     """Return the certified bound of a deployed network, or why there is none.
 
@@ -137,6 +139,7 @@ def certify_run(
         worst_output: Decision output of a chip of the box on all samples; those that it breaks are
             not tried.
         parts: Where finished samples are kept and taken from; none changes the result.
+        executor: Where samples are bounded; None: in the threads of this process.
 
     Raises:
         SelfCheckError: That chip breaks a certified sample.
@@ -145,7 +148,9 @@ def certify_run(
     if isinstance(network, Refusal):
         return Certification(None, None, network, {})
     try:
-        return _certified(_Work(network, run, parts.within("certify")), subject, worst_output)
+        return _certified(
+            _Work(network, run, parts.within("certify"), executor), subject, worst_output
+        )
     except (MemoryError, MemoryShortError, RuntimeError) as err:
         if not is_about_memory(err):
             raise
@@ -217,6 +222,7 @@ class _Work:
     network: BoundedNetwork
     run: Run
     parts: FinishedParts
+    executor: Executor | None
 
     @property
     def is_too_costly(self) -> bool:
@@ -246,6 +252,7 @@ class _Work:
             effort=narrowing,
             branching=branching,
             workers=self.run.workers,
+            executor=self.executor,
             parts=self.parts,
         )
 
@@ -281,6 +288,7 @@ class _Work:
                 effort=narrowing,
                 branching=branching,
                 workers=self.run.workers,
+                executor=self.executor,
                 on_round=self.run.progress.advance,
                 parts=self.parts,
             )

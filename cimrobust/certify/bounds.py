@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float64, Int64, Shaped
-from torch import Tensor
+from jaxtyping import Bool, Float64, Int64
 
-from cimrobust.certify.backward import State, lower_bounds
+from cimrobust.certify.bound_batch import Batch, Effort, Method, bound_batch
+from cimrobust.certify.bound_task import BoundBatches, NamedBatch
 from cimrobust.certify.bounded_network import BATCH, BoundedNetwork
-from cimrobust.certify.branch import BranchSettings, prove
-from cimrobust.certify.interval import Interval, flat
-from cimrobust.certify.kept_samples import KeptSamples
-from cimrobust.certify.propagate import propagate
-from cimrobust.certify.rules.rule import total
-from cimrobust.engine.parallel import check_stopped, map_ordered
+from cimrobust.certify.branch import BranchSettings
+from cimrobust.certify.kept_samples import Bound, KeptSamples
+from cimrobust.cluster.executor import Executor
+from cimrobust.engine.parallel import map_ordered
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
-
-Method = Literal["interval", "linear"]
 
 DEFAULT_BRANCHING = BranchSettings()
 
@@ -55,23 +51,6 @@ class Bounds:
         return int(self.certified.sum())
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """Samples that are bounded together.
-
-    Attributes:
-        scale: Size of the box.
-        weights: The box.
-        samples: Indices.
-        inputs: Inputs of the samples.
-    """
-
-    scale: float
-    weights: Mapping[str, Interval]
-    samples: Int64[np.ndarray, "samples"]
-    inputs: Mapping[str, Shaped[Tensor, "samples ..."]]
-
-
 def certify(
     network: BoundedNetwork,
     *,
@@ -81,6 +60,7 @@ def certify(
     effort: float = math.inf,
     branching: BranchSettings | None = DEFAULT_BRANCHING,
     workers: int = 1,
+    executor: Executor | None = None,
     parts: FinishedParts = NOTHING_KEPT,
 ) -> Bounds:
     """Bound all decisions over the box.
@@ -94,6 +74,8 @@ def certify(
         branching: How far chips are split for samples that linear bounds do not prove; None: not at
             all.
         workers: Threads; the result does not depend on it.
+        executor: Where batches of samples are bounded, nor on it; None: in these threads. Its
+            workers open the network of the same box at scale 1.
         parts: Where finished samples are kept and taken from; none changes the result.
 
     Returns:
@@ -104,10 +86,9 @@ def certify(
     certified, margin = _bound_groups(
         network,
         {scale: indices},
-        method=method,
-        effort=effort,
-        branching=branching,
+        Effort(method, effort, branching),
         workers=workers,
+        executor=executor,
         parts=parts,
     )[scale]
     return Bounds(scale, method, certified, margin, time.perf_counter() - started)
@@ -116,13 +97,12 @@ def certify(
 def _bound_groups(
     network: BoundedNetwork,
     groups: Mapping[float, Int64[np.ndarray, "samples"]],
+    effort: Effort,
     *,
-    method: Method,
-    effort: float,
-    branching: BranchSettings | None,
     workers: int,
+    executor: Executor | None,
     parts: FinishedParts,
-) -> dict[float, tuple[Bool[np.ndarray, "samples"], Float64[np.ndarray, "samples"]]]:
+) -> dict[float, Bound]:
     """Bound groups of samples, each over a box of its own size.
 
     Their batches share the workers, since a group is often one batch alone.
@@ -130,163 +110,63 @@ def _bound_groups(
     Args:
         network: As for `certify`.
         groups: Indices of samples by size of the box.
-        method: As for `certify`.
-        effort: As for `certify`.
-        branching: As for `certify`.
+        effort: How hard they are tried.
         workers: As for `certify`.
+        executor: As for `certify`.
         parts: As for `certify`.
 
     Returns:
         `Bounds.certified` and `Bounds.margin` of every group.
     """
-    kept = KeptSamples.of(parts, groups, batch=BATCH, settings=(method, effort, branching))
-
-    def batches() -> Iterator[_Batch]:
-        # One box after the other, and not before its turn: of a large network only few fit into
-        # memory.
-        left = kept.num_samples
-        for scale, indices in groups.items():
-            done, left = min(left, len(indices)), max(left - len(indices), 0)
-            if done == len(indices):
-                continue
-            weights = network.weights(scale)
-            for samples, inputs in network.batches(indices[done:]):
-                yield _Batch(scale, weights, samples, inputs)
-
-    def bounded(
-        batch: _Batch,
-    ) -> tuple[Bool[np.ndarray, "samples"], Float64[np.ndarray, "samples"]]:
-        torch.set_num_threads(1)  # the setting belongs to a thread, and this may be a new one
-        check_stopped()
-        state = propagate(
-            network.plan,
-            batch.inputs,
-            network.constants,
-            batch.weights,
-            effort=effort if method == "linear" else 0.0,
-        )
-        worst, enough = _decided(network, state, batch, method, branching)
-        return enough.numpy(), worst.numpy()
-
-    with one_torch_thread():
-        for enough, worst in map_ordered(bounded, batches(), workers=workers):
+    settings = (effort.method, effort.narrowing, effort.branching)
+    kept = KeptSamples.of(parts, groups, batch=BATCH, settings=settings)
+    left = _without(groups, kept.num_samples)
+    if executor is None:
+        made = _in_threads(network, left, effort, workers=workers)
+    else:
+        items = [
+            NamedBatch(scale, indices[start : start + BATCH])
+            for scale, indices in left.items()
+            for start in range(0, len(indices), BATCH)
+        ]
+        made = executor.map_ordered(BoundBatches(effort), items)
+    with closing(made) as bounds:
+        for enough, worst in bounds:
             kept.add(enough, worst)
     return kept.by_box()
 
 
-def _decided(
+def _without(
+    groups: Mapping[float, Int64[np.ndarray, "samples"]], done: int
+) -> dict[float, Int64[np.ndarray, "samples"]]:
+    """Return groups of samples without the first ones, which are done."""
+    left = {}
+    for scale, indices in groups.items():
+        left[scale] = indices[done:]
+        done = max(done - len(indices), 0)
+    return left
+
+
+def _in_threads(
     network: BoundedNetwork,
-    state: State,
-    batch: _Batch,
-    method: Method,
-    branching: BranchSettings | None,
-) -> tuple[Float64[Tensor, "samples"], Bool[Tensor, "samples"]]:
-    """Return the lower bound of the margins of a batch, and whether the decisions are proven."""
-    reading, tensor = network.reading, network.plan.tensor
-    scores = state.interval(tensor)
-    labels = torch.from_numpy(np.ascontiguousarray(network.task.labels[batch.samples]))
-    if reading.kind == "value":
-        return _error(state, tensor, labels.reshape(scores.lo.shape), method)
-    form, offset = reading.forms(labels.reshape(-1), scores.lo.shape)
-    bound = (
-        _interval_bound(state, tensor, form)
-        if method == "interval"
-        else lower_bounds(state, tensor, form)
-    )
-    needed = (reading.needed + reading.needed_share * flat(scores.magnitude).amax(1))[None] - offset
-    # Offsets are added in float64: 2^-48 is gamma(32), where three sums round.
-    needed = needed + 2.0**-48 * (1e-30 + bound.abs().nan_to_num(0.0, 0.0, 0.0) + offset.abs())
-    finite = flat(torch.isfinite(scores.lo)).all(1) & flat(torch.isfinite(scores.hi)).all(1)
-    # Where some classes may be ahead, the same ones may be so on every chip: those whose bound is
-    # worst. All others must stay behind.
-    excepted = _worst_forms(bound - needed, reading.most_ahead)
-    proven = ((bound > needed) | excepted) & finite
-    if method == "linear" and branching is not None:
-        proven = (
-            _branched(network, state, batch, form, bound, needed, proven | ~finite, branching)
-            & finite
-        )
-    return torch.where(
-        finite, (bound + offset).masked_fill(excepted, math.inf).amin(0), -math.inf
-    ), proven.all(0)
+    groups: Mapping[float, Int64[np.ndarray, "samples"]],
+    effort: Effort,
+    *,
+    workers: int,
+) -> Generator[Bound, None, None]:
+    """Yield the bounds of every batch, computed by threads of this process."""
 
+    def batches() -> Iterator[Batch]:
+        # One box after the other, and not before its turn: of a large network only few fit into
+        # memory.
+        for scale, indices in groups.items():
+            if len(indices):
+                weights = network.weights(scale)
+                for samples, inputs in network.batches(indices):
+                    yield Batch(scale, weights, samples, inputs)
 
-def _worst_forms(
-    excess: Float64[Tensor, "forms samples"], count: int
-) -> Bool[Tensor, "forms samples"]:
-    """Return the forms with the smallest excess of every sample, bool [forms, samples]."""
-    worst = torch.zeros_like(excess, dtype=torch.bool)
-    if count == 0:
-        return worst
-    return worst.scatter(
-        0, excess.nan_to_num(nan=-math.inf).argsort(dim=0, stable=True)[:count], True
-    )
-
-
-def _branched(
-    network: BoundedNetwork,
-    state: State,
-    batch: _Batch,
-    form: Float64[Tensor, "forms samples *units"],
-    bound: Float64[Tensor, "forms samples"],
-    needed: Float64[Tensor, "forms samples"],
-    proven: Bool[Tensor, "forms samples"],
-    settings: BranchSettings,
-) -> Bool[Tensor, "forms samples"]:
-    """Prove what linear bounds leave open by branching.
-
-    The worst form of every sample first, the others only where that succeeds.
-    """
-    proven = proven.clone()
-    worst = (bound - needed).masked_fill(proven, math.inf).argmin(0, keepdim=True)
-    for only_worst in (True, False):
-        is_worst = torch.zeros_like(proven).scatter_(0, worst, True)
-        tasks = (~proven & (is_worst if only_worst else proven.gather(0, worst))).nonzero()
-        if len(tasks):
-            which, sample = tasks[:, 0], tasks[:, 1]
-            proven[which, sample] = prove(
-                state,
-                batch.inputs,
-                network.constants,
-                batch.weights,
-                tensor=network.plan.tensor,
-                form=form[which, sample],
-                samples=sample,
-                needed=needed[which, sample],
-                settings=settings,
-            )
-    return proven
-
-
-def _interval_bound(
-    state: State, tensor: str, form: Float64[Tensor, "forms samples *units"]
-) -> Float64[Tensor, "forms samples"]:
-    scores = state.interval(tensor)
-    bound = total(form, scores.middle) - total(form.abs(), scores.radius)
-    # float64 rounding of these sums; the scores' own rounding is in their interval. 2^-40 is
-    # gamma(2^13) (Higham, 3.5), and a form has at most two elements that are not 0.
-    return torch.nan_to_num(bound - 2.0**-40 * total(form.abs(), scores.magnitude), nan=-math.inf)
-
-
-def _error(
-    state: State, tensor: str, targets: Float64[Tensor, "samples *outputs"], method: Method
-) -> tuple[Float64[Tensor, "samples"], Bool[Tensor, "samples"]]:
-    """Return the largest absolute error of a batch, negated, and whether it is finite."""
-    scores = state.interval(tensor)
-    lo, hi = scores.lo, scores.hi
-    if method == "linear":
-        count, size = len(targets), math.prod(lo.shape[1:])
-        form = (
-            torch.eye(size, dtype=lo.dtype)[:, None]
-            .expand(size, count, size)
-            .reshape(size, *lo.shape)
-        )
-        lo = torch.maximum(lo, lower_bounds(state, tensor, form).T.reshape(lo.shape))
-        hi = torch.minimum(hi, -lower_bounds(state, tensor, -form).T.reshape(lo.shape))
-    error = flat(torch.maximum((hi - targets).abs(), (lo - targets).abs())).amax(1)
-    # |y - t| is convex in y, so it is largest at an end of the interval; 2^-48 as in `_decided`.
-    error = error + 2.0**-48 * (error + flat(targets.abs()).amax(1))
-    return -error, torch.isfinite(error)
+    with one_torch_thread():
+        yield from map_ordered(partial(bound_batch, network, effort), batches(), workers=workers)
 
 
 def largest_certified_tolerance(
@@ -300,6 +180,7 @@ def largest_certified_tolerance(
     effort: float = math.inf,
     branching: BranchSettings | None = DEFAULT_BRANCHING,
     workers: int = 1,
+    executor: Executor | None = None,
     on_round: Callable[[], None] | None = None,
     parts: FinishedParts = NOTHING_KEPT,
 ) -> Float64[np.ndarray, "samples"]:
@@ -319,6 +200,7 @@ def largest_certified_tolerance(
         effort: As for `certify`.
         branching: As for `certify`.
         workers: As for `certify`.
+        executor: As for `certify`.
         on_round: Called after each of at most `bisection_rounds` rounds.
         parts: As for `certify`.
 
@@ -350,10 +232,9 @@ def largest_certified_tolerance(
         bounded = _bound_groups(
             network,
             {2.0 ** (step / steps): indices[here] for step, here in groups.items()},
-            method=method,
-            effort=effort,
-            branching=branching,
+            Effort(method, effort, branching),
             workers=workers,
+            executor=executor,
             parts=parts,
         )
         for (step, here), (certified, _margins) in zip(

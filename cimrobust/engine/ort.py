@@ -22,6 +22,7 @@ from cimrobust.engine.batches import (
 )
 from cimrobust.engine.first_pass import check_first_pass
 from cimrobust.engine.kernel import program_chip
+from cimrobust.engine.optimised_template import LateTemplate
 from cimrobust.engine.sessions import open_session, run_session
 from cimrobust.errors import InputRefusedError, UsageError
 from cimrobust.input_file import FileKind, read_input
@@ -141,6 +142,10 @@ class OrtEngine:
         self.feeding = feeding or _feeding_of(deployed, batch_size)
         self._threads = threads
         self._template, self._others = session_template(deployed)
+        # A template that needs further arrays is that of a large network.
+        self._late = (
+            None if self._others else LateTemplate(self._template, deployed, self.feeding.size)
+        )
 
     @property
     def batch_size(self) -> int:
@@ -175,13 +180,18 @@ class OrtEngine:
             UsageError: Names or shapes are not those of the mapped initializers.
         """
         placed = self._checked(weights)
-        session = open_session(self._template, weights={**placed, **self._others})
+        keep = tuple(placed.values())
+        optimised = None if self._late is None else self._late.for_next()
+        if optimised is None:
+            session = open_session(self._template, weights={**placed, **self._others})
+        else:
+            session, keep = optimised.open(placed)
         return OpenNetwork(
             session,
             inputs=self.deployed.inputs,
             output=self.output,
             feeding=self.feeding,
-            keep=tuple(placed.values()),
+            keep=keep,
         )
 
     def run(

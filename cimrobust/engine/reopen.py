@@ -49,6 +49,7 @@ class FirstOpening:
         checks: Proofs of the deployed form.
         batch_note: How samples are fed, one sentence.
         warnings: What a reader of the results has to know.
+        output_shape: Shape of the decision output of one sample.
     """
 
     batch: str
@@ -63,6 +64,7 @@ class FirstOpening:
     checks: Checks
     batch_note: str
     warnings: tuple[str, ...]
+    output_shape: tuple[int, ...]
 
     @classmethod
     def of(cls, runtime: Runtime) -> FirstOpening:
@@ -80,6 +82,7 @@ class FirstOpening:
             checks=runtime.checks,
             batch_note=runtime.batch_note,
             warnings=runtime.warnings,
+            output_shape=runtime.clean_output.shape[1:],
         )
 
 
@@ -103,7 +106,7 @@ def reopen_network(
         calibration: Samples that converters took their ranges from: their sizes count.
 
     Returns:
-        The opened network. Its clean output is empty: nobody scores a worker's.
+        The opened network. Its clean output has no samples: nobody scores a worker's.
 
     Raises:
         UsageError: The data set does not fit the graph.
@@ -135,7 +138,7 @@ def reopen_network(
         task=first.task,
         dataset=ready,
         clean=first.clean,
-        clean_output=np.empty(0, dtype=np.float32),
+        clean_output=np.empty((0, *first.output_shape), dtype=np.float32),
         quantised=first.quantised,
         converters=first.converters,
         batch_note=first.batch_note,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,13 @@ def session_options() -> Any:
     return options
 
 
-def open_session(model: bytes | Path, *, weights: Mapping[str, np.ndarray] | None = None) -> Any:
+def open_session(
+    model: bytes | Path,
+    *,
+    weights: Mapping[str, np.ndarray] | None = None,
+    is_optimised: bool = False,
+    shares_memory: bool = False,
+) -> Any:
     """Open a session, optionally with weights handed over in memory.
 
     They are for initializers that the model marks as external.
@@ -66,17 +73,67 @@ def open_session(model: bytes | Path, *, weights: Mapping[str, np.ndarray] | Non
         model: Serialised model, or the path of a model file.
         weights: float32 arrays, C-contiguous; the caller must neither change nor free them while
             the session lives.
+        is_optimised: Whether `write_optimised` has made the model, which then stays as it is.
+        shares_memory: For an optimised model: whether what it frees is kept for the next session.
+            Fresh memory costs more than opening a small network does.
 
     Raises:
         ModelNotCoveredError: onnxruntime cannot open the model.
     """
     try:
+        if is_optimised:
+            return _open(model, weights or {}, _as_it_is(shares_memory=shares_memory))
         return _open_with_or_without(model, weights or {})
     except Exception as err:
         raise ModelNotCoveredError(
             f"model must open in onnxruntime {ort.__version__}, got: {one_line(err)} (session);"
             " export it with operators that runtime has"
         ) from err
+
+
+def write_optimised(
+    model: bytes, *, weights: Mapping[str, np.ndarray], path: Path, is_optimised: bool = False
+) -> bytes:
+    """Return a model as onnxruntime runs it on this processor.
+
+    Args:
+        model: Serialised model.
+        weights: As for `open_session`.
+        path: File to write on the way.
+        is_optimised: As for `open_session`.
+
+    Raises:
+        ModelNotCoveredError: onnxruntime cannot open the model.
+        OSError: The file cannot be read.
+    """
+    options = _as_it_is() if is_optimised else session_options()
+    options.optimized_model_filepath = str(path)
+    try:
+        _open(model, weights, options)
+    except Exception as err:
+        raise ModelNotCoveredError(
+            f"model must be optimised by onnxruntime, got: {one_line(err)}; report this model"
+        ) from err
+    return path.read_bytes()
+
+
+def _as_it_is(*, shares_memory: bool = False) -> Any:
+    options = session_options()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if shares_memory:
+        _register_shared_memory()
+        options.add_session_config_entry("session.use_env_allocators", "1")
+    return options
+
+
+@cache
+def _register_shared_memory() -> None:
+    """Let sessions that ask for it share one arena, which grows by what they ask for."""
+    where = ort.OrtMemoryInfo(
+        "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+    )
+    as_requested = ort.OrtArenaCfg({"arena_extend_strategy": 1})
+    ort.create_and_register_allocator(where, as_requested)
 
 
 def _open_with_or_without(model: bytes | Path, weights: Mapping[str, np.ndarray]) -> Any:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
+from cimrobust.cluster.executor import Executor, Threads
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.open import Runtime
-from cimrobust.engine.parallel import map_ordered
 from cimrobust.engine.subject import Subject
 from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
 from cimrobust.mapping.place import place
@@ -41,8 +42,34 @@ class ScoredChips:
     scores: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class ScoreWithEffects:
+    """The task of scoring chips of devices that have some of the effects of a profile.
+
+    Its items are the numbers of chips.
+
+    Attributes:
+        seed: Seed of the run.
+        profile: The subject's, with the effects that count.
+    """
+
+    seed: int
+    profile: DeviceProfile
+
+    def on(self, subject: Subject) -> Callable[[int], float]:
+        """Return what scores one chip, from many threads at once."""
+        own = subject.placement
+        placement = own if self.profile == own.profile else place(subject.scan, self.profile)
+        return partial(_score, subject.runtime, placement, self.seed)
+
+
 def add_effects(
-    subject: Subject, run: Run, *, num_chips: int, parts: FinishedParts = NOTHING_KEPT
+    subject: Subject,
+    run: Run,
+    *,
+    num_chips: int,
+    parts: FinishedParts = NOTHING_KEPT,
+    executor: Executor | None = None,
 ) -> tuple[Effect, ...]:
     """Return the score with every effect added to those before it.
 
@@ -55,32 +82,31 @@ def add_effects(
         run: How to compute.
         num_chips: Chips for every row that has any.
         parts: Where finished rows are kept and taken from; none changes the result.
+        executor: Where chips are scored; None: in the threads of this process.
     """
     run = within_memory(run, subject.placement)
     runtime, placement, progress = subject.runtime, subject.placement, run.progress
     rows: list[Effect] = []
     for effect, value in _without_chips(runtime):
         rows.append(_effect(effect, [value], rows, num_chips=0))
+    place_to_work = executor or Threads(subject, run.workers)
     stages = list(_stages(placement.profile))
     progress.start("Effects in turn", num_chips * len(stages))
     for effect, profile in stages:
-        make = partial(_scores, subject, profile, run, num_chips)
+        make = partial(_scores, place_to_work, ScoreWithEffects(run.seed, profile), run, num_chips)
         made = parts.within("effects", num_chips).recall(effect, ScoredChips, make)
         rows.append(_effect(effect, made.scores, rows, num_chips=num_chips))
     progress.finish()
     return tuple(rows)
 
 
-def _scores(subject: Subject, profile: DeviceProfile, run: Run, num_chips: int) -> ScoredChips:
+def _scores(executor: Executor, task: ScoreWithEffects, run: Run, num_chips: int) -> ScoredChips:
     """Score the chips of one row."""
-    own = subject.placement
-    placement = own if profile == own.profile else place(subject.scan, profile)
     scores = []
-    for value in map_ordered(
-        partial(_score, subject.runtime, placement, run.seed), range(num_chips), workers=run.workers
-    ):
-        scores.append(value)
-        run.progress.advance(1)
+    with closing(executor.map_ordered(task, range(num_chips))) as made:
+        for value in made:
+            scores.append(value)
+            run.progress.advance(1)
     return ScoredChips(tuple(scores))
 
 

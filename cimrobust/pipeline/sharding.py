@@ -13,7 +13,6 @@ from cimrobust.pipeline import stages
 from cimrobust.pipeline.arguments import resume_folder
 from cimrobust.pipeline.in_memory import takes_objects
 from cimrobust.pipeline.resolved_analysis import resolve
-from cimrobust.pipeline.working_place import executor_of
 from cimrobust.run import Run
 from cimrobust.settings.analysis_settings import AnalysisSettings
 from cimrobust.settings.commands import ANALYZE
@@ -82,7 +81,7 @@ def draw_shard(
     share.trials(asked.num_trials)
     folder = resume_folder(asked.out, share.folder, resume=asked.settings.resume)
     opened = stages.open_analysis(asked)
-    with executor_of(asked, opened.subject, opened.run) as executor:
+    with opened.executor() as executor:
         manifest = draw_share(
             opened.subject,
             opened.run,

@@ -5,6 +5,7 @@ Each takes the opened run and what stages before it found, and returns what it f
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from cimrobust.certificate.certificate_files import WITNESS
 from cimrobust.certificate.policy import stop_rule
 from cimrobust.certify.bound_summary import Certification, certify_run
 from cimrobust.certify.refusal import Refusal
+from cimrobust.cluster.executor import Executor
 from cimrobust.diagnose.run_diagnostics import diagnose
 from cimrobust.diagnose.safety_class import check_safety_class
 from cimrobust.engine.kernel import program_chip
@@ -79,6 +81,14 @@ class OpenedAnalysis:
         """Where the weights are stored."""
         return self.subject.placement
 
+    def executor(self) -> AbstractContextManager[Executor | None]:
+        """Return where the chips and samples of one stage are worked on.
+
+        Workers begin with the first item and end with the stage: until the next one they would
+        hold memory that searches need.
+        """
+        return executor_of(self.asked.cluster, self.asked.subject, self.subject, self.run)
+
 
 def open_analysis(asked: ResolvedAnalysis) -> OpenedAnalysis:
     """Load and check model, devices and data; nothing is written.
@@ -124,7 +134,7 @@ def draw_chips(opened: OpenedAnalysis) -> TrialTable:
     stop = None
     if opened.asked.settings.stop_early and asked.policy is not None:
         stop = stop_rule(asked.policy, higher_is_better=runtime.task.higher_is_better)
-    with executor_of(opened.asked, opened.subject, opened.run) as executor:
+    with opened.executor() as executor:
         return run_trials(
             opened.subject,
             opened.run,
@@ -214,7 +224,14 @@ def bound(opened: OpenedAnalysis, worst_output: np.ndarray) -> Certification:
     left_out = opened.asked.left_out("certify")
     if left_out:
         return Certification(None, None, Refusal(left_out), {})
-    return certify_run(opened.subject, opened.run, worst_output=worst_output, parts=opened.parts)
+    with opened.executor() as executor:
+        return certify_run(
+            opened.subject,
+            opened.run,
+            worst_output=worst_output,
+            parts=opened.parts,
+            executor=executor,
+        )
 
 
 def tabulate_effects(opened: OpenedAnalysis) -> EffectTable:
@@ -223,14 +240,16 @@ def tabulate_effects(opened: OpenedAnalysis) -> EffectTable:
     if left_out:
         return EffectTable((), left_out)
     try:
-        return EffectTable(
-            add_effects(
-                opened.subject,
-                opened.run,
-                num_chips=min(EFFECT_CHIPS[opened.run.effort], opened.asked.num_trials),
-                parts=opened.parts,
+        with opened.executor() as executor:
+            return EffectTable(
+                add_effects(
+                    opened.subject,
+                    opened.run,
+                    num_chips=min(EFFECT_CHIPS[opened.run.effort], opened.asked.num_trials),
+                    parts=opened.parts,
+                    executor=executor,
+                )
             )
-        )
     except (MemoryError, MemoryShortError, RuntimeError) as err:
         if not is_about_memory(err):
             raise

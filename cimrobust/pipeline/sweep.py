@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -16,6 +16,7 @@ from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.certificate.notebook_view import notebook_view, score_text
 from cimrobust.certificate.safe_statements import Safe
 from cimrobust.certificate.saved_result import SavedResult
+from cimrobust.cluster.address import Address
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
@@ -31,6 +32,7 @@ from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.pipeline.private_folder import folder_optional
 from cimrobust.pipeline.resuming import run_digest
 from cimrobust.pipeline.stated_settings import state
+from cimrobust.pipeline.working_place import executor_of
 from cimrobust.report.sweep_page import render_sweep
 from cimrobust.run import Run
 from cimrobust.search.witness import write_witness
@@ -65,6 +67,7 @@ class ResolvedSweep:
         run: How to compute.
         out: Folder of the sweep.
         tolerances: Ascending, each once.
+        cluster: Where chips are scored and samples certified; None: in the threads of this process.
     """
 
     subject: SubjectSettings
@@ -72,6 +75,7 @@ class ResolvedSweep:
     run: Run
     out: Path
     tolerances: Sequence[float]
+    cluster: Address | None = None
 
     @property
     def num_trials(self) -> int:
@@ -171,12 +175,14 @@ def sweep(
         CimrobustError: See its subclasses for what can be wrong; nothing is written then.
     """
     given = gather(commands.SWEEP, settings, run, options)
+    chosen = given.part(SweepSettings)
     asked = ResolvedSweep(
         subject=given.part(SubjectSettings, model=model, data=data),
-        settings=given.part(SweepSettings),
+        settings=chosen,
         run=given.run(),
         out=given_path(out),
         tolerances=_checked(tolerances),
+        cluster=None if chosen.cluster is None else Address.parse(chosen.cluster),
     )
     clock = Clock()
     with clock.stage("load"):
@@ -202,9 +208,7 @@ def sweep_opened(
     run = asked.run
     with clock.stage("load"):
         context = _context(Subject(runtime, inspection.placement), run, asked)
-    worst, tables, proofs, safe = _stages(
-        context, asked.tolerances, asked.settings.require, asked.num_trials, clock
-    )
+    worst, tables, proofs, safe = _stages(context, asked, clock)
     run.progress.finish()
     evidence = SweepEvidence(
         network=inspection.network,
@@ -235,17 +239,27 @@ def _context(subject: Subject, run: Run, asked: ResolvedSweep) -> SweepContext:
 
 
 def _stages(
-    context: SweepContext, grid: Sequence[float], require: float | None, trials: int, clock: Clock
+    context: SweepContext, asked: ResolvedSweep, clock: Clock
 ) -> tuple[tuple[Worst, ...], dict[float, TrialTable], dict[float, Proof], Safe | None]:
-    """Search, draw and certify at every tolerance; find the largest that meet a requirement."""
+    """Search, draw and certify at every tolerance; find the largest that meet a requirement.
+
+    Searches go on from each other, so they stay in this process.
+    """
+    grid, require, trials = asked.tolerances, asked.settings.require, asked.num_trials
     with clock.stage("search"):
         worst = sweep_worst(context, grid)
-    with clock.stage("monte_carlo"):
-        tables = {tolerance: draw_chips(context, tolerance, trials=trials) for tolerance in grid}
-    with clock.stage("certify"):
-        proofs = _proofs(context, worst)
-    with clock.stage("safe_tolerances"):
-        safe = None if require is None else _safe(context, worst, tables, proofs, require, trials)
+    with executor_of(asked.cluster, asked.subject, context.subject, context.run) as executor:
+        context = replace(context, executor=executor)
+        with clock.stage("monte_carlo"):
+            tables = {
+                tolerance: draw_chips(context, tolerance, trials=trials) for tolerance in grid
+            }
+        with clock.stage("certify"):
+            proofs = _proofs(context, worst)
+        with clock.stage("safe_tolerances"):
+            safe = (
+                None if require is None else _safe(context, worst, tables, proofs, require, trials)
+            )
     return worst, tables, proofs, safe
 
 

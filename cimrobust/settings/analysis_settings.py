@@ -60,6 +60,6 @@ class AnalysisSettings:
     """Take the trials from the shards in this folder, which runs of the same command with
     ``--shard`` have drawn, in place of drawing them."""
     cluster: Annotated[str | None, Option(metavar="WHERE", is_stated=False)] = None
-    """Where chips are scored: ``processes:N`` or ``local:N`` (Dask) on this machine,
-    ``tcp://HOST:PORT`` or a scheduler file (.json) of Dask. Results do not depend on it. Default:
-    the threads of this process."""
+    """Where chips are scored and samples certified: ``processes:N`` or ``local:N`` (Dask) on this
+    machine, ``tcp://HOST:PORT`` or a scheduler file (.json) of Dask. Results do not depend on it.
+    Default: the threads of this process."""

@@ -21,3 +21,6 @@ class SweepSettings:
     """Write the worst chip of every tolerance too, under witness/."""
     resume: Annotated[bool, Option(is_stated=False)] = False
     """Go on where an interrupted run of the same command stopped."""
+    cluster: Annotated[str | None, Option(metavar="WHERE", is_stated=False)] = None
+    """Where chips are scored and samples certified, as for `analyze`. Results do not depend on it.
+    Default: the threads of this process."""

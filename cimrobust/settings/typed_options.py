@@ -88,6 +88,7 @@ class SweepOptions(TypedDict, total=False):
     require: float | None
     witnesses: bool
     resume: bool
+    cluster: str | None
     seed: int
     workers: int | None
     effort: str

@@ -24,6 +24,7 @@ from cimrobust.attack.tolerances import at_tolerance, carried
 from cimrobust.certify.bound_summary import certify_run
 from cimrobust.certify.bounded_network import open_bounds
 from cimrobust.certify.refusal import Refusal
+from cimrobust.cluster.executor import Executor
 from cimrobust.data.decision import Score
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import SelfCheckError
@@ -35,6 +36,7 @@ from cimrobust.progress import Progress
 from cimrobust.run import Run
 from cimrobust.search.ensemble import search
 from cimrobust.search.witness_replay import confirm
+from cimrobust.tolerance_sweep.executor_at import ExecutorAt
 from cimrobust.tolerance_sweep.worst_at_tolerance import (
     MemberScore,
     Proof,
@@ -57,15 +59,21 @@ class SweepContext:
         subject: The network, opened and placed at the profile's own tolerance.
         run: How to compute.
         parts: Where finished parts are kept and taken from.
+        executor: Where chips are scored and samples bounded; None: in the threads of this process.
     """
 
     subject: Subject
     run: Run
     parts: FinishedParts
+    executor: Executor | None = None
 
     def at(self, tolerance: float) -> Subject:
         """Return the network at a tolerance."""
         return at_tolerance(self.subject, tolerance, workers=self.run.workers)
+
+    def executor_at(self, tolerance: float) -> ExecutorAt | None:
+        """Return where chips of a tolerance are scored and samples bounded."""
+        return None if self.executor is None else ExecutorAt(self.executor, tolerance)
 
     def run_at(self, tolerance: float) -> Run:
         """Return how to compute, with a progress that says which tolerance it is about."""
@@ -131,6 +139,7 @@ def draw_chips(
         replace(run, seed=used),
         num_trials=trials,
         checkpoint=None if folder is None else folder / f"trials-{tolerance!r}-{used}",
+        executor=sweep.executor_at(tolerance),
     )
 
 
@@ -161,6 +170,7 @@ def _prove(
 ) -> Proof:
     subject, run = sweep.at(worst.tolerance), sweep.run_at(worst.tolerance)
     runtime, placement = subject.runtime, subject.placement
+    executor = sweep.executor_at(worst.tolerance)
     output = runtime.outputs(subject.box.weights(worst.pattern), threads=run.workers)
     if runtime.task.is_regression:
         found = certify_run(
@@ -168,6 +178,7 @@ def _prove(
             Run(workers=run.workers, effort=run.effort),
             worst_output=output,
             parts=parts,
+            executor=executor,
         )
         if found.score is None or not np.isfinite(found.score.value):
             return Proof(
@@ -192,7 +203,9 @@ def _prove(
     open_samples = np.flatnonzero(left)
     tried = open_samples[: MOST_SAMPLES[run.effort]]
     run.progress.start("certifying", 1)
-    held |= proven(network, tried, effort=run.effort, workers=run.workers, parts=parts)
+    held |= proven(
+        network, tried, effort=run.effort, workers=run.workers, executor=executor, parts=parts
+    )
     if (held & ~correct).any():
         sample = int(np.flatnonzero(held & ~correct)[0])
         raise SelfCheckError(

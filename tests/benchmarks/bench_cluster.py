@@ -1,4 +1,5 @@
-"""Trials on clusters: what a trial costs beside its work, how workers share them, and a killed one.
+"""Trials and certified samples on clusters: what an item costs beside its work, how workers share
+them, and a killed one.
 
     python tests/benchmarks/bench_cluster.py > table.md
 
@@ -15,9 +16,12 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 from cluster_task import Echo, OpensNothing
 
+from cimrobust.certify.bound_summary import certify_run
 from cimrobust.cluster.address import Address
 from cimrobust.cluster.executor import Threads
 from cimrobust.cluster.worker import Site
@@ -72,6 +76,28 @@ def trials(kinds: list[str], *, limit: int, num: int) -> Iterator[str]:
         )
 
 
+def bounds(kinds: list[str], *, limit: int, effort: Literal["quick", "standard"]) -> Iterator[str]:
+    """Yield rows: seconds of the certified bound on every kind of workers."""
+    named = SubjectSettings(SAMPLES / "digits_cnn.onnx", SAMPLES / "digits_cnn.toml", limit=limit)
+    inspection = inspect_subject(named)
+    subject = Subject(open_subject(named, inspection, workers=1), inspection.placement)
+    run = Run(0, 1, effort)
+    began = time.perf_counter()
+    expected = certify_run(subject, run)
+    yield "| workers | certified bound, s |"
+    yield "|---|---|"
+    yield f"| 1 thread | {time.perf_counter() - began:.1f} |"
+    identity = identity_of(subject.runtime, subject.placement, 0)
+    site = Site.of(recipe_of(named, subject, run, identity), identity.digest)
+    for kind in kinds:
+        began = time.perf_counter()
+        with Address.parse(kind).open(site) as executor:
+            found = certify_run(subject, run, executor=executor)
+        yield f"| `{kind}` | {time.perf_counter() - began:.1f} |"
+        assert found.score == expected.score, "the bound differs"
+        assert np.array_equal(found.largest, expected.largest), "a sample differs"
+
+
 def _timed(
     kind: str,
     named: SubjectSettings,
@@ -102,13 +128,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--limit", type=int, default=2000)
     parser.add_argument("--trials", type=int, default=300)
+    parser.add_argument("--bounds", choices=["quick", "standard"], help="this in place of trials")
     arguments = parser.parse_args()
-    for row in overheads(["processes:2", "local:2"]):
-        print(row)
-    print()
     kinds = ["processes:1", "processes:2", "local:1", "local:2", "local:4"]
-    for row in trials(kinds, limit=arguments.limit, num=arguments.trials):
-        print(row)
+    if not arguments.bounds:
+        for row in overheads(["processes:2", "local:2"]):
+            print(row)
+        print()
+        for row in trials(kinds, limit=arguments.limit, num=arguments.trials):
+            print(row)
+        return
+    for row in bounds(kinds, limit=arguments.limit, effort=arguments.bounds):
+        print(row, flush=True)
 
 
 if __name__ == "__main__":

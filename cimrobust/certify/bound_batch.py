@@ -1,0 +1,191 @@
+"""One batch of samples bounded over one box."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float64, Int64, Shaped
+from torch import Tensor
+
+from cimrobust.certify.backward import State, lower_bounds
+from cimrobust.certify.bounded_network import BoundedNetwork
+from cimrobust.certify.branch import BranchSettings, prove
+from cimrobust.certify.interval import Interval, flat
+from cimrobust.certify.kept_samples import Bound
+from cimrobust.certify.propagate import propagate
+from cimrobust.certify.rules.rule import total
+from cimrobust.engine.parallel import check_stopped
+
+Method = Literal["interval", "linear"]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard samples are tried.
+
+    Attributes:
+        method: ``interval``: forwards only; ``linear``: with backward passes.
+        narrowing: Multiplications that narrowing one layer may cost a sample.
+        branching: How far chips are split for samples that linear bounds do not prove; None: not at
+            all.
+    """
+
+    method: Method
+    narrowing: float
+    branching: BranchSettings | None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples that are bounded together.
+
+    Attributes:
+        scale: Size of the box.
+        weights: The box.
+        samples: Indices.
+        inputs: Inputs of the samples.
+    """
+
+    scale: float
+    weights: Mapping[str, Interval]
+    samples: Int64[np.ndarray, "samples"]
+    inputs: Mapping[str, Shaped[Tensor, "samples ..."]]
+
+
+def bound_batch(network: BoundedNetwork, effort: Effort, batch: Batch) -> Bound:
+    """Return which samples of a batch are certified, and the bounds of their margins.
+
+    See `Bounds.certified` and `Bounds.margin`. A function of its arguments alone: sums are taken
+    by one thread.
+    """
+    torch.set_num_threads(1)  # the setting belongs to a thread, and this may be a new one
+    check_stopped()
+    state = propagate(
+        network.plan,
+        batch.inputs,
+        network.constants,
+        batch.weights,
+        effort=effort.narrowing if effort.method == "linear" else 0.0,
+    )
+    worst, enough = _decided(network, state, batch, effort.method, effort.branching)
+    return enough.numpy(), worst.numpy()
+
+
+def _decided(
+    network: BoundedNetwork,
+    state: State,
+    batch: Batch,
+    method: Method,
+    branching: BranchSettings | None,
+) -> tuple[Float64[Tensor, "samples"], Bool[Tensor, "samples"]]:
+    """Return the lower bound of the margins of a batch, and whether the decisions are proven."""
+    reading, tensor = network.reading, network.plan.tensor
+    scores = state.interval(tensor)
+    labels = torch.from_numpy(np.ascontiguousarray(network.task.labels[batch.samples]))
+    if reading.kind == "value":
+        return _error(state, tensor, labels.reshape(scores.lo.shape), method)
+    form, offset = reading.forms(labels.reshape(-1), scores.lo.shape)
+    bound = (
+        _interval_bound(state, tensor, form)
+        if method == "interval"
+        else lower_bounds(state, tensor, form)
+    )
+    needed = (reading.needed + reading.needed_share * flat(scores.magnitude).amax(1))[None] - offset
+    # Offsets are added in float64: 2^-48 is gamma(32), where three sums round.
+    needed = needed + 2.0**-48 * (1e-30 + bound.abs().nan_to_num(0.0, 0.0, 0.0) + offset.abs())
+    finite = flat(torch.isfinite(scores.lo)).all(1) & flat(torch.isfinite(scores.hi)).all(1)
+    # Where some classes may be ahead, the same ones may be so on every chip: those whose bound is
+    # worst. All others must stay behind.
+    excepted = _worst_forms(bound - needed, reading.most_ahead)
+    proven = ((bound > needed) | excepted) & finite
+    if method == "linear" and branching is not None:
+        proven = (
+            _branched(network, state, batch, form, bound, needed, proven | ~finite, branching)
+            & finite
+        )
+    return torch.where(
+        finite, (bound + offset).masked_fill(excepted, math.inf).amin(0), -math.inf
+    ), proven.all(0)
+
+
+def _worst_forms(
+    excess: Float64[Tensor, "forms samples"], count: int
+) -> Bool[Tensor, "forms samples"]:
+    """Return the forms with the smallest excess of every sample, bool [forms, samples]."""
+    worst = torch.zeros_like(excess, dtype=torch.bool)
+    if count == 0:
+        return worst
+    return worst.scatter(
+        0, excess.nan_to_num(nan=-math.inf).argsort(dim=0, stable=True)[:count], True
+    )
+
+
+def _branched(
+    network: BoundedNetwork,
+    state: State,
+    batch: Batch,
+    form: Float64[Tensor, "forms samples *units"],
+    bound: Float64[Tensor, "forms samples"],
+    needed: Float64[Tensor, "forms samples"],
+    proven: Bool[Tensor, "forms samples"],
+    settings: BranchSettings,
+) -> Bool[Tensor, "forms samples"]:
+    """Prove what linear bounds leave open by branching.
+
+    The worst form of every sample first, the others only where that succeeds.
+    """
+    proven = proven.clone()
+    worst = (bound - needed).masked_fill(proven, math.inf).argmin(0, keepdim=True)
+    for only_worst in (True, False):
+        is_worst = torch.zeros_like(proven).scatter_(0, worst, True)
+        tasks = (~proven & (is_worst if only_worst else proven.gather(0, worst))).nonzero()
+        if len(tasks):
+            which, sample = tasks[:, 0], tasks[:, 1]
+            proven[which, sample] = prove(
+                state,
+                batch.inputs,
+                network.constants,
+                batch.weights,
+                tensor=network.plan.tensor,
+                form=form[which, sample],
+                samples=sample,
+                needed=needed[which, sample],
+                settings=settings,
+            )
+    return proven
+
+
+def _interval_bound(
+    state: State, tensor: str, form: Float64[Tensor, "forms samples *units"]
+) -> Float64[Tensor, "forms samples"]:
+    scores = state.interval(tensor)
+    bound = total(form, scores.middle) - total(form.abs(), scores.radius)
+    # float64 rounding of these sums; the scores' own rounding is in their interval. 2^-40 is
+    # gamma(2^13) (Higham, 3.5), and a form has at most two elements that are not 0.
+    return torch.nan_to_num(bound - 2.0**-40 * total(form.abs(), scores.magnitude), nan=-math.inf)
+
+
+def _error(
+    state: State, tensor: str, targets: Float64[Tensor, "samples *outputs"], method: Method
+) -> tuple[Float64[Tensor, "samples"], Bool[Tensor, "samples"]]:
+    """Return the largest absolute error of a batch, negated, and whether it is finite."""
+    scores = state.interval(tensor)
+    lo, hi = scores.lo, scores.hi
+    if method == "linear":
+        count, size = len(targets), math.prod(lo.shape[1:])
+        form = (
+            torch.eye(size, dtype=lo.dtype)[:, None]
+            .expand(size, count, size)
+            .reshape(size, *lo.shape)
+        )
+        lo = torch.maximum(lo, lower_bounds(state, tensor, form).T.reshape(lo.shape))
+        hi = torch.minimum(hi, -lower_bounds(state, tensor, -form).T.reshape(lo.shape))
+    error = flat(torch.maximum((hi - targets).abs(), (lo - targets).abs())).amax(1)
+    # |y - t| is convex in y, so it is largest at an end of the interval; 2^-48 as in `_decided`.
+    error = error + 2.0**-48 * (error + flat(targets.abs()).amax(1))
+    return -error, torch.isfinite(error)
