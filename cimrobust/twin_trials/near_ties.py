@@ -1,0 +1,106 @@
+"""How close the decisions of an output are to a tie, and how far two engines differ.
+
+Both are fractions of the largest score of the chip, so that they can be compared: a decision that
+is further from a tie than twice the difference of two engines is the same on both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from cimrobust.data.decision import IGNORED
+from cimrobust.data.rows import class_rows, have_decision
+from cimrobust.data.task import Task
+
+# Scores that are looked at together, in float64: 32 MB an array.
+_VALUES_AT_ONCE = 2**22
+
+
+def nearest_tie(task: Task, output: np.ndarray) -> float:
+    """Return how far the closest decision of an output is from changing.
+
+    The margin of the label over the best other class (of the k best: over the k-th), as a fraction
+    of the largest finite score of the output; 0 where a decision is a tie or there is none.
+
+    Args:
+        task: Says how the output is read; it must have scores.
+        output: Decision output, samples first.
+    """
+    closest = min(
+        float(np.abs(_margins(part, _rows(part, chosen))).min(initial=np.inf))
+        for part, (chosen,) in _blocks(task, output)
+    )
+    scale = _scale(task, output)
+    return closest / scale if scale > 0 else 0.0
+
+
+def largest_difference(task: Task, output: np.ndarray, other: np.ndarray) -> float:
+    """Return the largest difference of any score of two outputs, of the first's largest score.
+
+    Equal infinities, and NaN in both, do not differ; infinite where just one is not finite.
+
+    Args:
+        task: Says how the outputs are read; they must have scores.
+        output: Decision output of one engine, samples first.
+        other: That of the other engine, of the same shape.
+    """
+    largest = 0.0
+    for part, (first, second) in _blocks(task, output, other):
+        rows, others = _rows(part, first), _rows(part, second)
+        same = (rows == others) | (np.isnan(rows) & np.isnan(others))
+        with np.errstate(invalid="ignore"):
+            apart = np.where(same, 0.0, np.abs(rows - others))
+        largest = max(largest, float(np.nan_to_num(apart, nan=np.inf).max()))
+    scale = _scale(task, output)
+    if largest == 0.0:
+        return 0.0
+    return largest / scale if scale > 0 else np.inf
+
+
+def differing_decisions(task: Task, output: np.ndarray, other: np.ndarray) -> int:
+    """Return how many of the decisions that are counted differ between two outputs."""
+    return int(((task.decide(output) != task.decide(other)) & task.counted).sum())
+
+
+def _blocks(task: Task, *outputs: np.ndarray) -> Iterator[tuple[Task, tuple[np.ndarray, ...]]]:
+    """Yield a few samples of some outputs at a time, with the task of these samples."""
+    values = max(outputs[0][:1].size, 1)
+    step = max(_VALUES_AT_ONCE // values, 1)
+    for start in range(0, len(outputs[0]), step):
+        chosen = slice(start, start + step)
+        part = replace(task, labels=task.labels[chosen])
+        yield part, tuple(output[chosen] for output in outputs)
+
+
+def _rows(task: Task, output: np.ndarray) -> np.ndarray:
+    """Return the scores of every decision, float64 [decisions, classes], the highest best."""
+    if task.decision.read == "threshold":
+        scores = np.asarray(output, dtype=np.float64).reshape(len(output), -1)
+        distance = (scores - task.threshold_of_each()).reshape(-1)
+        return np.stack([np.zeros_like(distance), distance], axis=1)
+    assert task.axis is not None
+    return class_rows(output, task.axis, lowest_wins=task.decision.read == "argmin")
+
+
+def _margins(task: Task, rows: np.ndarray) -> np.ndarray:
+    """Return the margin of every decision that is counted; 0 where an output has none."""
+    labels = task.labels.reshape(-1)
+    rows, labels = rows[labels != IGNORED], labels[labels != IGNORED]
+    own = np.take_along_axis(rows, labels[:, None], axis=1)[:, 0]
+    others = rows.copy()
+    np.put_along_axis(others, labels[:, None], -np.inf, axis=1)
+    k = min(task.decision.k, rows.shape[1])
+    best = np.partition(others, -k, axis=1)[:, -k]
+    with np.errstate(invalid="ignore"):
+        return np.where(have_decision(rows), np.nan_to_num(own - best, nan=0.0), 0.0)
+
+
+def _scale(task: Task, output: np.ndarray) -> float:
+    """Return the largest finite score."""
+    return max(
+        float(np.where(np.isfinite(rows), np.abs(rows), 0.0).max(initial=0.0))
+        for rows in (_rows(part, chosen) for part, (chosen,) in _blocks(task, output))
+    )
