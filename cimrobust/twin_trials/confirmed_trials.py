@@ -4,8 +4,8 @@ Chips are those of `montecarlo.trials.run_trials`: drawn by the kernel, on the p
 and trial alone. The device scores every chip, and notes how close the closest of its decisions was
 to a tie. Then onnxruntime scores on the processor, again and again until nothing is left to do:
 
-- every chip whose score is at or below that of the largest percentile that is reported, among them
-  the worst chip;
+- the worst chips, as many as the rank of the largest percentile that is reported or of its bound,
+  in the order in which they were drawn where scores are equal;
 - a random sample of the others, chosen by the seed;
 - every chip with a decision closer to a tie than `FACTOR` times what the engines may do to a
   margin: twice the largest difference of any score of any chip that was scored by both;
@@ -157,7 +157,9 @@ def _enter(books: _Books, scored: DeviceScores, trials: np.ndarray, found: Confi
 def decisive(
     values: Float64[np.ndarray, "trials"], percentages: Percentages
 ) -> Bool[np.ndarray, "trials"]:
-    """Return which trials lie at or below a percentile, or its bound, that will be reported.
+    """Return which trials are the worst ones, down to the last that is reported by its rank.
+
+    Of equal ones the first; the very worst is always among them.
 
     Args:
         values: Score of every trial; higher is better.
@@ -172,8 +174,9 @@ def decisive(
             bound_rank(count, k / 100.0, confidence),
         )
     ]
-    cutoff = np.sort(values)[min(max([1, *ranks]), count) - 1]
-    return np.asarray(values <= cutoff)
+    found = np.zeros(count, dtype=bool)
+    found[np.argsort(values, kind="stable")[: max([1, *ranks])]] = True
+    return found
 
 
 def sample_of(others: Int64[np.ndarray, "others"], seed: int) -> Int64[np.ndarray, "sampled"]:
@@ -197,26 +200,25 @@ def _note(books: _Books, percentages: Percentages, where: str) -> str:
     """Say where chips were scored, and what was confirmed."""
     confirmed, count = int(books.confirmed.sum()), books.value.size
     largest = max((k for k, _ in percentages), default=0.0)
-    if confirmed == count:
-        which = "all"
-    else:
+    which, rest = "all", ""
+    if confirmed < count:
         which = (
-            f"all at or below the {largest:g}th percentile, a random sample of {books.sampled} of"
-            f" the others, and all with a decision closer to a tie than {FACTOR:g} times what the"
-            " engines' difference may do to a margin"
+            f"the worst ones down to the {largest:g} % percentile, a random sample of"
+            f" {books.sampled} of the others, and all with a decision closer to a tie than"
+            f" {FACTOR:g} times what the engines' difference may do to a margin"
         )
-    differing = (
-        "no decision differed"
-        if books.differing_decisions == 0
-        else f"{books.differing_decisions} decisions differed, and the scores of"
-        f" {books.differing_chips} chips"
-    )
-    rest = (
-        ""
-        if confirmed == count
-        else " The scores of the others are onnxruntime's too, unless it differs there by more than"
-        f" {FACTOR:g} times as much."
-    )
+        rest = (
+            " The scores of the others are onnxruntime's too, unless it differs there by more than"
+            f" {FACTOR:g} times as much."
+        )
+    differing = "no decision differed"
+    if books.differing_decisions:
+        chips = (
+            "score of 1 chip"
+            if books.differing_chips == 1
+            else (f"scores of {books.differing_chips} chips")
+        )
+        differing = f"{books.differing_decisions} decisions differed, and the {chips}"
     return (
         f"{TRIALS_ON_DEVICE}: Drawn chips were scored by the torch twin on {where}; {confirmed} of"
         f" {count} were scored again by onnxruntime on the processor ({which}), and its scores"

@@ -53,7 +53,7 @@ def largest_difference(task: Task, output: np.ndarray, other: np.ndarray) -> flo
         same = (rows == others) | (np.isnan(rows) & np.isnan(others))
         with np.errstate(invalid="ignore"):
             apart = np.where(same, 0.0, np.abs(rows - others))
-        largest = max(largest, float(np.nan_to_num(apart, nan=np.inf).max()))
+        largest = max(largest, float(np.where(np.isnan(apart), np.inf, apart).max()))
     scale = _scale(task, output)
     if largest == 0.0:
         return 0.0
@@ -95,7 +95,7 @@ def _margins(task: Task, rows: np.ndarray) -> np.ndarray:
     k = min(task.decision.k, rows.shape[1])
     best = np.partition(others, -k, axis=1)[:, -k]
     with np.errstate(invalid="ignore"):
-        return np.where(have_decision(rows), np.nan_to_num(own - best, nan=0.0), 0.0)
+        return np.where(have_decision(rows), np.where(own == best, 0.0, own - best), 0.0)
 
 
 def _scale(task: Task, output: np.ndarray) -> float:
