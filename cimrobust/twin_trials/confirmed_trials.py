@@ -203,7 +203,7 @@ def _note(books: _Books, percentages: Percentages, where: str) -> str:
     which, rest = "all", ""
     if confirmed < count:
         which = (
-            f"the worst ones down to the {largest:g} % percentile, a random sample of"
+            f"the worst ones down to the percentile of {largest:g} %, a random sample of"
             f" {books.sampled} of the others, and all with a decision closer to a tie than"
             f" {FACTOR:g} times what the engines' difference may do to a margin"
         )
