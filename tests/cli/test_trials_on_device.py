@@ -36,8 +36,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 def arguments(files: list[str], out: Path, *more: str) -> list[str]:
     """Return the arguments of a quick analysis."""
-    quick = ["--effort", "quick", "--trials", "60", "--tolerance", "0.1", "--workers", "1"]
-    skipped = ["--skip", "certify", "--skip", "effects"]
+    quick = ["--effort", "quick", "--passes", "10", "--trials", "60", "--limit", "60"]
+    skipped = ["--tolerance", "0.1", "--workers", "1", "--skip", "certify", "--skip", "effects"]
     return ["analyze", *files, *quick, *skipped, "--out", str(out), *more]
 
 
