@@ -7,19 +7,19 @@ to a tie. Then onnxruntime scores on the processor, again and again until nothin
 - the worst chips, as many as the rank of the largest percentile that is reported or of its bound,
   in the order in which they were drawn where scores are equal;
 - a random sample of the others, chosen by the seed;
-- every chip with a decision closer to a tie than `FACTOR` times what the engines may do to a
-  margin: twice the largest difference of any score of any chip that was scored by both;
-- every chip, if one differs that no such decision explains.
+- of all others, the samples with a decision near a tie: its margin is less than `FACTOR` times what
+  the engines may do to it, which is twice the largest difference of any score that both gave;
+- every chip, if the score of one differs that no such decision explains.
 
 What onnxruntime gives takes the place of what the device gave.
 
 Why bounds hold. A bound of a percentile is the score of the r-th worst of n exchangeable chips, all
 scored by one function. That function is onnxruntime's. Its score differs from the device's only
 where a decision differs, and a decision is the same where its margin exceeds what two scores can be
-off together. So if no score of the unconfirmed chips differs by more than `FACTOR` times the
+off together. So if no score that onnxruntime did not give differs by more than `FACTOR` times the
 largest difference seen, the table is, number by number, the one that onnxruntime alone would have
-given, and so is every bound, mean and rate. That is checked, not assumed, wherever both have
-scored: with every decision of the random sample among it. A fault that shows in a fraction f of the
+given, and so is every bound, mean and rate. That is tested, not assumed, wherever both have scored:
+with every decision of the random sample among it. A fault that shows in a fraction f of the
 unconfirmed chips stays unseen by a sample of m with a probability of at most (1 - f)^m. And
 whatever the device does, the worst chip and every percentile and bound reported are scores that
 onnxruntime gave to chips that were drawn.
@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -54,6 +54,8 @@ TRIALS_ON_DEVICE = "TRIALS_ON_DEVICE"
 FACTOR = 4.0
 # Share of the other chips that is scored again, and the fewest of them.
 _SAMPLED, _LEAST_SAMPLED = 0.05, 20
+# Decisions are run ahead that come near a tie where the largest difference doubles.
+_AHEAD = 2.0
 # No difference below the rounding of one float32 number is believed.
 _LEAST_DIFFERENCE = float(np.finfo(np.float32).eps)
 
@@ -63,21 +65,32 @@ Percentages = Sequence[tuple[float, float]]
 
 @dataclass
 class _Books:
-    """The table as far as it is confirmed, and what that showed."""
+    """The table as far as it is confirmed, and what that showed.
+
+    Attributes:
+        value: Score of every trial.
+        count: Right decisions.
+        confirmed: Trials that onnxruntime ran on all samples.
+        settled: How close to a tie decisions are of which onnxruntime ran all; 0: none.
+        differing: Decisions that differ.
+        difference: Largest difference of any score that both engines gave.
+        sampled: Trials of the random sample.
+        is_unexplained: A score differed without a decision near a tie.
+    """
 
     value: Float64[np.ndarray, "trials"]
     count: Int64[np.ndarray, "trials"]
     confirmed: Bool[np.ndarray, "trials"]
+    settled: Float64[np.ndarray, "trials"]
+    differing: Int64[np.ndarray, "trials"]
     difference: float = _LEAST_DIFFERENCE
-    differing_chips: int = 0
-    differing_decisions: int = 0
+    sampled: int = 0
     is_unexplained: bool = False
-    sampled: int = field(default=0)
 
     @property
     def reach(self) -> float:
         """How close to a tie a decision is that the engines may decide differently."""
-        return np.inf if self.is_unexplained else 2.0 * FACTOR * self.difference
+        return 2.0 * FACTOR * self.difference
 
 
 def run_trials_on_device(
@@ -121,36 +134,53 @@ def run_trials_on_device(
         seed=run.seed,
         metric=task.metric,
         higher_is_better=task.higher_is_better,
-        note=_note(books, percentages, twin.where),
+        note=_note(books, scored, percentages, twin.where),
     )
 
 
 def _confirmed(work: ChipScoring, scored: DeviceScores, percentages: Percentages) -> _Books:
     """Score on the processor, round by round, whatever decides or is in doubt."""
-    num_trials = scored.value.size
-    books = _Books(scored.value.copy(), scored.count.copy(), np.zeros(num_trials, dtype=bool))
-    others = np.flatnonzero(~decisive(books.value, percentages))
-    sampled = sample_of(others, work.run.seed)
+    count = scored.value.size
+    books = _Books(
+        value=scored.value.copy(),
+        count=scored.count.copy(),
+        confirmed=np.zeros(count, dtype=bool),
+        settled=np.zeros(count),
+        differing=np.zeros(count, dtype=np.int64),
+    )
+    sampled = sample_of(np.flatnonzero(~decisive(books.value, percentages)), work.run.seed)
     books.sampled = sampled.size
-    wanted, turn = np.isin(np.arange(num_trials), sampled), 0
+    asked = np.isin(np.arange(count), sampled)
+    turn = 0
     while True:
-        wanted |= decisive(books.value, percentages) | (scored.nearest <= books.reach)
-        wanted &= ~books.confirmed
-        if not wanted.any():
+        whole = (decisive(books.value, percentages) | asked | books.is_unexplained) & (
+            ~books.confirmed
+        )
+        # Whole chips first: they say how far the engines differ.
+        reach = np.inf if whole.any() else books.reach
+        doubtful = (scored.nearest <= reach) & (books.settled < reach) & ~books.confirmed
+        trials = np.flatnonzero(whole if whole.any() else doubtful)
+        if trials.size == 0:
             return books
-        trials = np.flatnonzero(wanted)
-        _enter(books, scored, trials, work.confirmed(trials, turn))
+        reach *= _AHEAD
+        _enter(books, scored, trials, work.confirmed(trials, turn, reach=reach), reach)
         turn += 1
 
 
-def _enter(books: _Books, scored: DeviceScores, trials: np.ndarray, found: ConfirmedScores) -> None:
+def _enter(
+    books: _Books,
+    scored: DeviceScores,
+    trials: Int64[np.ndarray, "some"],
+    found: ConfirmedScores,
+    reach: float,
+) -> None:
     """Let what onnxruntime gave take the place of what the device gave."""
-    differs = found.count != scored.count[trials]
     books.value[trials], books.count[trials] = found.value, found.count
-    books.confirmed[trials] = True
+    books.differing[trials] = found.differing
+    books.settled[trials] = reach
+    books.confirmed[trials] = np.isinf(reach)
     books.difference = max(books.difference, float(found.difference.max()))
-    books.differing_chips += int(differs.sum())
-    books.differing_decisions += int(found.differing.sum())
+    differs = found.count != scored.count[trials]
     books.is_unexplained |= bool((scored.nearest[trials][differs] > books.reach).any())
 
 
@@ -196,32 +226,27 @@ def _cuda() -> str:
     return str(torch.version.cuda)
 
 
-def _note(books: _Books, percentages: Percentages, where: str) -> str:
+def _note(books: _Books, scored: DeviceScores, percentages: Percentages, where: str) -> str:
     """Say where chips were scored, and what was confirmed."""
-    confirmed, count = int(books.confirmed.sum()), books.value.size
+    count, confirmed = books.value.size, int(books.confirmed.sum())
+    begin = f"{TRIALS_ON_DEVICE}: Drawn chips were scored by the torch twin on {where}. onnxruntime"
+    differing = (
+        f"{int(books.differing.sum())} decisions and the scores of"
+        f" {int((books.count != scored.count).sum())} chips differed"
+    )
+    far = f"Scores differed by at most {books.difference:.2g} of a chip's largest"
+    if confirmed == count:
+        return (
+            f"{begin} scored all {count} again on the processor, and its scores stand in the table."
+            f" {far}; {differing}."
+        )
+    settled = int(((books.settled > 0) & ~books.confirmed).sum())
     largest = max((k for k, _ in percentages), default=0.0)
-    which, rest = "all", ""
-    if confirmed < count:
-        which = (
-            f"the worst ones down to the percentile of {largest:g} %, a random sample of"
-            f" {books.sampled} of the others, and all with a decision closer to a tie than"
-            f" {FACTOR:g} times what the engines' difference may do to a margin"
-        )
-        rest = (
-            " The scores of the others are onnxruntime's too, unless it differs there by more than"
-            f" {FACTOR:g} times as much."
-        )
-    differing = "no decision differed"
-    if books.differing_decisions:
-        chips = (
-            "score of 1 chip"
-            if books.differing_chips == 1
-            else (f"scores of {books.differing_chips} chips")
-        )
-        differing = f"{books.differing_decisions} decisions differed, and the {chips}"
     return (
-        f"{TRIALS_ON_DEVICE}: Drawn chips were scored by the torch twin on {where}; {confirmed} of"
-        f" {count} were scored again by onnxruntime on the processor ({which}), and its scores"
-        f" stand in the table. Scores of the two differed by at most {books.difference:.2g} of a"
-        f" chip's largest, and {differing}.{rest}"
+        f"{begin} scored {confirmed} of {count} again on the processor (the worst down to the"
+        f" percentile of {largest:g} %, and a random sample of {books.sampled} of the others), and"
+        f" of {settled} others the samples with a decision near a tie; what it gave stands in the"
+        f" table. {far}; {differing}. A decision is near a tie where its margin is less than"
+        f" {FACTOR:g} times what that difference may do to it; all others are onnxruntime's too,"
+        " unless it differs there by more."
     )

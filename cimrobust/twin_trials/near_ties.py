@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Float64, Shaped
 
 from cimrobust.data.decision import IGNORED
 from cimrobust.data.rows import class_rows, have_decision
@@ -19,8 +20,10 @@ from cimrobust.data.task import Task
 _VALUES_AT_ONCE = 2**22
 
 
-def nearest_tie(task: Task, output: np.ndarray) -> float:
-    """Return how far the closest decision of an output is from changing.
+def closeness(
+    task: Task, output: Shaped[np.ndarray, "samples *outputs"]
+) -> Float64[np.ndarray, "samples"]:
+    """Return how far the closest decision of every sample is from changing.
 
     The margin of the label over the best other class (of the k best: over the k-th), as a fraction
     of the largest finite score of the output; 0 where a decision is a tie or there is none.
@@ -29,16 +32,24 @@ def nearest_tie(task: Task, output: np.ndarray) -> float:
         task: Says how the output is read; it must have scores.
         output: Decision output, samples first.
     """
-    closest = min(
-        float(np.abs(_margins(part, _rows(part, chosen))).min(initial=np.inf))
+    scale = largest_score(task, output)
+    if scale == 0.0:
+        return np.zeros(len(output))
+    found = [
+        np.abs(_margins(part, _rows(part, chosen))).reshape(len(chosen), -1).min(axis=1)
         for part, (chosen,) in _blocks(task, output)
-    )
-    scale = _scale(task, output)
-    return closest / scale if scale > 0 else 0.0
+    ]
+    return np.concatenate(found) / scale
 
 
-def largest_difference(task: Task, output: np.ndarray, other: np.ndarray) -> float:
-    """Return the largest difference of any score of two outputs, of the first's largest score.
+def largest_difference(
+    task: Task,
+    output: Shaped[np.ndarray, "samples *outputs"],
+    other: Shaped[np.ndarray, "samples *outputs"],
+    *,
+    scale: float,
+) -> float:
+    """Return the largest difference of any score of two outputs, as a fraction of a scale.
 
     Equal infinities, and NaN in both, do not differ; infinite where just one is not finite.
 
@@ -46,6 +57,7 @@ def largest_difference(task: Task, output: np.ndarray, other: np.ndarray) -> flo
         task: Says how the outputs are read; they must have scores.
         output: Decision output of one engine, samples first.
         other: That of the other engine, of the same shape.
+        scale: The largest score of the chip.
     """
     largest = 0.0
     for part, (first, second) in _blocks(task, output, other):
@@ -54,10 +66,17 @@ def largest_difference(task: Task, output: np.ndarray, other: np.ndarray) -> flo
         with np.errstate(invalid="ignore"):
             apart = np.where(same, 0.0, np.abs(rows - others))
         largest = max(largest, float(np.where(np.isnan(apart), np.inf, apart).max()))
-    scale = _scale(task, output)
     if largest == 0.0:
         return 0.0
     return largest / scale if scale > 0 else np.inf
+
+
+def largest_score(task: Task, output: Shaped[np.ndarray, "samples *outputs"]) -> float:
+    """Return the largest finite score of an output, without its sign."""
+    return max(
+        float(np.where(np.isfinite(rows), np.abs(rows), 0.0).max(initial=0.0))
+        for rows in (_rows(part, chosen) for part, (chosen,) in _blocks(task, output))
+    )
 
 
 def differing_decisions(task: Task, output: np.ndarray, other: np.ndarray) -> int:
@@ -86,21 +105,14 @@ def _rows(task: Task, output: np.ndarray) -> np.ndarray:
 
 
 def _margins(task: Task, rows: np.ndarray) -> np.ndarray:
-    """Return the margin of every decision that is counted; 0 where an output has none."""
+    """Return the margin of every decision; 0 where an output has none, infinite if not counted."""
     labels = task.labels.reshape(-1)
-    rows, labels = rows[labels != IGNORED], labels[labels != IGNORED]
-    own = np.take_along_axis(rows, labels[:, None], axis=1)[:, 0]
+    known = np.where(labels == IGNORED, 0, labels)[:, None]
+    own = np.take_along_axis(rows, known, axis=1)[:, 0]
     others = rows.copy()
-    np.put_along_axis(others, labels[:, None], -np.inf, axis=1)
+    np.put_along_axis(others, known, -np.inf, axis=1)
     k = min(task.decision.k, rows.shape[1])
     best = np.partition(others, -k, axis=1)[:, -k]
     with np.errstate(invalid="ignore"):
-        return np.where(have_decision(rows), np.where(own == best, 0.0, own - best), 0.0)
-
-
-def _scale(task: Task, output: np.ndarray) -> float:
-    """Return the largest finite score."""
-    return max(
-        float(np.where(np.isfinite(rows), np.abs(rows), 0.0).max(initial=0.0))
-        for rows in (_rows(part, chosen) for part, (chosen,) in _blocks(task, output))
-    )
+        margins = np.where(own == best, 0.0, own - best)
+    return np.where(labels == IGNORED, np.inf, np.where(have_decision(rows), margins, 0.0))

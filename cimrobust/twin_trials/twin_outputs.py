@@ -21,7 +21,7 @@ from cimrobust.run import Run
 from cimrobust.search.attack_pieces import halves, most_runs, piece_size
 from cimrobust.search.torch_patterns import array_of, tensors_of
 from cimrobust.twin.to_torch import Twin, TwinRunError, to_torch
-from cimrobust.twin_trials.near_ties import largest_difference
+from cimrobust.twin_trials.near_ties import largest_difference, largest_score
 
 # Largest difference of a score of two engines at the quantised weights, of the largest score:
 # float32 sums of a deep network stay an order of magnitude below.
@@ -193,7 +193,8 @@ def open_twin_outputs(subject: Subject, run: Run) -> TwinOutputs:
             ) from err
         raise _refused(f"the torch twin does not run: {err}") from err
     expected = runtime.outputs(nominal, threads=run.workers)
-    difference = largest_difference(runtime.task, found, expected)
+    scale = largest_score(runtime.task, found)
+    difference = largest_difference(runtime.task, found, expected, scale=scale)
     if difference > _MOST_DIFFERENT:
         raise _refused(
             f"its scores differ from onnxruntime's by {difference:.2g} of the largest, more than"

@@ -61,7 +61,7 @@ def test_the_certificate_is_that_of_the_processor_and_says_what_was_confirmed(
         {"key": "trials-on", "value": "device", "is_default": False}
     ]
     (stated,) = [text for text in device["warnings"] if text not in usual["warnings"]]
-    assert stated.startswith("TRIALS_ON_DEVICE: Drawn chips were scored by the torch twin on cpu;")
+    assert stated.startswith("TRIALS_ON_DEVICE: Drawn chips were scored by the torch twin on cpu.")
     assert not (tmp_path / "device" / ".resume").exists()
     of = ["--model", files[0], "--data", files[2], "--workers", "1", "--reviewer-seed", "1"]
     assert run(["replay", str(tmp_path / "device"), *of]) == 0

@@ -16,6 +16,17 @@ from cimrobust.settings.subject_settings import SubjectSettings
 
 Written = Callable[..., Subject]
 
+# The samples of a batch of two lie along the second axis of the products: no larger batch fits.
+_BODIES = {
+    "no batch axis": ("[6]", "[4]", "h = MatMul(x, w1) r = Relu(h) y = MatMul(r, w2)"),
+    "a batch of two": (
+        "[2, 6]",
+        "[2, 4]",
+        "h = MatMul(x, w1) r = Relu(h) t = Transpose(r) m = MatMul(t, mix) n = Transpose(m)"
+        " y = MatMul(n, w2)",
+    ),
+}
+
 
 def open_named(named: SubjectSettings) -> Subject:
     """Open what a user names."""
@@ -67,3 +78,22 @@ def written(tmp_path: Path) -> Written:
         return open_named(SubjectSettings(tmp_path / "model.onnx", tmp_path / "data.toml"))
 
     return opener
+
+
+@pytest.fixture(params=_BODIES)
+def fixed_batch(written: Written, request: pytest.FixtureRequest) -> Subject:
+    """A network that takes one sample, or two, at a time; 31 samples."""
+    takes, gives, body = _BODIES[request.param]
+    draw = np.random.default_rng(1)
+    # One of the batch changes the other only where weights deviate.
+    mix = np.diag([0.7, 0.7]).astype(np.float32)
+    weights = {
+        "w1": draw.normal(size=(6, 8)).astype(np.float32),
+        "w2": draw.normal(size=(8, 4)).astype(np.float32),
+        **({"mix": mix} if "mix" in body else {}),
+    }
+    text = (
+        f'<ir_version: 8, opset_import: ["" : 13]> net (float{takes} x) => (float{gives} y) {{'
+        f" {body} }}"
+    )
+    return written(text, weights, draw.normal(size=(31, 6)).astype(np.float32))

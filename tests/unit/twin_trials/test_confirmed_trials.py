@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from cimrobust.engine.kernel import program_chip
-from cimrobust.engine.open import Runtime
+from cimrobust.engine.ort import OpenNetwork, OrtEngine
 from cimrobust.engine.subject import Subject
 from cimrobust.finished_parts import FinishedParts
 from cimrobust.montecarlo.trial_table import TrialTable
@@ -39,7 +39,7 @@ def on_device(subject: Subject, run: Run = RUN, **other: FinishedParts) -> Trial
 
 def confirmed(table: TrialTable) -> int:
     """Return how many chips a table says were confirmed."""
-    found = re.search(r"(\d+) of \d+ were scored again", table.note)
+    found = re.search(r"onnxruntime scored (?:all )?(\d+)", table.note)
     assert found is not None
     return int(found.group(1))
 
@@ -70,10 +70,10 @@ def test_the_table_is_that_of_the_processor(
     assert replace(
         by_processor, value=table.value, count=table.count, trial=table.trial
     ) == replace(table, note="")
-    # 15 up to the 10th percentile of 150, a sample of 20, and those near a tie.
-    assert 15 + 20 <= confirmed(table) < 60
-    assert "by the torch twin on cpu" in table.note
-    assert "no decision differed" in table.note
+    # The 10th percentile of 150 and a sample.
+    assert confirmed(table) == 15 + 20
+    assert "by the torch twin on cpu." in table.note
+    assert "0 decisions and the scores of 0 chips differed" in table.note
 
 
 def test_decisions_by_a_threshold_too(tumours: Subject) -> None:
@@ -92,7 +92,9 @@ def test_a_device_that_rounds_coarsely_changes_no_score(
 
     changed(monkeypatch, coarse)
     table = on_device(digits)
-    assert re.search(r"differed by at most 0.0005 .*, and [1-9]\d* decisions differed", table.note)
+    assert re.search(r"at most 0.0005 .*; [1-9]\d* decisions and the scores of [1-9]", table.note)
+    assert re.search(r"of [1-9]\d* others the samples with a decision near a tie", table.note)
+    assert confirmed(table) < NUM_TRIALS
     assert table.value.tolist() == by_processor.value.tolist()
 
 
@@ -112,73 +114,116 @@ def test_a_device_that_is_wrong_on_one_confirmed_chip_is_believed_on_none(
     changed(monkeypatch, wrong)
     table = on_device(digits)
     assert table.value.tolist() == by_processor.value.tolist()
-    assert confirmed(table) == NUM_TRIALS
-    assert "and the score of 1 chip." in table.note
-    assert "(all)" in table.note
+    assert "and the scores of 1 chips differed" in table.note
+    assert settled_samples(monkeypatch, digits, wrong) == NUM_TRIALS * 120
 
 
 class _Scripted:
-    """Onnxruntime finds the chips better that the device put last."""
+    """Onnxruntime finds the chips better that the device put last, and differs more near ties."""
 
     run = RUN
 
-    def __init__(self) -> None:
-        self.turns: list[list[int]] = []
+    def __init__(self, difference: float) -> None:
+        self.difference = difference
+        self.turns: list[tuple[list[int], float]] = []
 
-    def confirmed(self, trials: np.ndarray, turn: int) -> ConfirmedScores:
+    def confirmed(self, trials: np.ndarray, turn: int, *, reach: float) -> ConfirmedScores:
         """Return 0.95 for the first ten trials, and for others what the device gives them."""
         assert turn == len(self.turns)
-        self.turns.append(trials.tolist())
+        self.turns.append((trials.tolist(), reach))
         value = np.where(trials < 10, 0.95, 0.5 + trials / 400)
-        differing = (trials < 10).astype(np.int64)
         return ConfirmedScores(
-            value, np.rint(400 * value).astype(np.int64), np.full(trials.size, 1e-5), differing
+            value,
+            np.rint(400 * value).astype(np.int64),
+            np.full(trials.size, self.difference if np.isfinite(reach) else 1e-5),
+            (trials < 10).astype(np.int64),
+            np.full(trials.size, 400),
         )
 
 
-def scripted(nearest: float) -> tuple[_Scripted, confirmed_trials._Books]:
-    """Confirm 200 chips of which ten seem bad, with a decision so close to a tie."""
+def scripted(
+    nearest: np.ndarray | float, *, later: float = 1e-5
+) -> tuple[_Scripted, confirmed_trials._Books]:
+    """Confirm 200 chips, of which the first ten seem bad, that come so close to a tie."""
     trials = np.arange(200)
     value = np.where(trials < 10, 0.1, 0.5 + trials / 400)
     device = DeviceScores(
-        value, np.rint(400 * value).astype(np.int64), np.where(trials < 10, nearest, 1.0)
+        value, np.rint(400 * value).astype(np.int64), np.broadcast_to(nearest, 200).copy()
     )
-    work = _Scripted()
+    work = _Scripted(later)
     books = confirmed_trials._confirmed(work, device, [(5.0, 0.95)])  # type: ignore[arg-type]
     return work, books
 
 
+def near(trials: range) -> np.ndarray:
+    """Return that some chips come to a hundred thousandth of a tie, and the others not near."""
+    return np.where(np.isin(np.arange(200), trials), 1e-5, 1.0)
+
+
 def test_where_confirming_moves_a_percentile_more_is_confirmed() -> None:
-    work, books = scripted(nearest=1e-6)
-    assert set(range(10)) <= set(work.turns[0])
-    assert set(range(10, 20)) <= {trial for turn in work.turns for trial in turn}
-    assert [len(turn) for turn in work.turns[1:]] == [
-        10 - len(set(work.turns[0]) & set(range(10, 20)))
-    ]
+    work, books = scripted(near(range(10)))
+    first, second = (set(trials) for trials, _ in work.turns)
+    assert set(range(10)) <= first
+    assert len(first) == 10 + 20
+    assert second == set(range(10, 20)) - first
+    assert all(np.isinf(reach) for _, reach in work.turns)
     assert (books.value[:10] == 0.95).all()
-    assert (books.differing_chips, books.differing_decisions) == (10, 10)
+    assert books.differing.sum() == 10
+
+
+def test_chips_near_a_tie_are_settled_once_and_again_where_engines_differ_more() -> None:
+    close = near(range(10)) * np.where(np.arange(200) >= 150, 5e-5, 1.0)
+    _, books = scripted(close)
+    calm = books.settled[150:][~books.confirmed[150:]]
+    assert calm.size
+    assert (calm == 2.0 * 8.0 * 1e-5).all()
+    assert (books.settled[20:150][~books.confirmed[20:150]] == 0.0).all()
+    work, books = scripted(close, later=1e-4)
+    reaches = [reach for _, reach in work.turns if np.isfinite(reach)]
+    assert reaches == [2.0 * 8.0 * 1e-5, 2.0 * 8.0 * 1e-4]
+    assert (books.settled[150:] >= 8.0 * 1e-4).all()
 
 
 def test_scores_that_no_near_tie_explains_let_all_be_confirmed() -> None:
-    work, books = scripted(nearest=1.0)
+    work, books = scripted(1.0)
     assert books.confirmed.all()
-    assert sorted(trial for turn in work.turns for trial in turn) == list(range(200))
+    assert sorted(trial for trials, _ in work.turns for trial in trials) == list(range(200))
 
 
 def test_every_confirmed_chip_was_run_by_onnxruntime(
     digits: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs: list[int] = []
-    outputs = Runtime.outputs
+    opened: list[int] = []
+    real = OrtEngine.open
 
-    def counted(self: Runtime, weights: object, **given: object) -> np.ndarray:
-        runs.append(1)
-        return outputs(self, weights, **given)  # type: ignore[arg-type]
+    def counted(self: OrtEngine, chip: Chip) -> OpenNetwork:
+        opened.append(1)
+        return real(self, chip)
 
-    monkeypatch.setattr(Runtime, "outputs", counted)
+    monkeypatch.setattr(OrtEngine, "open", counted)
     # And the quantised weights, when the twin is opened.
-    assert len(runs) == 0
-    assert confirmed(on_device(digits)) == len(runs) - 1
+    assert confirmed(on_device(digits)) == len(opened) - 1
+
+
+def settled_samples(
+    monkeypatch: pytest.MonkeyPatch,
+    subject: Subject,
+    change: Callable[[Chip, np.ndarray], np.ndarray],
+) -> int:
+    """Return how many samples onnxruntime runs again, of all chips together."""
+    ran: dict[int, int] = {}
+    real = chip_scoring.ChipScoring.confirmed
+
+    def counted(
+        self: chip_scoring.ChipScoring, trials: np.ndarray, turn: int, *, reach: float
+    ) -> ConfirmedScores:
+        found = real(self, trials, turn, reach=reach)
+        ran.update(zip(trials.tolist(), found.samples.tolist(), strict=True))
+        return found
+
+    monkeypatch.setattr(chip_scoring.ChipScoring, "confirmed", counted)
+    on_device(subject)
+    return sum(ran.values())
 
 
 def test_the_worst_chips_decide_down_to_the_largest_rank() -> None:

@@ -8,9 +8,19 @@ import pytest
 from cimrobust.data.decision import IGNORED, Decision
 from cimrobust.data.task import Task
 from cimrobust.twin_trials import near_ties
-from cimrobust.twin_trials.near_ties import differing_decisions, largest_difference, nearest_tie
+from cimrobust.twin_trials.near_ties import (
+    closeness,
+    differing_decisions,
+    largest_difference,
+    largest_score,
+)
 
 SCORES = np.array([[1.0, 4.0, 3.0], [2.0, 0.0, -8.0]], dtype=np.float32)
+
+
+def nearest_tie(task: Task, output: np.ndarray) -> float:
+    """Return how close the closest of all decisions is to a tie."""
+    return float(closeness(task, output).min())
 
 
 def task(read: str = "argmax", labels: tuple[int, ...] = (1, 1), **decision: object) -> Task:
@@ -56,24 +66,36 @@ def test_masked_classes_are_no_ties() -> None:
     assert nearest_tie(task(), scores) == 2.0 / 4.0
 
 
+def test_every_sample_has_its_own_closest_decision() -> None:
+    assert closeness(task(labels=(1, 2)), SCORES).tolist() == [1.0 / 8.0, 10.0 / 8.0]
+    positions = Task(Decision(), np.array([[1, 1]]), axis=1, num_classes=3)
+    assert closeness(positions, SCORES.T[None]).tolist() == [1.0 / 8.0]
+
+
+def test_an_output_without_scores_is_as_close_as_can_be() -> None:
+    assert closeness(task(), np.zeros_like(SCORES)).tolist() == [0.0, 0.0]
+
+
 def test_the_largest_difference_is_a_share_of_the_largest_score() -> None:
-    other = SCORES.copy()
+    other, scale = SCORES.copy(), largest_score(task(), SCORES)
     other[1, 0] += 2.0
-    assert largest_difference(task(), SCORES, other) == 0.25
-    assert largest_difference(task(), SCORES, SCORES) == 0.0
+    assert scale == 8.0
+    assert largest_difference(task(), SCORES, other, scale=scale) == 0.25
+    assert largest_difference(task(), SCORES, SCORES, scale=scale) == 0.0
     other[0, 0] = np.nan
-    assert largest_difference(task(), SCORES, other) == np.inf
-    assert largest_difference(task(), other, other) == 0.0
+    assert largest_difference(task(), SCORES, other, scale=scale) == np.inf
+    assert largest_difference(task(), other, other, scale=scale) == 0.0
+    assert largest_difference(task(), SCORES, other, scale=0.0) == np.inf
 
 
 def test_many_samples_are_looked_at_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = nearest_tie(task(), SCORES), largest_difference(task(), SCORES, 2.0 * SCORES)
+    def found() -> list[float]:
+        apart = largest_difference(task(), SCORES, 2.0 * SCORES, scale=8.0)
+        return [*closeness(task(), SCORES).tolist(), apart, largest_score(task(), SCORES)]
+
+    whole = found()
     monkeypatch.setattr(near_ties, "_VALUES_AT_ONCE", 1)
-    assert (
-        (nearest_tie(task(), SCORES), largest_difference(task(), SCORES, 2.0 * SCORES))
-        == whole
-        == (0.125, 1.0)
-    )
+    assert found() == whole == [0.125, 0.25, 1.0, 8.0]
 
 
 def test_decisions_that_are_not_counted_do_not_differ() -> None:

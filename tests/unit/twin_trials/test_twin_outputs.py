@@ -20,18 +20,6 @@ from cimrobust.twin_trials import twin_outputs
 from cimrobust.twin_trials.twin_outputs import TwinOutputs, open_twin_outputs, why_not_on_device
 
 RUN = Run(seed=3)
-# The samples of a batch lie along the second axis of the products: no larger batch fits.
-PAIRS = """
-<ir_version: 8, opset_import: ["" : 13]>
-net (float[2, 6] x) => (float[2, 4] y) {
-  h = MatMul(x, w1) r = Relu(h) t = Transpose(r) m = MatMul(t, mix) n = Transpose(m)
-  y = MatMul(n, w2)
-}
-"""
-ALONE = """
-<ir_version: 8, opset_import: ["" : 13]>
-net (float[6] x) => (float[4] y) { h = MatMul(x, w1) r = Relu(h) y = MatMul(r, w2) }
-"""
 LABELS = """
 <ir_version: 8, opset_import: ["" : 13]>
 net (float[N, 6] x) => (int64[N] y) {
@@ -45,12 +33,10 @@ net (float[N, 6] x) => (float[N, 4] y) { h = MatMul(x, w1) y = MatMul(h, w2) }
 Written = Callable[..., Subject]
 
 
-def weights(*names: str) -> dict[str, np.ndarray]:
+def weights() -> dict[str, np.ndarray]:
     """Return weights of the networks above."""
     draw, shapes = np.random.default_rng(1), {"w1": (6, 8), "w2": (8, 4)}
-    made = {name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
-    mix = {"mix": np.diag([0.7, 0.7]).astype(np.float32)} if "mix" in names else {}
-    return {**made, **mix}
+    return {name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
 
 
 def inputs(count: int) -> np.ndarray:
@@ -58,15 +44,11 @@ def inputs(count: int) -> np.ndarray:
     return np.random.default_rng(2).normal(size=(count, 6)).astype(np.float32)
 
 
-@pytest.mark.parametrize(("text", "extra"), [(ALONE, ()), (PAIRS, ("mix",))])
-def test_networks_of_a_fixed_batch_run_as_onnxruntime_runs_them(
-    written: Written, text: str, extra: tuple[str, ...]
-) -> None:
-    subject = written(text, weights(*extra), inputs(31))
-    chip = subject.runtime.engine.draw(subject.placement, seed=3, trial=5)
-    found = open_twin_outputs(subject, RUN).of(chip)
+def test_networks_of_a_fixed_batch_run_as_onnxruntime_runs_them(fixed_batch: Subject) -> None:
+    chip = fixed_batch.runtime.engine.draw(fixed_batch.placement, seed=3, trial=5)
+    found = open_twin_outputs(fixed_batch, RUN).of(chip)
     # 1e-5: float32 sums of at most eight terms in another order.
-    np.testing.assert_allclose(found, subject.runtime.outputs(chip), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found, fixed_batch.runtime.outputs(chip), rtol=1e-5, atol=1e-5)
 
 
 def test_everything_is_computed_on_the_device(digits: Subject) -> None:
