@@ -5,10 +5,10 @@
 
 Makes a network of `large_networks.py`, does the same on the processor and on the device, checks
 that both agree, and writes OUT/gpu.md, one table. The first line is for a machine with a GPU and
-takes less than ten minutes there; the second shows in about a minute, without one, that the script
-works. Training has a network of its own, ResNet-18: at quantised weights, the ResNet-50 of random
-weights amplifies what two engines round by more than training accepts. Parts that would begin after `--seconds` are left out and say so. Exit code 1: something that
-must agree does not.
+sized for ten minutes there; the second shows in about a minute, without one, that the script
+works. Training has a network of its own, ResNet-18: the ResNet-50 of random weights amplifies what
+two engines round by more than training accepts. Parts that would begin after `--seconds` are left
+out and say so. Exit code 1: something that must agree does not, or is refused.
 """
 
 from __future__ import annotations
