@@ -31,6 +31,8 @@ class TrialTable:
         higher_is_better: Direction of the metric.
         max_trials: Trials allowed to a run that could stop as soon as its policy was decided; None:
             the number was fixed in advance.
+        note: What a reader has to know of how chips were scored; empty: nothing. Certificates state
+            it, files of trials do not.
     """
 
     trial: Int64[np.ndarray, "trials"]
@@ -41,6 +43,7 @@ class TrialTable:
     metric: str
     higher_is_better: bool
     max_trials: int | None = None
+    note: str = ""
 
     @property
     def is_sequential(self) -> bool:

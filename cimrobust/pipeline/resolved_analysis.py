@@ -103,6 +103,7 @@ def resolve(
     open_device(run.device_type)
     if settings.time is not None:
         seconds_of(settings.time)
+    _check_trials_on(settings)
     cluster = None if settings.cluster is None else Address.parse(settings.cluster)
     policy = None if settings.policy is None else read_policy(Path(settings.policy))
     num_trials = settings.trials or DEFAULT_TRIALS[run.effort]
@@ -132,6 +133,23 @@ def resolve(
         ),
         cluster=cluster,
     )
+
+
+def _check_trials_on(settings: AnalysisSettings) -> None:
+    """Raise UsageError where chips are to be scored on a device and elsewhere too."""
+    if settings.trials_on == "processor":
+        return
+    others = {
+        "--stop-early": (settings.stop_early, "whose rule looks at every score when it is drawn"),
+        "--shards": (settings.shards is not None, "which were scored on processors"),
+        "--cluster": (settings.cluster is not None, "whose workers score on processors"),
+    }
+    for option, (is_given, why) in others.items():
+        if is_given:
+            raise UsageError(
+                "chips scored on a device must be scored in this process, as many as were asked"
+                f" for, got {option}, {why} (--trials-on device); give one of the two"
+            )
 
 
 def _most_trials(policy: Policy | None, trials: int | None, effort: str) -> int:

@@ -78,6 +78,11 @@ def draw_shard(
             "a shard draws its trials itself, got a folder of others (--shards); give --shard or"
             " --shards, not both"
         )
+    if asked.settings.trials_on == "device":
+        raise UsageError(
+            "a shard scores its chips on the processor, got --trials-on device (--shard); leave it"
+            " out"
+        )
     share.trials(asked.num_trials)
     folder = resume_folder(asked.out, share.folder, resume=asked.settings.resume)
     opened = stages.open_analysis(asked)

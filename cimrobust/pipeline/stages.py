@@ -13,6 +13,7 @@ import numpy as np
 
 from cimrobust.attack.diagnosis_protocol import Diagnosis
 from cimrobust.available_memory import is_about_memory
+from cimrobust.certificate.blocks.results import percentages
 from cimrobust.certificate.certificate_files import WITNESS
 from cimrobust.certificate.policy import stop_rule
 from cimrobust.certify.bound_summary import Certification, certify_run
@@ -45,6 +46,7 @@ from cimrobust.run import Run
 from cimrobust.search.carried_witness import transferred_pattern
 from cimrobust.search.ensemble import search
 from cimrobust.search.search_results import SearchResult
+from cimrobust.twin_trials.confirmed_trials import run_trials_on_device
 
 #: Chips for every row of the table of effects.
 EFFECT_CHIPS = {"quick": 20, "standard": 50, "thorough": 200}
@@ -119,14 +121,22 @@ def keeping_parts(opened: OpenedAnalysis) -> OpenedAnalysis:
 
 
 def draw_chips(opened: OpenedAnalysis) -> TrialTable:
-    """Draw chips and score them, here or on a cluster, or take them from shards.
+    """Draw chips and score them, here, on a device or on a cluster, or take them from shards.
 
     Raises:
-        UsageError: Shards are of another run.
+        UsageError: Shards are of another run, or a device cannot score chips of this network.
         InputRefusedError: The trials of a shard are damaged.
         CimrobustError: A worker refuses to work, or the cluster is gone.
     """
     asked, runtime, folder = opened.asked, opened.runtime, opened.parts.folder
+    if asked.settings.trials_on == "device":
+        return run_trials_on_device(
+            opened.subject,
+            opened.run,
+            num_trials=asked.num_trials,
+            percentages=percentages(asked.policy),
+            parts=opened.parts,
+        )
     known = {}
     if asked.shards is not None:
         identity = identity_of(runtime, opened.placement, opened.run.seed)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,7 @@ from cimrobust.search.search_results import MemberResult, SearchResult
 from cimrobust.search.witness import DEVIATIONS_FILE, MODEL_FILE
 from cimrobust.search.witness_replay import confirm
 from cimrobust.tensor_file import read_tensors
+from cimrobust.twin_trials.confirmed_trials import TRIALS_ON_DEVICE
 
 
 class OtherMemoryError(CimrobustError):
@@ -157,7 +158,7 @@ def derive(
     Raises:
         CimrobustError: The witness contradicts a bound, or a file is corrupt.
     """
-    table = from_parquet(directory / TRIALS)
+    table = replace(from_parquet(directory / TRIALS), note=_trials_note(certificate, opened))
     certification = bound(opened, witness.output)
     refusal, claimed = (
         (None if certification.refusal is None else str(certification.refusal)),
@@ -340,6 +341,17 @@ def _stated_files(certificate: CertificateModel) -> Mapping[str, str]:
     """Return the digests of the witness's files, which `file_checks` compares with those files."""
     safety = None if certificate.diagnostics is None else certificate.diagnostics.safety_class
     return {**certificate.worst_found.witness, **({} if safety is None else safety.witness)}
+
+
+def _trials_note(certificate: CertificateModel, opened: OpenedAnalysis) -> str:
+    """Return what is claimed of chips that a device scored; nothing where none was to do so.
+
+    How many were confirmed is the claim's to say. That their scores are onnxruntime's is checked:
+    trials that are drawn again are scored by it.
+    """
+    if opened.asked.settings.trials_on != "device":
+        return ""
+    return next((text for text in certificate.warnings if text.startswith(TRIALS_ON_DEVICE)), "")
 
 
 def _effects(certificate: CertificateModel, opened: OpenedAnalysis) -> EffectTable:

@@ -11,6 +11,8 @@ from cimrobust.option import Option
 
 #: Stages that a certificate can do without.
 SKIPPABLE = ("certify", "diagnostics", "effects")
+#: What may score drawn chips.
+TRIALS_ON = ("processor", "device")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +21,9 @@ class AnalysisSettings:
 
     trials: int | None = None
     """Chips to draw. Default: 300, 1000 or 10000 by effort."""
+    trials_on: Annotated[str, Option(choices=TRIALS_ON, is_stated_by_default=False)] = "processor"
+    """What scores drawn chips: onnxruntime on the processor, or the torch twin on the device of
+    `device_type`, with onnxruntime for the chips that decide."""
     policy: Annotated[str | Path | None, Option(path="any", takes="PolicyLike")] = None
     """Policy (TOML) that the verdict is given against."""
     stop_early: bool = False

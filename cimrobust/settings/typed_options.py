@@ -23,6 +23,7 @@ class AnalyzeOptions(TypedDict, total=False):
     labels_of: ModelLike | None
     limit: int | None
     trials: int | None
+    trials_on: str
     policy: PolicyLike | None
     stop_early: bool
     rare_below: float | None
@@ -56,6 +57,7 @@ class PlanOptions(TypedDict, total=False):
     labels_of: ModelLike | None
     limit: int | None
     trials: int | None
+    trials_on: str
     policy: PolicyLike | None
     stop_early: bool
     rare_below: float | None

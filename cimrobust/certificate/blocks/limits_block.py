@@ -143,6 +143,7 @@ def warnings(evidence: Evidence) -> list[str]:
         *evidence.runtime.warnings,
         *_outside(evidence),
         *_wide_levels(evidence),
+        *([evidence.trials.note] if evidence.trials.note else []),
         *([f"{NO_EFFECTS}{evidence.effects.reason}."] if evidence.effects.reason else []),
         *(f"{warned.code}: {warned.text}" for warned in evidence.search.warnings),
     ]

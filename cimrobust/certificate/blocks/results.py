@@ -119,7 +119,7 @@ def monte_carlo(
                 num_inputs,
                 most,
             )
-            for k, confidence in _percentages(policy)
+            for k, confidence in percentages(policy)
         ],
         requirement=requirement,
         requirement_reason=requirement_reason,
@@ -215,7 +215,11 @@ def _member(member: MemberResult, score: Score) -> models.Member:
     )
 
 
-def _percentages(policy: Policy | None) -> list[tuple[float, float]]:
+def percentages(policy: Policy | None) -> list[tuple[float, float]]:
+    """Return the percentiles that are reported, in percent, each with its confidence.
+
+    Those that a policy asks for come first.
+    """
     asked = [] if policy is None else [(float(kpp.k), kpp.confidence) for kpp in policy.percentiles]
     return list(dict.fromkeys([*asked, *((k, CONFIDENCE) for k in KPP_PERCENTAGES)]))
 

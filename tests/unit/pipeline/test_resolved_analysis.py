@@ -101,3 +101,24 @@ def test_the_most_probable_chip_is_searched_for_unless_it_is_left_out():
 def test_wrong_arguments_name_their_option(change, message):
     with pytest.raises(UsageError, match=message):
         resolved(**change)
+
+
+@pytest.mark.parametrize(
+    ("option", "given"),
+    [
+        ("--shards", {"shards": "drawn"}),
+        ("--cluster", {"cluster": "processes:2"}),
+        ("--stop-early", {"stop_early": True}),
+    ],
+)
+def test_chips_are_scored_on_a_device_or_elsewhere(option, given):
+    with pytest.raises(UsageError, match=rf"in this process, .*, got {option}, .*give one of the"):
+        resolved(trials_on="device", **given)
+
+
+def test_where_chips_are_scored_is_stated_where_it_is_asked_for():
+    def row(**given):
+        return {entry.key: entry.value for entry in resolved(**given).stated()}.get("trials-on")
+
+    assert row() is None
+    assert row(trials_on="device") == "device"
