@@ -34,17 +34,12 @@ class UnitBox:
 
     def pattern(self, unit: Unit) -> Unit:
         """Return the deviations of a point, inside the box exactly."""
-        inside = {name: self.centre[name] + self.half[name] * u for name, u in unit.items()}
-        inside = {
-            name: torch.minimum(torch.maximum(d, self.lo[name]), self.hi[name])
-            for name, d in inside.items()
-        }
-        return {
-            name: torch.where(
-                u >= 1, self.hi[name], torch.where(u <= -1, self.lo[name], inside[name])
-            )
-            for name, u in unit.items()
-        }
+        return {name: self._deviations(name, u) for name, u in unit.items()}
+
+    def _deviations(self, name: str, u: Tensor) -> Tensor:
+        lo, hi = self.lo[name], self.hi[name]
+        inside = torch.minimum(torch.maximum(self.centre[name] + self.half[name] * u, lo), hi)
+        return torch.where(u >= 1, hi, torch.where(u <= -1, lo, inside))
 
     def unit(self, pattern: Pattern) -> Unit:
         """Return the point of a pattern; weights whose interval is empty are at 0."""
