@@ -164,6 +164,7 @@ def _bound_groups(
             network.constants,
             batch.weights,
             effort=effort if method == "linear" else 0.0,
+            forwards_only=method == "interval",
         )
         worst, enough = _decided(network, state, batch, method, branching)
         return enough.numpy(), worst.numpy()
