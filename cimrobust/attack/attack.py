@@ -151,8 +151,10 @@ def worst_on_all(
     runtime, task = problem.runtime, problem.runtime.task
     best: tuple[Score, np.ndarray, Candidate] | None = None
     for candidate in candidates:
-        problem.box.check(candidate.pattern, origin=candidate.member)
-        weights = problem.box.weights(candidate.pattern)
+        pattern = candidate.pattern
+        problem.box.check(pattern, origin=candidate.member)
+        weights = problem.box.weights(pattern)
+        del pattern
         output = runtime.outputs(weights, threads=problem.run.workers)
         score = task.score(output)
         if best is None or task.is_worse(score, best[0]):

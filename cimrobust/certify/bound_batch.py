@@ -71,6 +71,7 @@ def bound_batch(network: BoundedNetwork, effort: Effort, batch: Batch) -> Bound:
         network.constants,
         batch.weights,
         effort=effort.narrowing if effort.method == "linear" else 0.0,
+        forwards_only=effort.method == "interval",
     )
     worst, enough = _decided(network, state, batch, effort.method, effort.branching)
     return enough.numpy(), worst.numpy()

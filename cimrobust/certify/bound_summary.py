@@ -144,7 +144,8 @@ def certify_run(
     Raises:
         SelfCheckError: That chip breaks a certified sample.
     """
-    network = open_bounds(subject.runtime, subject.placement)
+    most_cost = _MOST_COST[run.effort]
+    network = open_bounds(subject.runtime, subject.placement, most_cost=most_cost)
     if isinstance(network, Refusal):
         return Certification(None, None, network, {})
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -11,11 +12,11 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from cimrobust.available_memory import available_memory, is_about_memory
-from cimrobust.certify.backward import State, batch_bytes, form_cost, lower_bound
+from cimrobust.certify.backward import batch_bytes, form_cost, lower_bound
 from cimrobust.certify.decision_margins import Reading, reading_of
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.plan import Plan, check_samples_apart, make_plan, pools_first
-from cimrobust.certify.propagate import propagate
+from cimrobust.certify.propagate import forwards_bytes, propagate
 from cimrobust.certify.refusal import CannotBoundError, NotBoundedError, Refusal
 from cimrobust.data.task import Task
 from cimrobust.device.distribution import excluded_probability
@@ -87,12 +88,16 @@ class BoundedNetwork:
             )
 
 
-def open_bounds(runtime: Runtime, placement: Placement) -> BoundedNetwork | Refusal:
+def open_bounds(
+    runtime: Runtime, placement: Placement, *, most_cost: float = math.inf
+) -> BoundedNetwork | Refusal:
     """Make a deployed network ready to be bounded, or say why it cannot be.
 
     Args:
         runtime: The deployed network with its data.
         placement: Where its weights are stored.
+        most_cost: `BoundedNetwork.cost` above which no linear bounds will be asked for, so that
+            their memory is not needed.
     """
     # Converters are those of the chip, whatever devices its layers have.
     refused = refuse_converters(placement.profile) or next(
@@ -127,10 +132,10 @@ def open_bounds(runtime: Runtime, placement: Placement) -> BoundedNetwork | Refu
         return err.refusal
     except CimrobustError as err:
         return Refusal(f"the network has no form that can be bounded: {err}")
-    return _tried(BoundedNetwork(plan, reading, task, placement, inputs, constants))
+    return _tried(BoundedNetwork(plan, reading, task, placement, inputs, constants), most_cost)
 
 
-def _tried(network: BoundedNetwork) -> BoundedNetwork | Refusal:
+def _tried(network: BoundedNetwork, most_cost: float) -> BoundedNetwork | Refusal:
     """Bound one sample roughly.
 
     Some rules find out from shapes and parameters alone that they do not hold, and sizes say what a
@@ -148,10 +153,16 @@ def _tried(network: BoundedNetwork) -> BoundedNetwork | Refusal:
             network.weights(1.0),
             effort=0.0,
         )
-        refused = _refuse_size(state)
+        scores = state.interval(plan.tensor).lo
+        forms = max(1, scores[0].numel() - 1) if network.reading.kind != "threshold" else 1
+        cost = float(form_cost(state)) * forms
+        is_linear = cost <= most_cost
+        needed = (batch_bytes if is_linear else forwards_bytes)(state, samples=BATCH)
+        refused = _refuse_size(needed)
         if refused is not None:
             return refused
-        lower_bound(state, plan.tensor, torch.ones_like(state.interval(plan.tensor).lo)[None])
+        if is_linear:
+            lower_bound(state, plan.tensor, torch.ones_like(scores)[None])
     except CannotBoundError as err:
         return Refusal(f"the network has no form that can be bounded: {err}")
     except (RuntimeError, IndexError, ValueError) as err:
@@ -161,14 +172,11 @@ def _tried(network: BoundedNetwork) -> BoundedNetwork | Refusal:
             "a rule of the bounds fails on a tensor of this network, which is a fault of this tool"
             f" ({type(err).__name__}: {err}); report this"
         )
-    scores = state.interval(plan.tensor).lo
-    forms = max(1, scores[0].numel() - 1) if network.reading.kind != "threshold" else 1
-    return replace(network, cost=float(form_cost(state)) * forms)
+    return replace(network, cost=cost)
 
 
-def _refuse_size(state: State) -> Refusal | None:
-    """Return why the bounds do not fit into memory; None where they do."""
-    needed = batch_bytes(state, samples=BATCH)
+def _refuse_size(needed: int) -> Refusal | None:
+    """Return why bounds that need so many bytes do not fit into memory; None where they do."""
     free = available_memory()
     if needed <= _MOST_MEMORY * free:
         return None

@@ -93,6 +93,20 @@ class Plan:
         )
 
     @cached_property
+    def last_reads(self) -> tuple[tuple[str, ...], ...]:
+        """Tensors that no later step reads, by step; that of the decisions is never among them."""
+        last = {
+            name: index
+            for index, step in enumerate(self.steps)
+            for name in (*step.node.inputs, *step.node.outputs)
+            if name and name != self.tensor
+        }
+        found: list[list[str]] = [[] for _ in self.steps]
+        for name, index in last.items():
+            found[index].append(name)
+        return tuple(tuple(names) for names in found)
+
+    @cached_property
     def product_behind(self) -> dict[str, str]:
         """Outputs of matrix products by the names of tensors shifted or moved from them.
 

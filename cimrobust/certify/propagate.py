@@ -22,6 +22,8 @@ from cimrobust.certify.rules.rule import Bent, Value
 #: Share of the effort that goes into narrowing contests in front of a maximum, and where only one
 #: product with weights is in front of it: those gain least.
 _CONTEST, _FIRST_CONTEST = 0.5, 0.06
+# Arrays of a tensor that are held: ends, rounding, corners, middle; and while it is made.
+_HELD, _AT_WORK = 6, 8
 
 
 @torch.no_grad()
@@ -34,6 +36,7 @@ def propagate(
     effort: float,
     known: Mapping[str, Interval] | None = None,
     signs: Mapping[str, Int8[Tensor, "samples ..."]] | None = None,
+    forwards_only: bool = False,
 ) -> State:
     """Bound every tensor.
 
@@ -47,9 +50,16 @@ def propagate(
         known: Intervals that are known already, by tensor.
         signs: Chips looked at, int8 [samples, ...] by tensor: 1 only those on which an element is
             not negative, -1 only those on which it is not positive, 0 all.
+        forwards_only: Nothing is propagated backwards later, so that every tensor is forgotten
+            behind its last reader.
     """
     count = len(next(iter(inputs.values())))
-    values: dict[str, Value] = {**plan.constants, **constants, **weights}
+    # What is worked out from the box of a weight lives as long as this one interval of it.
+    boxes = {
+        name: Interval(box.lo, box.hi) if forwards_only else box for name, box in weights.items()
+    }
+    values: dict[str, Value] = {**plan.constants, **constants, **boxes}
+    del boxes
     values |= {
         name: Interval.point(tensor) if tensor.is_floating_point() else tensor
         for name, tensor in inputs.items()
@@ -61,6 +71,9 @@ def propagate(
             values[step.output] = step.step.kernel(
                 *[value.lo if isinstance(value, Interval) else value for value in read]
             )
+            del read
+            if forwards_only:
+                _forget(state, index)
             continue
         if effort and step.kind == ACTIVE and step.depth > 1 and isinstance(step.rule, Bent):
             narrow(state, index, step.rule, effort)
@@ -74,4 +87,35 @@ def propagate(
         if signs is not None and step.output in signs:
             made = made.of_sign(signs[step.output])
         values[step.output] = made
+        if forwards_only:
+            _forget(state, index)
     return state
+
+
+def _forget(state: State, index: int) -> None:
+    """Leave out the tensors that no step behind this one reads."""
+    for name in state.plan.last_reads[index]:
+        state.values.pop(name, None)
+
+
+def forwards_bytes(state: State, *, samples: int) -> int:
+    """Return the bytes that bounding a batch forwards takes at its peak, about.
+
+    Args:
+        state: Of the same network, with any number of samples and all tensors.
+        samples: Of the batch.
+    """
+    plan, made = state.plan, {step.output for step in state.plan.steps}
+    sizes = {
+        name: value.lo.numel() // (state.num_samples if name in made and value.lo.dim() else 1)
+        for name, value in state.values.items()
+        if isinstance(value, Interval)
+    }
+    boxes = sum(sizes[name] for name in plan.weight_names if name in sizes)
+    held, most = 0, 0
+    for index, step in enumerate(plan.steps):
+        here = sizes.get(step.output, 0)
+        held += here if step.kind == ACTIVE else 0
+        most = max(most, _HELD * held + _AT_WORK * here)
+        held -= sum(sizes.get(name, 0) for name in plan.last_reads[index] if name in made)
+    return 8 * (samples * most + 2 * boxes)

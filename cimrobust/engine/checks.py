@@ -198,6 +198,7 @@ def run_saved(
     """Return the output of a plainly saved model that has these weights inside."""
     with session_source(weighted(engine.deployed, weights)) as source:
         session = open_session(source)
+    del source  # bytes, perhaps as many as the network has
 
     def run(feed: Feed, _batch: slice) -> np.ndarray:
         return run_session(session, engine.output, feed)

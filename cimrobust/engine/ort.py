@@ -35,7 +35,7 @@ from cimrobust.onnx_io.loops import open_ended_nodes
 from cimrobust.onnx_io.model_files import digest, hashed
 from cimrobust.onnx_io.network import Network, TensorSpec
 from cimrobust.onnx_io.shapes import infer_types
-from cimrobust.onnx_io.size_limits import MAX_EXTERNAL_FILE_BYTES
+from cimrobust.onnx_io.size_limits import MAX_EXTERNAL_FILE_BYTES, MOST_SESSION_BYTES
 from cimrobust.onnx_io.unsigned import exact_file
 
 _MODEL = FileKind(
@@ -288,6 +288,7 @@ def run_original(
     if open_ended:
         check_first_pass(model, {**first_batch(samples, feeding), **fixed}, name, nodes=open_ended)
     session = open_session(model)
+    del model  # bytes, perhaps as many as the network has
     keys = network.map_keys.get(name) if network.runs_as_file else None
 
     def run(feed: Feed, _batch: slice) -> np.ndarray:
@@ -335,7 +336,10 @@ def _model_file(network: Network) -> bytes | Path:
     exact = exact_file(content, folder)
     if exact is not None:
         return exact
-    return content if len(network.files) == 1 or not network.runs_as_file else network.path
+    if not network.runs_as_file:
+        return content
+    is_small = len(content) <= MOST_SESSION_BYTES or network.path.suffix != ".onnx"
+    return content if len(network.files) == 1 and is_small else network.path
 
 
 def model_source(network: Network) -> bytes | Path:

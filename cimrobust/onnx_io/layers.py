@@ -5,6 +5,8 @@ Which initializers are stored in devices, and how each is seen as matrices.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +31,27 @@ class LayerUse:
 
 
 @dataclass(frozen=True)
+class ValuesOfFile:
+    """Floating-point weights that are those of an initializer: made when somebody asks for them.
+
+    A large network is held once by its model, and need not be held here again.
+
+    Attributes:
+        initializers: Values of the network's initializers.
+        name: The initializer.
+    """
+
+    initializers: Mapping[str, np.ndarray]
+    name: str
+
+    def read(self) -> np.ndarray:
+        """Return the weights, float32, read-only."""
+        values = np.ascontiguousarray(self.initializers[self.name], np.float32)
+        values.setflags(write=False)
+        return values
+
+
+@dataclass(frozen=True)
 class CrossbarLayer:
     """One initializer that is stored in crossbar devices; shared by all nodes in `uses`.
 
@@ -40,7 +63,7 @@ class CrossbarLayer:
             columns).
         num_rows: Word lines of one matrix: inputs of one dot product.
         num_cols: Bit lines of one matrix: output channels.
-        values: Weights, float32, own shape; for integer models dequantised.
+        stored: Weights, float32, own shape; for integer models dequantised. Or where they are.
         column: Output column of every element, ``0 <= column < num_groups * num_cols``, int32, own
             shape.
         levels: Integer weights with the zero point subtracted, int32, own shape; None for float
@@ -59,7 +82,7 @@ class CrossbarLayer:
     num_groups: int
     num_rows: int
     num_cols: int
-    values: np.ndarray
+    stored: np.ndarray | ValuesOfFile
     column: np.ndarray
     levels: np.ndarray | None = None
     scale_group: np.ndarray | None = None
@@ -67,9 +90,14 @@ class CrossbarLayer:
     rule: int | None = None
 
     @property
+    def values(self) -> np.ndarray:
+        """Weights, float32, own shape; perhaps made anew at every call."""
+        return self.stored.read() if isinstance(self.stored, ValuesOfFile) else self.stored
+
+    @property
     def num_weights(self) -> int:
         """Number of elements of the initializer."""
-        return int(self.values.size)
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)

@@ -73,10 +73,9 @@ def load_network(path: Path) -> Network:
     path = Path(path)
     content = read_model_file(path, limit=MAX_MODEL_BYTES)
     try:
-        model, external = _parse(path, content)
-        files = (digest(path.name, content), *external)
-        del content  # as large as the tensors
-        return _normalise(path, model, files)
+        known, model = digest(path.name, content), _parsed(path, content)
+        del content  # as large as the tensors, each of which is decoded once to be checked
+        return _normalise(path, model, (known, *_complete(path, model)))
     except CimrobustError:
         raise
     except Exception as err:  # whatever a library raises on a hostile file is the file's fault
@@ -87,8 +86,8 @@ def load_network(path: Path) -> Network:
         raise
 
 
-def _parse(path: Path, content: bytes) -> tuple[onnx.ModelProto, tuple[FileDigest, ...]]:
-    """Return the model with all tensor data inside and checked, and its external files' digests."""
+def _parsed(path: Path, content: bytes) -> onnx.ModelProto:
+    """Return the message that a file holds."""
     if not content:
         refuse(path, ["it is empty"])
     model = onnx.ModelProto()
@@ -96,6 +95,11 @@ def _parse(path: Path, content: bytes) -> tuple[onnx.ModelProto, tuple[FileDiges
         model.ParseFromString(content)
     except DecodeError:
         refuse(path, ["it is not an ONNX model, or is cut off (protobuf cannot be decoded)"])
+    return model
+
+
+def _complete(path: Path, model: onnx.ModelProto) -> tuple[FileDigest, ...]:
+    """Bring all tensor data inside and check it, in place; return the external files' digests."""
     refuse(path, header_problems(model))
     refuse(path, nesting_problems(model.graph))
     tensors = list(all_tensors(model))
@@ -107,7 +111,7 @@ def _parse(path: Path, content: bytes) -> tuple[onnx.ModelProto, tuple[FileDiges
     )
     problems += [problem for tensor in tensors if (problem := _content_problem(tensor))]
     refuse(path, problems)
-    return model, files.digests
+    return files.digests
 
 
 def _require_memory(path: Path, sizes: Sequence[int]) -> None:

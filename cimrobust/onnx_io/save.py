@@ -18,11 +18,13 @@ from cimrobust.onnx_io.large_models import (
     is_large,
     large_initializers,
     mark_external,
+    tensor_bytes,
     without_data,
 )
 from cimrobust.onnx_io.memory_needs import SMALLER
 from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.problems import one_line
+from cimrobust.onnx_io.size_limits import MOST_SESSION_BYTES
 from cimrobust.onnx_io.tensors import encode, num_bytes
 
 # Bytes to a multiple of which the data of a tensor begin, as runtimes that map files want them.
@@ -77,8 +79,7 @@ def _check_weights(deployed: Deployed, weights: Mapping[str, np.ndarray]) -> Non
 
 
 def _with_values(model: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
-    changed = onnx.ModelProto()
-    changed.CopyFrom(model)
+    changed = without_data(model, weights)
     for tensor in changed.graph.initializer:
         if tensor.name in weights:
             tensor.CopyFrom(encode(weights[tensor.name], tensor.name))
@@ -120,6 +121,11 @@ def save_model(model: Model, path: Path) -> tuple[Path, ...]:
     if not is_large(given.model):
         write_whole(path, to_bytes(_whole(given), path))
         return (path,)
+    return _save_apart(given, path)
+
+
+def _save_apart(given: Weighted, path: Path) -> tuple[Path, ...]:
+    """Write a model with its large initializers in a file beside it, as `save_model` does."""
     apart, place = large_initializers(given.model), data_file(path)
     bare = without_data(given.model, [tensor.name for tensor in apart])
     tensors = {tensor.name: tensor for tensor in bare.graph.initializer}
@@ -156,14 +162,15 @@ def data_file(path: Path) -> Path:
 def session_source(model: Model) -> Iterator[bytes | Path]:
     """Give what a session of a model is opened from, while it is opened.
 
-    Its bytes, or, where one message does not hold it, the path of a file in a private folder.
+    Its bytes, or, where they are many, the path of a file in a private folder: a session maps the
+    data of a file, and makes two copies of bytes beside the caller's.
     """
     given = model if isinstance(model, Weighted) else Weighted(model, {})
-    if not is_large(given.model):
+    if tensor_bytes(given.model) <= MOST_SESSION_BYTES:
         yield bytes(_whole(given).SerializeToString())
         return
     with folder_of_call() as folder:
-        yield save_model(model, folder / "model.onnx")[0]
+        yield _save_apart(given, folder / "model.onnx")[0]
 
 
 def to_bytes(model: onnx.ModelProto, path: Path) -> bytes:

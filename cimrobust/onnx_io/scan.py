@@ -9,13 +9,20 @@ import numpy as np
 
 from cimrobust.onnx_io.coverage import slot_problem, unmapped_nodes
 from cimrobust.onnx_io.fixed_tables import Flow, table_reason
-from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan, LayerUse, UnmappedNode
+from cimrobust.onnx_io.layers import (
+    CrossbarLayer,
+    LayerScan,
+    LayerUse,
+    UnmappedNode,
+    ValuesOfFile,
+)
 from cimrobust.onnx_io.layouts import Layout
 from cimrobust.onnx_io.levels import ScaleMap, add_scales, stored_values
 from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.shapes import infer_types
 from cimrobust.onnx_io.structure import opset_versions
 from cimrobust.onnx_io.tensors import element_bits
+from cimrobust.onnx_io.views import FLOAT_TYPES
 from cimrobust.onnx_io.walk import node_depths, op_name
 from cimrobust.onnx_io.weights import Weights, WeightUse
 
@@ -79,9 +86,7 @@ def scan_layers(network: Network, *, stored: Collection[str] = ()) -> LayerScan:
         except ValueError as err:
             failed[use.node.name] = str(err)
     order = _in_order(leaves, node_depths(network.model.graph))
-    layers = _of_one_width(
-        tuple(_layer(name, leaves[name], weights, network.stated_bits.get(name)) for name in order)
-    )
+    layers = _of_one_width(tuple(_layer(name, leaves[name], weights, network) for name in order))
     unmapped = [
         UnmappedNode(node.name, op_name(node), reason, table=tables.get(node.name, ""))
         for node, reason in unmapped_nodes(weights, mapped, failed)
@@ -165,11 +170,15 @@ def _add_columns(leaf: _Leaf, start: int, use: WeightUse, layout: Layout) -> Non
     leaf.parts.append((num_groups, len(used), int(fresh.sum())))
 
 
-def _layer(name: str, leaf: _Leaf, weights: Weights, stated_bits: int | None) -> CrossbarLayer:
+def _layer(name: str, leaf: _Leaf, weights: Weights, network: Network) -> CrossbarLayer:
     tensor = weights.constants.tensor(name)
     assert tensor is not None
     assert leaf.column is not None
-    stored = stored_values(tensor, weights.array(tensor), leaf.scales)
+    kept: np.ndarray | ValuesOfFile = ValuesOfFile(network.initializers, name)
+    levels, scale_group = None, None
+    if tensor.data_type not in FLOAT_TYPES:
+        stored = stored_values(tensor, weights.array(tensor), leaf.scales)
+        kept, levels, scale_group = _frozen(stored.values), stored.levels, stored.scale_group
     num_groups, num_rows, num_cols = _matrix_shape(leaf)
     shape = tuple(tensor.dims)
     return CrossbarLayer(
@@ -179,12 +188,16 @@ def _layer(name: str, leaf: _Leaf, weights: Weights, stated_bits: int | None) ->
         num_groups=num_groups,
         num_rows=num_rows,
         num_cols=num_cols,
-        values=_frozen(stored.values),
+        stored=kept,
         # Of a whole initializer it is a view that holds one number a column.
         column=leaf.column if leaf.is_full else _frozen(np.maximum(leaf.column, 0).reshape(shape)),
-        levels=None if stored.levels is None else _frozen(stored.levels),
-        scale_group=None if stored.scale_group is None else _frozen(stored.scale_group),
-        bits=None if stored.levels is None else stated_bits or element_bits(tensor.data_type),
+        levels=None if levels is None else _frozen(levels),
+        scale_group=None if scale_group is None else _frozen(scale_group),
+        bits=(
+            None
+            if levels is None
+            else network.stated_bits.get(name) or element_bits(tensor.data_type)
+        ),
     )
 
 

@@ -10,6 +10,10 @@ MAX_MODEL_BYTES = 2**31 - 1
 #: message holds no more, less 64 MiB for the graph itself. In memory a model may have more.
 MAX_TENSOR_BYTES = 2**31 - 2**26
 
+#: Most bytes of tensors of a model that a session is opened from in memory; of a file with more, a
+#: session maps the data.
+MOST_SESSION_BYTES = 2**27
+
 #: Largest external data file that is read; how much of its data is held, memory decides.
 MAX_EXTERNAL_FILE_BYTES = 2**38
 

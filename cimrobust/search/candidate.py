@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
-from cimrobust.mapping.box import Pattern
+from cimrobust.mapping.box import Box, Pattern
+from cimrobust.search.packed_pattern import PackedPattern, pack, unchecked
 
 # Candidates of a member that are scored on all samples.
 _MOST_PATTERNS = 4
@@ -26,22 +27,53 @@ class Key(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Shelved:
+    """A pattern in little space, for as long as nobody looks at it.
+
+    Attributes:
+        box: Box that it is packed by.
+        packed: The pattern.
+    """
+
+    box: Box
+    packed: PackedPattern
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A pattern and what it does.
 
     Attributes:
-        pattern: Deviations inside the box.
+        stored: Its deviations, or the same in little space.
         key: What it does to the network on the attack set.
         origin: How it was reached.
         member: Who reached it.
         is_new: It was found; False: it was known before, and nothing found was worse.
     """
 
-    pattern: Pattern
+    stored: Pattern | Shelved
     key: Key
     origin: str
     member: str
     is_new: bool = True
+
+    @property
+    def pattern(self) -> Pattern:
+        """Deviations inside the box; made anew at every call where they are shelved."""
+        if isinstance(self.stored, Shelved):
+            return unchecked(self.stored.box, self.stored.packed)
+        return self.stored
+
+    def packed(self, box: Box) -> PackedPattern:
+        """Return its deviations in little space."""
+        return self.stored.packed if isinstance(self.stored, Shelved) else pack(box, self.stored)
+
+    def shelved(self, box: Box) -> Candidate:
+        """Return the same candidate in little space, to be kept for long.
+
+        A search keeps dozens of patterns, each as large as the network.
+        """
+        return replace(self, stored=Shelved(box, self.packed(box)))
 
 
 @dataclass(frozen=True)

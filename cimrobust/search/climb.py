@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from cimrobust.mapping.box import Pattern
@@ -48,11 +49,11 @@ def checkpoints(passes: int) -> list[int]:
 
 @dataclass
 class _Best:
-    """The pass with the largest loss so far."""
+    """The pass with the largest loss so far; of its gradients the signs, int8, which steps need."""
 
     loss: float
     unit: Unit
-    gradients: Mapping[str, Tensor]
+    signs: Mapping[str, Tensor]
 
 
 def climb(
@@ -114,15 +115,18 @@ def _climb(
         found = _keep(scorer, member, pattern, evaluation, found, origin)
         fewest, since = (found.key.score, 0) if found.key.score < fewest else (fewest, since + 1)
         scale = evaluation.scale
-        gradients = evaluation.gradients
+        signs: Mapping[str, Tensor] = {
+            name: grad.sign().to(torch.int8) for name, grad in evaluation.gradients.items()
+        }
         if evaluation.loss > best.loss:
             improved += 1
-            best = _Best(evaluation.loss, position, gradients)
+            best = _Best(evaluation.loss, position, signs)
+        del pattern, evaluation  # as large as the network, and made anew by the next pass
         if index in schedule:
             stuck = at_check == (best.loss, step)
             at_check = (best.loss, step)
             if improved < _SHARE_IMPROVED * (index - last_check) or stuck:
-                step, position, gradients = step / 2, best.unit, best.gradients
+                step, position, signs = step / 2, best.unit, best.signs
                 before = position
             improved, last_check = 0, index
         on_plateau = (
@@ -132,10 +136,10 @@ def _climb(
             step < _SMALLEST_STEP
             or scorer.ledger.nothing_left
             or on_plateau
-            or (index == 0 and not _leads_on(gradients))
+            or (index == 0 and not _leads_on(signs))
         ):
             break
-        position, before = _next(position, before, gradients, step, first=index == 0), position
+        position, before = _next(position, before, signs, step, first=index == 0), position
     return found
 
 
@@ -182,17 +186,17 @@ def climb_in_turn(
     return found
 
 
-def _leads_on(gradients: Mapping[str, Tensor]) -> bool:
-    return any(bool(gradient.any()) for gradient in gradients.values())
+def _leads_on(signs: Mapping[str, Tensor]) -> bool:
+    return any(bool(sign.any()) for sign in signs.values())
 
 
 def _next(
-    position: Unit, before: Unit, gradients: Mapping[str, Tensor], step: float, *, first: bool
+    position: Unit, before: Unit, signs: Mapping[str, Tensor], step: float, *, first: bool
 ) -> Unit:
     share = 1.0 if first else _MOMENTUM
     moved: Unit = {}
     for name, u in position.items():
-        ahead = (u + step * gradients[name].sign()).clamp(-1, 1)
+        ahead = (u + step * signs[name].to(u.dtype)).clamp(-1, 1)
         moved[name] = (u + share * (ahead - u) + (1 - share) * (u - before[name])).clamp(-1, 1)
     return moved
 

@@ -20,7 +20,7 @@ from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.errors import CimrobustError, MemoryShortError, SelfCheckError
 from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
 from cimrobust.run import Run
-from cimrobust.search.candidate import Candidate, Earlier, most_promising
+from cimrobust.search.candidate import Candidate, Earlier, Key, most_promising
 from cimrobust.search.given_patterns import Given, check_given, score_known, take_start
 from cimrobust.search.gradients import TwinStatus, check_gradients, open_gradients
 from cimrobust.search.kept_runs import find_member, go_on, keep_member
@@ -112,7 +112,8 @@ def _search(
     ledger = PassLedger(problem.task, budget.num_passes, run.progress)
     scorer = Scorer(problem, ledger, parts=parts.within("search", run.effort, starts))
     run.progress.start("worst-case search", _planned(budget, problem))
-    books = _Books([Scored(NOMINAL, runtime.nominal, np.inf, box.zero())])
+    undisturbed = Candidate(box.zero(), Key(np.inf, np.inf), "", NOMINAL).shelved(box)
+    books = _Books([Scored(NOMINAL, runtime.nominal, np.inf, undisturbed)])
     books.warnings += twin.warnings
     if twin.oracle is not None:
         books.warnings += check_gradients(scorer, runtime.checks.dead)
@@ -148,14 +149,15 @@ def _result(scorer: Scorer, budget: Budget, twin: TwinStatus, books: _Books) -> 
     """Replay the worst pattern and put together what was found."""
     problem, ledger, runtime = scorer.problem, scorer.ledger, scorer.problem.runtime
     worst = worst_of(runtime, books.entries)
+    pattern = worst.candidate.pattern
     replayed, note = confirm(
-        runtime, problem.box, worst.pattern, worst.score, workers=problem.run.workers
+        runtime, problem.box, pattern, worst.score, workers=problem.run.workers
     )
     return SearchResult(
         score=replayed if runtime.converters is None else worst.score,
         file_score=replayed,
         member=worst.member,
-        deviations=worst.pattern,
+        deviations=pattern,
         members=tuple(books.rows),
         has_twin=twin.oracle is not None,
         twin_reason=twin.reason,

@@ -49,7 +49,9 @@ def score_known(
     """Score a pattern, brought into the box, on all samples."""
     begin = time.perf_counter()
     inside, note = _inside(problem.box, deviations)
-    entry = score_candidate(Candidate(inside, Key(np.inf, np.inf), note, origin), problem)
+    candidate = Candidate(inside, Key(np.inf, np.inf), note, origin).shelved(problem.box)
+    del inside
+    entry = score_candidate(candidate, problem)
     return entry, MemberResult(origin, entry.score, time.perf_counter() - begin, 0, 0, note)
 
 
@@ -62,7 +64,9 @@ def take_start(
     """
     begin, evaluations = time.perf_counter(), scorer.ledger.evaluations
     inside, note = _inside(scorer.problem.box, deviations)
-    candidate = Candidate(inside, scorer.score([inside])[0], f"start, {note}", origin)
+    key = scorer.score([inside])[0]
+    candidate = Candidate(inside, key, f"start, {note}", origin).shelved(scorer.problem.box)
+    del inside
     scorer.ledger.record(candidate.key)
     entry = score_candidate(candidate, scorer.problem)
     seconds, runs = time.perf_counter() - begin, scorer.ledger.evaluations - evaluations

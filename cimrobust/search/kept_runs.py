@@ -13,8 +13,8 @@ import numpy as np
 
 from cimrobust.data.decision import Score
 from cimrobust.mapping.box import Box
-from cimrobust.search.candidate import Candidate, Key
-from cimrobust.search.packed_pattern import PackedPattern, pack, unpack
+from cimrobust.search.candidate import Candidate, Key, Shelved
+from cimrobust.search.packed_pattern import PackedPattern, unpack
 from cimrobust.search.pass_ledger import LedgerState, PassLedger
 from cimrobust.search.scorer import Scorer
 from cimrobust.search.search_results import MemberResult
@@ -73,7 +73,7 @@ def kept_run(
 ) -> tuple[Candidate | None, float]:
     """Return what one run found and the number that its member goes on with.
 
-    From disk where that is known, else made and kept.
+    From disk where that is known, else made and kept. What is found is in little space.
     """
     parts, ledger, box = scorer.parts, scorer.ledger, scorer.problem.box
     name = f"run-{ledger.runs}"
@@ -91,6 +91,7 @@ def kept_run(
             known.state,
         )
     found, state = make()
+    found = None if found is None else found.shelved(box)
     ledger.runs += 1
     if parts.keeps:
         kept = None if found is None else kept_candidate(box, found)
@@ -135,7 +136,7 @@ def go_on(ledger: PassLedger, state: LedgerState) -> None:
 def kept_candidate(box: Box, candidate: Candidate) -> KeptCandidate:
     """Return a candidate in little space."""
     return KeptCandidate(
-        pack(box, candidate.pattern),
+        candidate.packed(box),
         candidate.key.score,
         candidate.key.smooth_accuracy,
         candidate.origin,
@@ -152,10 +153,9 @@ def _candidate(box: Box, kept: KeptCandidate) -> Candidate:
     key = Key(kept.score, kept.smooth_accuracy)
     if np.isnan(kept.score) or np.isnan(kept.smooth_accuracy):
         raise ValueError("key of a pattern must be a number")
-    pattern = unpack(box, kept.pattern)
-    if len(pattern) < len(box.names):
+    if len(unpack(box, kept.pattern)) < len(box.names):
         raise ValueError("candidate must deviate every layer")
-    return Candidate(pattern, key, kept.origin, kept.member, kept.is_new)
+    return Candidate(Shelved(box, kept.pattern), key, kept.origin, kept.member, kept.is_new)
 
 
 def _check_same_ledger(stated: LedgerState, now: LedgerState) -> None:

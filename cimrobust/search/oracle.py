@@ -6,7 +6,7 @@ The gradients of the pieces that the attack set is cut into are added up in thei
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -92,15 +92,16 @@ class GradientOracle(SampledTwin):
                 value += part.loss
                 for name, gradient in part.gradients.items():
                     total[name] = total[name].add_(gradient) if name in total else gradient
-                parts.append(part)
+                # Without its gradients, which are as large as the network.
+                parts.append(replace(part, gradients={}))
         return Evaluation(
             loss=value / self.labels.numel(),
             scale=loss.scale_of(torch.cat([part.terms for part in parts])),
             correct=torch.cat([part.correct for part in parts]),
             margins=torch.cat([part.margins for part in parts]),
             gradients={
-                name: torch.nan_to_num(total[name], nan=0.0, posinf=0.0, neginf=0.0)
-                for name in total
+                name: torch.nan_to_num(total.pop(name), nan=0.0, posinf=0.0, neginf=0.0)
+                for name in tuple(total)
             },
         )
 
@@ -183,9 +184,7 @@ class GradientOracle(SampledTwin):
     ) -> tuple[Tensor | None, ...]:
         check_stopped()
         torch.set_num_threads(1)
-        leaves = {
-            name: tensor.detach().clone().requires_grad_() for name, tensor in weights.items()
-        }
+        leaves = {name: tensor.detach().requires_grad_() for name, tensor in weights.items()}
         with torch.enable_grad():
             value = function(self._logits(leaves, piece), self._positions(piece)).sum()
             return torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
@@ -193,9 +192,7 @@ class GradientOracle(SampledTwin):
     def _part(self, weights: Mapping[str, Tensor], loss: Loss, scale: float, piece: slice) -> _Part:
         check_stopped()
         torch.set_num_threads(1)  # the setting belongs to a thread, and this may be a new one
-        leaves = {
-            name: tensor.detach().clone().requires_grad_() for name, tensor in weights.items()
-        }
+        leaves = {name: tensor.detach().requires_grad_() for name, tensor in weights.items()}
         with torch.enable_grad():
             logits = self._logits(leaves, piece)
             labels = self.labels[self._positions(piece)]

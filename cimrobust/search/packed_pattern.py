@@ -47,17 +47,29 @@ def unpack(box: Box, packed: PackedPattern) -> Pattern:
         ValueError: It is of another box.
         SelfCheckError: A deviation leaves its interval.
     """
+    pattern = unchecked(box, packed)
+    exact = {
+        name: np.zeros_like(array) for name, array in box.nominal.items() if name not in pattern
+    }
+    box.check({**exact, **pattern}, origin="kept pattern")
+    return pattern
+
+
+def unchecked(box: Box, packed: PackedPattern) -> Pattern:
+    """Return the pattern that `pack` was given, in its box or not.
+
+    Raises:
+        ValueError: It is of another box.
+    """
     names = packed.names
     if not len(packed.codes) == len(packed.others) == len(set(names)) or set(names) - set(
         box.names
     ):
         raise ValueError("pattern must have layers of the box, each once")
-    pattern = {
+    return {
         name: _unpacked(codes, others, box.lo[name], box.hi[name])
         for name, codes, others in zip(names, packed.codes, packed.others, strict=True)
     }
-    box.check({**box.zero(), **pattern}, origin="kept pattern")
-    return pattern
 
 
 def _packed(deviation: np.ndarray, lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -28,7 +28,7 @@ from cimrobust.mapping.box import Box
 from cimrobust.search.attack_pieces import halves, most_runs, piece_size
 from cimrobust.search.losses import margins
 from cimrobust.search.readout import Readout, decisive
-from cimrobust.search.torch_patterns import array_of, tensors_of
+from cimrobust.search.torch_patterns import array_of, shared_tensors, tensors_of
 from cimrobust.twin.ops.outside import OutsideNode
 from cimrobust.twin.to_torch import Twin, TwinRunError
 
@@ -65,7 +65,7 @@ class SampledTwin:
         self.device = device
         self._twin = twin.to(device)
         self._workers = workers if device.type == "cpu" else 1
-        self._nominal = tensors_of(box.nominal, device)
+        self._nominal = shared_tensors(box.nominal, device)
         self._box = box
         self._feeding = runtime.engine.feeding
         dataset, task = runtime.dataset, runtime.task

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from cimrobust.data.decision import Score
 from cimrobust.engine.open import Runtime
-from cimrobust.mapping.box import Pattern
 from cimrobust.search.candidate import Candidate
 from cimrobust.search.problem import Problem
 
@@ -23,14 +22,14 @@ class Scored:
         member: Member or origin that it is from.
         score: Score on all samples.
         smooth_accuracy: That on the attack set, for breaking ties.
-        pattern: The pattern.
+        candidate: The pattern.
         origin: How its member came to it.
     """
 
     member: str
     score: Score
     smooth_accuracy: float
-    pattern: Pattern
+    candidate: Candidate
     origin: str = ""
 
 
@@ -40,17 +39,17 @@ def score_candidate(candidate: Candidate, problem: Problem) -> Scored:
     Raises:
         SelfCheckError: It leaves the box.
     """
-    problem.box.check(candidate.pattern, origin=candidate.member)
-    score = problem.runtime.score(
-        problem.box.weights(candidate.pattern), threads=problem.run.workers
-    )
-    return scored(candidate, score)
+    pattern = candidate.pattern
+    problem.box.check(pattern, origin=candidate.member)
+    weights = problem.box.weights(pattern)
+    del pattern  # as large as the network, and not needed while that runs
+    return scored(candidate, problem.runtime.score(weights, threads=problem.run.workers))
 
 
 def scored(candidate: Candidate, score: Score) -> Scored:
     """Return a candidate with its score on all samples."""
     smooth = candidate.key.smooth_accuracy
-    return Scored(candidate.member, score, smooth, candidate.pattern, candidate.origin)
+    return Scored(candidate.member, score, smooth, candidate, candidate.origin)
 
 
 def worst_of(runtime: Runtime, entries: Sequence[Scored]) -> Scored:

@@ -27,6 +27,33 @@ def tensors_of(
     }
 
 
+def shared_tensors(
+    arrays: Mapping[str, np.ndarray], device: torch.device | None = None
+) -> dict[str, Tensor]:
+    """Return arrays that nobody may write to as torch tensors that nobody may write to.
+
+    As `tensors_of`, without a copy of those that are read-only: as a box, they are as large as the
+    network.
+    """
+    return tensors_of({name: _unlocked(array) for name, array in arrays.items()}, device)
+
+
+def _unlocked(array: np.ndarray) -> np.ndarray:
+    """Return a view of an array that says it can be written to, since torch knows no other kind."""
+    if array.flags.writeable or not array.flags.c_contiguous or array.size == 0:
+        return array
+    return np.asarray(_Unlocked(array))
+
+
+class _Unlocked:
+    """The memory of an array, which it keeps alive."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array
+        place = array.__array_interface__
+        self.__array_interface__ = {**place, "data": (place["data"][0], False)}
+
+
 def array_of(tensor: Tensor) -> np.ndarray:
     """Return a tensor, wherever it is, as an array."""
     return np.asarray(tensor.detach().cpu().numpy())

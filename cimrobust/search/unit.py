@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cimrobust.errors import UsageError
 from cimrobust.mapping.box import Box, Pattern
-from cimrobust.search.torch_patterns import array_of, tensor_of, tensors_of
+from cimrobust.search.torch_patterns import array_of, shared_tensors, tensor_of
 
 #: A point of the stretched box by initializer name.
 Unit = dict[str, Tensor]
@@ -29,29 +29,30 @@ class UnitBox:
 
     lo: Mapping[str, Tensor]
     hi: Mapping[str, Tensor]
-    centre: Mapping[str, Tensor]
-    half: Mapping[str, Tensor]
+
+    def centre(self, name: str) -> Tensor:
+        """Return the middle of every interval, made anew: held, it would be another network."""
+        return (self.lo[name] + self.hi[name]) / 2
+
+    def half(self, name: str) -> Tensor:
+        """Return half the width of every interval, made anew."""
+        return (self.hi[name] - self.lo[name]) / 2
 
     def pattern(self, unit: Unit) -> Unit:
         """Return the deviations of a point, inside the box exactly."""
-        inside = {name: self.centre[name] + self.half[name] * u for name, u in unit.items()}
-        inside = {
-            name: torch.minimum(torch.maximum(d, self.lo[name]), self.hi[name])
-            for name, d in inside.items()
-        }
-        return {
-            name: torch.where(
-                u >= 1, self.hi[name], torch.where(u <= -1, self.lo[name], inside[name])
-            )
-            for name, u in unit.items()
-        }
+        return {name: self._deviations(name, u) for name, u in unit.items()}
+
+    def _deviations(self, name: str, u: Tensor) -> Tensor:
+        lo, hi = self.lo[name], self.hi[name]
+        inside = torch.minimum(torch.maximum(self.centre(name) + self.half(name) * u, lo), hi)
+        return torch.where(u >= 1, hi, torch.where(u <= -1, lo, inside))
 
     def unit(self, pattern: Pattern) -> Unit:
         """Return the point of a pattern; weights whose interval is empty are at 0."""
         found: Unit = {}
         for name, deviation in pattern.items():
-            half = self.half[name]
-            u = (tensor_of(deviation).to(half.device) - self.centre[name]) / torch.where(
+            half = self.half(name)
+            u = (tensor_of(deviation).to(half.device) - self.centre(name)) / torch.where(
                 half > 0, half, 1.0
             )
             found[name] = torch.where(half > 0, u.clamp(-1, 1), 0.0)
@@ -60,13 +61,7 @@ class UnitBox:
 
 def unit_box(box: Box, device: torch.device | None = None) -> UnitBox:
     """Return the stretched box, its tensors on a device; None: the processor."""
-    lo, hi = tensors_of(box.lo, device), tensors_of(box.hi, device)
-    return UnitBox(
-        lo,
-        hi,
-        {name: (lo[name] + hi[name]) / 2 for name in lo},
-        {name: (hi[name] - lo[name]) / 2 for name in lo},
-    )
+    return UnitBox(shared_tensors(box.lo, device), shared_tensors(box.hi, device))
 
 
 def rescaled(pattern: Mapping[str, np.ndarray], *, of: Box, to: Box) -> Pattern:

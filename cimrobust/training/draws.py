@@ -39,12 +39,12 @@ class ChipSource:
         for layer in self.scan.layers:
             weight, grid = weights[layer.initializer].detach(), devices[layer.initializer].grid
             if grid is None:
-                layers.append(replace(layer, values=np.ascontiguousarray(weight.cpu().numpy())))
+                layers.append(replace(layer, stored=np.ascontiguousarray(weight.cpu().numpy())))
                 continue
             levels = grid.levels(weight)
             values = (levels * grid.scale).cpu().numpy()
             layers.append(
-                replace(layer, values=values, levels=levels.cpu().numpy().astype(np.int32))
+                replace(layer, stored=values, levels=levels.cpu().numpy().astype(np.int32))
             )
         return place(replace(self.scan, layers=tuple(layers)), self.profile)
 

@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 
 from cimrobust.mapping.box import Box, Pattern
-from cimrobust.search.candidate import Candidate, Earlier
+from cimrobust.search.candidate import Candidate, Earlier, Key
 from cimrobust.search.kept_runs import kept_run
 from cimrobust.search.members.member_protocol import Member
 from cimrobust.search.problem import Problem
@@ -27,6 +27,8 @@ _RANDOM, _SEARCH = "random_corners", "corner_search"
 _DRAWN_AT_A_TIME = 16
 # Proposals of one round. A constant, so that the result does not depend on the number of workers.
 _PROPOSED_AT_A_TIME = 8
+# Bytes of the patterns that are drawn or proposed at a time. It changes no result.
+_HELD_BYTES = 2**28
 # Rounds after which what was found is kept, so that an interrupted search goes on from there.
 _ROUNDS_AT_A_TIME = 16
 
@@ -38,16 +40,23 @@ def _draw_corners(
     draws = [(f"corner {index + 1}", index) for index in range(budget.random_corners)]
     draws += [(f"interior point {index + 1}", index) for index in range(budget.random_corners // 2)]
     best: list[Candidate] = []
-    for first in range(0, len(draws), _DRAWN_AT_A_TIME):
-        group = draws[first : first + _DRAWN_AT_A_TIME]
+    size = _at_a_time(problem, _DRAWN_AT_A_TIME)
+    for first in range(0, len(draws), size):
+        group = draws[first : first + size]
         patterns = [_draw(problem, origin, index) for origin, index in group]
         keys = scorer.score(patterns, by="fastest")
         for (origin, _), pattern, key in zip(group, patterns, keys, strict=True):
             scorer.ledger.record(key)
             if not best or key < best[0].key:
-                best = [Candidate(pattern, key, origin, _RANDOM)]
+                best = [Candidate(pattern, key, origin, _RANDOM).shelved(problem.box)]
         scorer.ledger.advance(len(group))
     return best
+
+
+def _at_a_time(problem: Problem, most: int) -> int:
+    """Return how many patterns are held at a time: one a thread where each is large."""
+    fitting = _HELD_BYTES // (4 * problem.box.num_weights)
+    return min(max(fitting, problem.run.workers), most)
 
 
 def _draw(problem: Problem, origin: str, index: int) -> Pattern:
@@ -92,19 +101,32 @@ def _try_changes(
 ) -> tuple[Candidate, float]:
     """Try changes for some rounds; return the best pattern and how many changes led to it."""
     problem = scorer.problem
+    pattern = best.pattern
     for number in rounds:
-        generator = problem.random(_SEARCH, number)
-        proposals = [
-            _propose(problem.box, best.pattern, generator) for _ in range(_PROPOSED_AT_A_TIME)
-        ]
-        keys = scorer.score(proposals, by="fastest")
-        scorer.ledger.advance(len(proposals))
-        first = min(range(len(keys)), key=lambda index: keys[index])
-        if keys[first] < best.key:
-            accepted += 1
-            best = Candidate(proposals[first], keys[first], f"{accepted} changes", _SEARCH)
+        key, proposal = _best_proposal(scorer, pattern, problem.random(_SEARCH, number))
+        if key < best.key:
+            accepted, pattern = accepted + 1, proposal
+            best = Candidate(pattern, key, f"{accepted} changes", _SEARCH)
             scorer.ledger.record(best.key)
     return best, float(accepted)
+
+
+def _best_proposal(
+    scorer: Scorer, pattern: Pattern, generator: np.random.Generator
+) -> tuple[Key, Pattern]:
+    """Propose changes of a pattern, and return the best of them; of equal ones the first."""
+    best: tuple[Key, Pattern] | None = None
+    left = _PROPOSED_AT_A_TIME
+    while left:
+        count = min(left, _at_a_time(scorer.problem, _PROPOSED_AT_A_TIME))
+        left -= count
+        proposals = [_propose(scorer.problem.box, pattern, generator) for _ in range(count)]
+        for key, proposal in zip(scorer.score(proposals, by="fastest"), proposals, strict=True):
+            if best is None or key < best[0]:
+                best = (key, proposal)
+        scorer.ledger.advance(count)
+    assert best is not None
+    return best
 
 
 def _propose(box: Box, pattern: Pattern, generator: np.random.Generator) -> Pattern:

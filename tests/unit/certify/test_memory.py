@@ -11,6 +11,7 @@ from cimrobust.certify import bounded_network as network
 from cimrobust.certify.bound_summary import certify_run
 from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
 from cimrobust.certify.bounds import certify
+from cimrobust.certify.propagate import propagate
 from cimrobust.certify.refusal import Refusal
 from cimrobust.engine.subject import Subject
 from cimrobust.run import Run
@@ -82,3 +83,35 @@ def test_linear_bounds_that_cost_too_much_are_left_out_and_said(
     assert found.score is not None
     assert linear.score is not None
     assert found.score.value <= linear.score.value
+
+
+@pytest.mark.parametrize("kind", ["mlp", "residual"])
+def test_what_is_forgotten_on_the_way_forwards_changes_no_interval(make: Maker, kind: str) -> None:
+    opened = open_bounds(*make(kind, seed=3))
+    assert isinstance(opened, BoundedNetwork)
+    boxes = opened.weights(0.5)
+    states = [
+        propagate(
+            opened.plan,
+            opened.inputs,
+            opened.constants,
+            boxes,
+            effort=0.0,
+            forwards_only=forwards_only,
+        )
+        for forwards_only in (False, True)
+    ]
+    whole, forgetful = (state.interval(opened.plan.tensor) for state in states)
+    np.testing.assert_array_equal(whole.lo, forgetful.lo)
+    np.testing.assert_array_equal(whole.hi, forgetful.hi)
+    assert len(states[1].values) < len(states[0].values) / 2
+
+
+def test_without_linear_bounds_their_memory_is_not_needed(
+    make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "available_memory", lambda: _GB)
+    assert isinstance(open_bounds(*make("mlp")), Refusal)
+    assert isinstance(open_bounds(*make("mlp"), most_cost=1.0), BoundedNetwork)
+    monkeypatch.setattr(network, "available_memory", lambda: 1000)
+    assert isinstance(open_bounds(*make("mlp"), most_cost=1.0), Refusal)

@@ -98,7 +98,7 @@ def test_any_pattern_of_the_box_is_one_of_devices(mapping, integer):
 def test_devices_make_weights_of_every_size(mapping, size, integer):
     levels = np.random.default_rng(5).integers(-128, 128, size=(9, 7)).astype(np.int32)
     values = (levels * np.float64(size) / 128).astype(np.float32)
-    stored = dataclasses.replace(layer(levels if integer else None), values=values)
+    stored = dataclasses.replace(layer(levels if integer else None), stored=values)
     placement = place(LayerScan((stored,), ()), _PROFILES[mapping])
     tensor = placement.tensors["w"]
     assert (np.abs(tensor.nominal - values) <= 0.51 * tensor.scale.max() + 1e-45).all()
