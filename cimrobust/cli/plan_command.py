@@ -14,6 +14,7 @@ from cimrobust.cli.options import (
     json_option,
     memory_option,
     model_argument,
+    progress_option,
     time_limit_option,
 )
 from cimrobust.cli.setting_options import setting_options
@@ -35,6 +36,7 @@ from cimrobust.settings.commands import PLAN
 @memory_option
 @time_limit_option
 @allow_code_option
+@progress_option
 @json_option
 def command(model: Path, as_json: bool, **settings: Any) -> None:
     """Tell what `cimrobust analyze` with the same options would take: time and memory by stage.
@@ -43,10 +45,10 @@ def command(model: Path, as_json: bool, **settings: Any) -> None:
     estimate, good to a factor of about two. With --time: options that fit into it.
     """
     from cimrobust.cli.planned_lines import show_plan
-    from cimrobust.cli.progress_bars import TerminalProgress
+    from cimrobust.cli.shown_progress import shown_progress
     from cimrobust.pipeline.planned_analysis import plan
 
-    with TerminalProgress() as progress:
+    with shown_progress() as progress:
         planned = plan(model, progress=progress, **settings)
     if as_json:
         from cimrobust.certificate.models.printed_plan import PlanOutput
