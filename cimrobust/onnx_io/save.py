@@ -166,7 +166,7 @@ def session_source(model: Model) -> Iterator[bytes | Path]:
     data of a file, and makes two copies of bytes beside the caller's.
     """
     given = model if isinstance(model, Weighted) else Weighted(model, {})
-    if tensor_bytes(given.model) <= MOST_SESSION_BYTES:
+    if tensor_bytes(given.model) <= MOST_SESSION_BYTES and not is_large(given.model):
         yield bytes(_whole(given).SerializeToString())
         return
     with folder_of_call() as folder:

@@ -23,8 +23,9 @@ _LATER = 4
 _USED_BY_ATTACKS = 0.7
 # Patterns that the members score on all samples, and other forward runs over all of them.
 _SCORED = 30
-# Patterns of all weights that a search keeps, float32.
-_KEPT = 60
+# Patterns of all weights, float32: what a climb has at hand and, in about two bits a weight, the 60
+# that a search keeps; and what attacks of diagnostics keep.
+_AT_HAND, _KEPT_BY_ATTACKS = 16, 60
 # Bytes a weight: a chip that is drawn and its session; weights, gradients and copies of one piece;
 # the files of the worst chip.
 _CHIP_BYTES, _PIECE_BYTES, _FILE_BYTES = 16, 12, 40
@@ -119,7 +120,7 @@ def _search(work: Workload, speed: Speed, held_bytes: int) -> PlannedStage:
         seconds=once + expected_passes(work, speed) * each,
         most_seconds=once + most * each,
         memory_bytes=held_bytes
-        + 4 * _KEPT * work.weights
+        + 4 * _AT_HAND * work.weights
         + _pieces_at_once(work) * (_PIECE_BYTES * work.weights + _saved(work, speed)),
         note=note,
     )
@@ -137,7 +138,7 @@ def _diagnostics(work: Workload, speed: Speed, held_bytes: int) -> PlannedStage:
         seconds=opening + passes * each + cost.runs * run,
         most_seconds=opening + (cost.passes + cost.search_passes) * each + cost.runs * run,
         memory_bytes=held_bytes
-        + 4 * _KEPT * work.weights
+        + 4 * _KEPT_BY_ATTACKS * work.weights
         + _pieces_at_once(work) * (_PIECE_BYTES * work.weights + _saved(work, speed)),
         note=f"{len(work.diagnostics)} diagnostics, from the passes that each may make",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from cimrobust.engine.ort import OrtEngine, run_original
+from cimrobust.engine import ort as engine_ort
+from cimrobust.engine.ort import OrtEngine, model_source, run_original
 from cimrobust.errors import ModelNotCoveredError
-from cimrobust.onnx_io import large_models, memory_needs
+from cimrobust.onnx_io import large_models, memory_needs, save
 from cimrobust.onnx_io.deploy import deploy, session_template, template_bytes
 from cimrobust.onnx_io.large_models import is_large, tensor_bytes, without_data
 from cimrobust.onnx_io.load_network import load_network
@@ -91,6 +93,45 @@ def test_sessions_compute_the_same_whatever_a_message_holds(path, monkeypatch):
         session = ort.InferenceSession(str(source))
     assert not source.exists()
     np.testing.assert_array_equal(session.run(None, IDS)[0], whole)
+
+
+def test_a_session_of_many_bytes_maps_a_file(path, monkeypatch):
+    _, deployed, _ = deployed_of(path)
+    network = load_network(path)
+    with session_source(deployed.model) as source:
+        assert isinstance(source, bytes)
+        whole = ort.InferenceSession(source).run(None, IDS)[0]
+    as_bytes = run_original(network, IDS)
+    monkeypatch.setattr(save, "MOST_SESSION_BYTES", 1000)
+    monkeypatch.setattr(engine_ort, "MOST_SESSION_BYTES", 1000)
+    with session_source(deployed.model) as source:
+        assert isinstance(source, Path)
+        mapped = ort.InferenceSession(str(source)).run(None, IDS)[0]
+    np.testing.assert_array_equal(mapped, whole)
+    assert model_source(network) == path
+    np.testing.assert_array_equal(run_original(network, IDS), as_bytes)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+def test_weights_of_a_file_are_decoded_when_asked_for_and_not_held(path, kind):
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor).astype(kind)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    element = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(kind))
+    model.graph.output[0].type.tensor_type.elem_type = element
+    onnx.save(model, path)
+    network = load_network(path)
+    (layer,) = scan_layers(network).layers
+    values = layer.values
+    assert (values.dtype, values.flags.writeable) == (np.float32, False)
+    np.testing.assert_array_equal(values, network.initializers["w"].astype(np.float32))
+    held = weakref.ref(values)
+    del values
+    assert held() is None
+    assert layer.num_weights == 32 * 40
+    again = pickle.loads(pickle.dumps(layer))
+    np.testing.assert_array_equal(again.values, layer.values)
 
 
 def test_a_model_that_one_message_holds_is_as_before(path):

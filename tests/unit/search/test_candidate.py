@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import numpy as np
+import torch
+
+from cimrobust.mapping.box import Box
 from cimrobust.search.candidate import Candidate, Earlier, Key, most_promising
+from cimrobust.search.torch_patterns import shared_tensors
 
 
 def found(member: str, score: float, smooth: float = 0.5, *, is_new: bool = True) -> Candidate:
@@ -48,3 +53,28 @@ def test_four_candidates_of_a_member_are_promising() -> None:
     scores = [3.0, 1.0, 5.0, 2.0, 4.0]
     best = most_promising([found("a", score) for score in scores])
     assert [candidate.key.score for candidate in best] == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_a_shelved_candidate_is_the_same_to_the_bit_in_little_space() -> None:
+    size = 1000
+    lo, hi = np.full(size, -1, np.float32), np.full(size, 2, np.float32)
+    box = Box({"w": np.zeros(size, np.float32)}, {"w": lo}, {"w": hi})
+    deviation = np.where(np.arange(size) % 3 == 0, lo, hi)
+    deviation[:3] = [-0.0, 0.25, 7.0]  # the last one outside: whoever scores it has to see that
+    plain = Candidate({"w": deviation}, Key(1.0, 0.5), "here", "a")
+    shelved = plain.shelved(box)
+    assert shelved.pattern["w"].tobytes() == deviation.tobytes()
+    assert (shelved.key, shelved.origin, shelved.member) == (plain.key, "here", "a")
+    packed = shelved.packed(box)
+    assert shelved.shelved(box).packed(box) is packed
+    assert sum(array.nbytes for array in (*packed.codes, *packed.others)) == size // 4 + 4 * 3
+
+
+def test_a_box_is_not_copied_for_torch() -> None:
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    array.setflags(write=False)
+    tensor = shared_tensors({"w": array})["w"]
+    assert tensor.data_ptr() == array.ctypes.data
+    assert torch.equal(tensor, torch.arange(6.0).reshape(2, 3))
+    del array
+    assert float(tensor.sum()) == 15.0

@@ -11,6 +11,7 @@ from cimrobust.mapping.placement import Placement
 from cimrobust.run import Run
 from cimrobust.search.candidate import Candidate, Earlier
 from cimrobust.search.gradients import open_gradients
+from cimrobust.search.members import gradient_free
 from cimrobust.search.members.member_list import MEMBERS
 from cimrobust.search.members.member_protocol import Member
 from cimrobust.search.pass_ledger import PassLedger
@@ -82,3 +83,15 @@ def test_continuation_goes_on_from_what_it_is_handed(problem: Problem) -> None:
 )
 def test_members_say_why_they_do_not_apply(problem: Problem, name: str, reason: str) -> None:
     assert _BY_NAME[name].applies(problem, PassLedger(problem.task), Earlier()) == reason
+
+
+@pytest.mark.parametrize("name", ["random_corners", "corner_search"])
+def test_patterns_held_one_at_a_time_lead_to_the_same(
+    problem: Problem, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (whole,) = found_by(problem, _BY_NAME[name], Earlier())
+    monkeypatch.setattr(gradient_free, "_HELD_BYTES", 1)
+    (single,) = found_by(problem, _BY_NAME[name], Earlier())
+    assert (single.key, single.origin) == (whole.key, whole.origin)
+    for layer, deviation in whole.pattern.items():
+        np.testing.assert_array_equal(single.pattern[layer], deviation)
