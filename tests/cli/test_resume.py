@@ -116,7 +116,7 @@ def test_what_is_finished_is_not_done_again(samples, whole, tmp_path, monkeypatc
         patched.setattr("cimrobust.pipeline.analysis.write_files", stops)
         assert run(words) == 130
     monkeypatch.setattr("cimrobust.search.climb._climb", stops)
-    monkeypatch.setattr("cimrobust.certify.bounds.propagate", stops)
+    monkeypatch.setattr("cimrobust.certify.bound_batch.propagate", stops)
     monkeypatch.setattr("cimrobust.montecarlo.effect_costs._score", stops)
     assert run([*words, "--resume"]) == 0
     assert_same(tmp_path / "out", whole)
