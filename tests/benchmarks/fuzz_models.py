@@ -52,6 +52,7 @@ def main() -> int:
     )
     parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    os.environ["CIMROBUST_PROGRESS"] = "none"  # what is left on stderr must be one clear line
     if options.worker:
         return _work(
             options.worker[0], options.seed, int(options.worker[1]), int(options.worker[2])
