@@ -40,7 +40,7 @@ def test_the_worst_on_all_samples_counts_and_of_equals_the_first(context):
         (context.steepest(zero.pattern, sample) for sample in range(10)),
         key=lambda pattern: runtime.score(box.weights(pattern)).value,
     )
-    harmful = replace(zero, pattern=harm, origin="harm")
+    harmful = replace(zero, stored=harm, origin="harm")
     again = replace(harmful, origin="again")
     score, output, worst = worst_on_all(scorer.problem, [zero, harmful, again])
     assert worst.origin == "harm"
