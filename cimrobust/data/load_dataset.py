@@ -97,22 +97,8 @@ def _described(
     Other data are given as a file or arrays.
     """
     description = read_description(path)
-    file = description.train_file if part == "train" else description.file
-    if given is None and file is None:
-        raise UsageError(
-            f"data description must name a train_file for training, got none ({path}, key"
-            " 'train_file'); add it"
-        )
-    if (
-        given is None
-        and file is not None
-        and is_function(file)
-        and not (path.parent / file).exists()
-    ):
-        require_code_allowed(file, path)
-        given = call_function(file)
+    source = _source(description, path, part) if given is None else given
     entries = _entries(description, inputs, str(path))
-    source = path.parent / str(file) if given is None else given
     stored: Mapping[int, StoredOutput] = {}
     if isinstance(source, Path) and holds_test_data(source):
         raw, stored = test_data(source, inputs)
@@ -141,17 +127,7 @@ def _described(
         for name, entry in entries.items()
         if entry.value is not None
     }
-    if stored and description.label.array not in (None, "y"):
-        raise UsageError(
-            "labels of a folder of test data are its stored outputs, got array"
-            f" '{description.label.array}' ({path}, key 'label.array'); leave [label] out, or save"
-            " samples and labels as .npz"
-        )
-    stored = {} if description.label.self_ else stored
-    labels = None if description.label.self_ or stored else raw.arrays[str(description.label.array)]
-    reading = replace(description.label.to_reading(), folders=raw.folders)
-    if raw.folders and reading.classes is not None and labels is not None:
-        labels = np.asarray(raw.folders)[labels]
+    stored, labels, reading = _labels(description, raw, stored, path)
     return _assemble(
         arrays,
         constants,
@@ -172,6 +148,39 @@ def _described(
         },
         wanted=wanted,
     )
+
+
+def _source(description: Description, path: Path, part: Part) -> Path | RawData:
+    """Return the file of a part that a description names, or what its function gives."""
+    file = description.train_file if part == "train" else description.file
+    if file is None:
+        raise UsageError(
+            f"data description must name a train_file for training, got none ({path}, key"
+            " 'train_file'); add it"
+        )
+    if is_function(file) and not (path.parent / file).exists():
+        require_code_allowed(file, path)
+        return call_function(file)
+    return path.parent / file
+
+
+def _labels(
+    description: Description, raw: RawData, stored: Mapping[int, StoredOutput], path: Path
+) -> tuple[Mapping[int, StoredOutput], np.ndarray | None, LabelReading]:
+    """Return stored outputs or labels, whichever there are, and how labels are read."""
+    label = description.label
+    if stored and label.array not in (None, "y"):
+        raise UsageError(
+            "labels of a folder of test data are its stored outputs, got array"
+            f" '{label.array}' ({path}, key 'label.array'); leave [label] out, or save"
+            " samples and labels as .npz"
+        )
+    stored = {} if label.self_ else stored
+    labels = None if label.self_ or stored else raw.arrays[str(label.array)]
+    reading = replace(label.to_reading(), folders=raw.folders)
+    if raw.folders and reading.classes is not None and labels is not None:
+        labels = np.asarray(raw.folders)[labels]
+    return stored, labels, reading
 
 
 def _read_described(
