@@ -20,6 +20,8 @@ SHARED = "defaults"
 # Leave to run code is given by a person, with the command, and never by a file that may have come
 # with a model; a run that goes on is another than the first one.
 _NEVER = frozenset({"allow-code", "resume", "help", "open"})
+# Options that commands share beside their settings, see `cli.options`.
+_BESIDE_SETTINGS = frozenset({"data", "out", "time-limit", "memory", "progress"})
 
 
 class ProjectDefaults:
@@ -81,7 +83,7 @@ class ProjectDefaults:
 
         settings = (one for command in COMMANDS.values() for one in command.settings.values())
         known = {setting.option_name for setting in settings if setting.option.is_option}
-        known = (known | {"data", "out", "time-limit"}) - _NEVER
+        known = (known | _BESIDE_SETTINGS) - _NEVER
         for key in self._section(SHARED):
             if key not in known:
                 raise UsageError(self._unknown(key, SHARED, known))

@@ -35,6 +35,15 @@ def test_a_command_takes_its_own_before_shared_ones_and_the_line_before_both(tak
     assert "cimrobust.toml: effort, seed, stop-early" in capsys.readouterr().err
 
 
+def test_options_beside_settings_may_be_shared(taken, capsys):
+    code, given = taken(
+        '[defaults]\nmemory = "6G"\nprogress = "none"\ntime-limit = 9\n',
+        ["analyze", "m.onnx", "--data", "d", "--out", "o"],
+    )
+    assert (code, given["seed"]) == (0, 0)
+    assert "memory, progress, time-limit" in capsys.readouterr().err
+
+
 def test_what_a_command_cannot_do_without_may_stand_in_the_file(taken):
     code, given = taken('[analyze]\ndata = "d.npz"\nout = "o"\n', ["analyze", "m.onnx"])
     assert code == 0
