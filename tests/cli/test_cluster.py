@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import multiprocessing
-import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -13,34 +11,12 @@ import pytest
 from cimrobust.cli.main import run
 from cimrobust.pipeline.sharding import draw_shard
 from cimrobust.progress import NullProgress
+from tests.interruptions import Interrupting, KillsAWorker
 
 TRIALS = 120
 needs_dask = pytest.mark.skipif(
     importlib.util.find_spec("distributed") is None, reason="distributed is not installed"
 )
-
-
-class AtTrial(NullProgress):
-    """Does something once, when a number of trials are done."""
-
-    def __init__(self, trial: int) -> None:
-        self._left, self.happened = trial, False
-
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        self._left -= steps
-        if self._left < 0 and not self.happened:
-            self.happened = True
-            self.happen()
-
-    def happen(self) -> None:
-        raise KeyboardInterrupt
-
-
-class KillsAWorker(AtTrial):
-    def happen(self) -> None:
-        victim = multiprocessing.active_children()[0]
-        assert victim.pid is not None
-        os.kill(victim.pid, signal.SIGKILL)
 
 
 def draw(samples: Path, out: Path, *, cluster: str | None, resume: bool = False, progress) -> bytes:
@@ -70,7 +46,7 @@ def test_a_killed_process_and_a_stopped_coordinator_change_no_trial(
     samples: Path, tmp_path: Path, expected: bytes
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        draw(samples, tmp_path, cluster="processes:1", progress=AtTrial(20))
+        draw(samples, tmp_path, cluster="processes:1", progress=Interrupting(20))
     begun = (tmp_path / "shard-1-of-1" / "trials").read_bytes()
     assert 20 < begun.count(b"\n") < TRIALS
     assert expected.startswith(begun)

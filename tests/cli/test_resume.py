@@ -106,15 +106,20 @@ def test_an_interrupted_analysis_goes_on(samples, whole, tmp_path, monkeypatch, 
     assert_same(tmp_path / "out", whole)
 
 
-def test_what_is_finished_is_not_done_again(samples, whole, tmp_path, monkeypatch):
-    words = arguments(samples, tmp_path / "out")
+def stops(*args, **kwargs):
+    raise KeyboardInterrupt
 
-    def stops(*args, **kwargs):
-        raise KeyboardInterrupt
 
+def stop_before_writing(words, monkeypatch):
+    """Interrupt a run once all is computed."""
     with monkeypatch.context() as patched:
         patched.setattr("cimrobust.pipeline.analysis.write_files", stops)
         assert run(words) == 130
+
+
+def test_what_is_finished_is_not_done_again(samples, whole, tmp_path, monkeypatch):
+    words = arguments(samples, tmp_path / "out")
+    stop_before_writing(words, monkeypatch)
     monkeypatch.setattr("cimrobust.search.climb._climb", stops)
     monkeypatch.setattr("cimrobust.certify.bound_batch.propagate", stops)
     monkeypatch.setattr("cimrobust.montecarlo.effect_costs._score", stops)
@@ -124,13 +129,7 @@ def test_what_is_finished_is_not_done_again(samples, whole, tmp_path, monkeypatc
 
 def test_damaged_parts_are_made_again(samples, whole, tmp_path, monkeypatch):
     words = arguments(samples, tmp_path / "out")
-
-    def stops(*args, **kwargs):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr("cimrobust.pipeline.analysis.write_files", stops)
-        assert run(words) == 130
+    stop_before_writing(words, monkeypatch)
     for path in (tmp_path / "out" / ".resume").glob("*.part"):
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1

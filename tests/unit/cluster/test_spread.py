@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
@@ -23,10 +20,10 @@ from cimrobust.montecarlo.effect_costs import add_effects
 from cimrobust.montecarlo.trial_identity import identity_of
 from cimrobust.montecarlo.worker_opening import recipe_of
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
-from cimrobust.progress import NullProgress
 from cimrobust.run import Run
 from cimrobust.settings.subject_settings import SubjectSettings
 from cimrobust.tolerance_sweep.sweep_tolerances import SweepContext, draw_chips
+from tests.interruptions import Interrupting, KillsAWorker
 
 RUN = Run(0, 1, "quick")
 
@@ -47,29 +44,6 @@ def subject(named: SubjectSettings) -> Subject:
 def expected(subject: Subject) -> Certification:
     """What the threads of this process certify."""
     return certify_run(subject, RUN)
-
-
-class AtStep(NullProgress):
-    """Does something once, after some rounds of certifying."""
-
-    def __init__(self, step: int) -> None:
-        self._left, self.happened = step, False
-
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        self._left -= steps
-        if self._left < 0 and not self.happened:
-            self.happened = True
-            self.happen()
-
-    def happen(self) -> None:
-        raise KeyboardInterrupt
-
-
-class KillsAWorker(AtStep):
-    def happen(self) -> None:
-        victim = multiprocessing.active_children()[0]
-        assert victim.pid is not None
-        os.kill(victim.pid, signal.SIGKILL)
 
 
 class Counting:
@@ -127,7 +101,7 @@ def test_an_interrupted_bound_goes_on_to_the_same_bits_wherever_it_is_taken(
     parts, whole, rest = FinishedParts(tmp_path, "run"), Counting(subject), Counting(subject)
     certify_run(subject, RUN, executor=whole)
     with pytest.raises(KeyboardInterrupt):
-        certify_run(subject, Run(0, 1, "quick", progress=AtStep(3)), parts=parts)
+        certify_run(subject, Run(0, 1, "quick", progress=Interrupting(3)), parts=parts)
     check_same(certify_run(subject, RUN, parts=parts, executor=rest), expected)
     assert 0 < rest.items < whole.items
 
