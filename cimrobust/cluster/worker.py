@@ -85,7 +85,7 @@ def do_block(
         UsageError: Versions or instruction sets are not the coordinator's.
     """
     check_workplace(coordinator)
-    function = _bench.function(recipe, key, task)
+    function = _open_subject.function(recipe, key, task)
     began = time.perf_counter()
     return Done([function(item) for item in items], time.perf_counter() - began)
 
@@ -106,7 +106,7 @@ def check_workplace(coordinator: Mapping[str, str]) -> None:
         )
 
 
-class _Bench:
+class _OpenSubject:
     """What this process has opened last; one subject at a time, because they are large."""
 
     def __init__(self) -> None:
@@ -128,4 +128,4 @@ class _Bench:
             return self._functions[task]
 
 
-_bench = _Bench()
+_open_subject = _OpenSubject()
