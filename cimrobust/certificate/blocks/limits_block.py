@@ -10,7 +10,7 @@ from cimrobust.certificate import models
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.device.distribution import excluded_probability
 from cimrobust.engine.arithmetic_findings import Arithmetic
-from cimrobust.engine.checks import Parity
+from cimrobust.engine.checks import Checks, Parity
 from cimrobust.engine.converter_proof import Converters
 
 # Expected devices outside the box from which a warning is due: one chip in twenty has one.
@@ -26,7 +26,6 @@ def checks(evidence: Evidence) -> list[models.Check]:
         if evidence.runtime.network.runs_as_file
         else "the model file as it is read here; the file itself cannot be run"
     )
-    live = sum(1 for tensor in done.liveness if tensor.move != "none")
     return [
         _parity(
             "deployed_equals_file",
@@ -44,13 +43,25 @@ def checks(evidence: Evidence) -> list[models.Check]:
             "A random corner of the box gives the output of a model saved with these weights.",
             done.vertex,
         ),
-        models.Check(
-            id="liveness",
-            text="Moving each stored tensor moves the decision output.",
-            held=True,
-            detail=f"{live} of {len(done.liveness)} stored tensors move the output"
-            + (f"; the output does not depend on {', '.join(done.dead)}" if done.dead else ""),
-        ),
+        _liveness(done),
+        *_witness_checks(evidence),
+        *([] if converters is None else _converter_checks(converters)),
+    ]
+
+
+def _liveness(done: Checks) -> models.Check:
+    live = sum(1 for tensor in done.liveness if tensor.move != "none")
+    return models.Check(
+        id="liveness",
+        text="Moving each stored tensor moves the decision output.",
+        held=True,
+        detail=f"{live} of {len(done.liveness)} stored tensors move the output"
+        + (f"; the output does not depend on {', '.join(done.dead)}" if done.dead else ""),
+    )
+
+
+def _witness_checks(evidence: Evidence) -> list[models.Check]:
+    return [
         models.Check(
             id="witness_in_box",
             text=(
@@ -82,7 +93,6 @@ def checks(evidence: Evidence) -> list[models.Check]:
             held=True,
             detail=evidence.search.replay_note,
         ),
-        *([] if converters is None else _converter_checks(converters)),
     ]
 
 
