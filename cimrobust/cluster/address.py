@@ -10,6 +10,7 @@ from typing import Literal
 
 from cimrobust.cluster.blocks import MOST_ITEMS
 from cimrobust.cluster.dask_cluster import Dask, has_dask
+from cimrobust.cluster.job_queue import JobQueue, has_job_queues
 from cimrobust.cluster.processes import Processes
 from cimrobust.cluster.worker import Site
 from cimrobust.errors import UsageError
@@ -23,21 +24,24 @@ class Address:
     """Where to work.
 
     Attributes:
-        kind: Processes of this machine, workers of Dask on it, or those of a scheduler.
+        kind: Processes of this machine, workers of Dask on it, those of a scheduler, or those that
+            a batch system starts.
         number: Processes or workers to start; 0 where a scheduler has them.
         scheduler: Address of the scheduler, or file that it states it in; empty: there is none.
+        queue: How jobs are handed to a batch system.
     """
 
-    kind: Literal["processes", "local", "scheduler", "file"]
+    kind: Literal["processes", "local", "scheduler", "file", "queue"]
     number: int = 0
     scheduler: str = ""
+    queue: JobQueue | None = None
 
     @classmethod
     def parse(cls, text: str) -> Address:
         """Read what a user gave.
 
         Raises:
-            UsageError: It is no place to work, or Dask is not installed.
+            UsageError: It is no place to work, a file does not fit, or Dask is not installed.
         """
         found = re.fullmatch(r"(processes|local):(\d{1,6})", text, re.ASCII)
         if found and 1 <= int(found[2]) <= _MOST_PROCESSES:
@@ -52,11 +56,19 @@ class Address:
                     f"scheduler file must be a readable file, got none ({printable(text)},"
                     " --cluster); start `dask scheduler --scheduler-file FILE` first"
                 )
+        elif text.endswith(".toml"):
+            address = cls("queue", queue=JobQueue.read(Path(text)))
         else:
             raise UsageError(
                 "cluster must be processes:N, local:N with N from 1 to"
-                f" {_MOST_PROCESSES}, tcp://HOST:PORT, tls://HOST:PORT or a scheduler file"
-                f" (.json), got '{printable(text)[:80]}' (--cluster); give one of them"
+                f" {_MOST_PROCESSES}, tcp://HOST:PORT, tls://HOST:PORT, a scheduler file"
+                f" (.json) or a job queue (.toml), got '{printable(text)[:80]}' (--cluster); give"
+                " one of them"
+            )
+        if address.kind == "queue" and not has_job_queues():
+            raise UsageError(
+                f"job queue '{printable(text)[:80]}' needs dask-jobqueue, got no such package"
+                " (--cluster); pip install 'cimrobust[dask]'"
             )
         if address.kind != "processes" and not has_dask():
             raise UsageError(
@@ -81,5 +93,6 @@ class Address:
             workers=self.number,
             scheduler=self.scheduler if self.kind == "scheduler" else "",
             scheduler_file=self.scheduler if self.kind == "file" else "",
+            queue=self.queue,
             most=most,
         )

@@ -12,6 +12,7 @@ from typing import Any
 
 from cimrobust.cluster.blocks import MOST_ITEMS, Block, Blocks
 from cimrobust.cluster.executor import Item, Result, Task
+from cimrobust.cluster.job_queue import JobQueue
 from cimrobust.cluster.worker import Site, do_block
 from cimrobust.errors import CimrobustError, SelfCheckError, UsageError
 
@@ -37,19 +38,21 @@ class Dask:
         workers: int = 0,
         scheduler: str = "",
         scheduler_file: str = "",
+        queue: JobQueue | None = None,
         most: int = MOST_ITEMS,
     ) -> None:
-        """Say what workers open, and where they are: one of the next three.
+        """Say what workers open, and where they are: one of the next four.
 
         Args:
             site: What they open.
             workers: Processes to start on this machine.
             scheduler: Address of a scheduler that has workers.
             scheduler_file: File in which such a scheduler states its address.
+            queue: Batch system that starts workers.
             most: Items that a block has at most.
         """
         self._site, self._most, self._number = site, most, workers
-        self._scheduler, self._scheduler_file = scheduler, scheduler_file
+        self._scheduler, self._scheduler_file, self._queue = scheduler, scheduler_file, queue
         self._stack = ExitStack()
         self._client: Any = None
 
@@ -58,6 +61,7 @@ class Dask:
 
         Raises:
             UsageError: There is no scheduler, or it has no worker.
+            SelfCheckError: The batch system takes no job.
         """
         distributed = importlib.import_module("distributed")
         with ExitStack() as stack:
@@ -121,6 +125,8 @@ class Dask:
                 )
             )
             return stack.enter_context(distributed.Client(started))
+        if self._queue is not None:
+            return stack.enter_context(distributed.Client(stack.enter_context(self._queue.start())))
         where = (
             {"scheduler_file": self._scheduler_file}
             if self._scheduler_file
@@ -136,12 +142,18 @@ class Dask:
             ) from err
 
     def _wait_for_a_worker(self) -> None:
+        seconds = _SECONDS_TO_CONNECT if self._queue is None else self._queue.wait
         try:
-            self._client.wait_for_workers(1, timeout=_SECONDS_TO_CONNECT)
+            self._client.wait_for_workers(1, timeout=seconds)
         except TimeoutError as err:
+            where, advice = (
+                (self._scheduler or self._scheduler_file, "start `dask worker` first")
+                if self._queue is None
+                else (f"of jobs of {self._queue.system}", "ask it about them, or set 'wait' higher")
+            )
             raise UsageError(
-                f"cluster must have a worker, got none within {_SECONDS_TO_CONNECT} seconds"
-                f" (--cluster {self._scheduler or self._scheduler_file}); start `dask worker` first"
+                f"cluster must have a worker, got none within {seconds} seconds (--cluster"
+                f" {where}); {advice}"
             ) from err
 
     def _is_connected(self) -> bool:

@@ -66,5 +66,5 @@ class AnalysisSettings:
     ``--shard`` have drawn, in place of drawing them."""
     cluster: Annotated[str | None, Option(metavar="WHERE", is_stated=False)] = None
     """Where chips are scored and samples certified: ``processes:N`` or ``local:N`` (Dask) on this
-    machine, ``tcp://HOST:PORT`` or a scheduler file (.json) of Dask. Results do not depend on it.
-    Default: the threads of this process."""
+    machine, ``tcp://HOST:PORT`` or a scheduler file (.json) of Dask, or jobs that a batch system
+    starts (.toml). Results do not depend on it. Default: the threads of this process."""
