@@ -12,14 +12,13 @@ from cimrobust.cli.options import (
     allow_code_option,
     data_option,
     json_option,
-    memory_option,
     model_argument,
     out_folder_option,
     progress_option,
-    time_limit_option,
 )
 from cimrobust.cli.setting_options import setting_options
 from cimrobust.cli.show_page import open_option
+from cimrobust.cli.step_summary import say_where, step_summary
 from cimrobust.settings.commands import ANALYZE
 
 
@@ -48,7 +47,6 @@ from cimrobust.settings.commands import ANALYZE
 )
 @out_folder_option("Folder for the certificate.")
 @setting_options(ANALYZE)
-@memory_option
 @click.option(
     "--shard",
     metavar="I/N",
@@ -56,7 +54,6 @@ from cimrobust.settings.commands import ANALYZE
         "Draw share I of N of the trials only, into a folder of its own under --out; see --shards."
     ),
 )
-@time_limit_option
 @allow_code_option
 @open_option("certificate.html")
 @click.option(
@@ -93,12 +90,20 @@ def command(
     from cimrobust.pipeline.clock import Clock
     from cimrobust.pipeline.planned_analysis import Told
 
-    clock = Clock.of_process()
+    clock, collected = Clock.of_process(), step_summary()
     told = Told(lambda planned: shown(planned, err=True), always=show_plan)
     with shown_progress() as progress:
         certificate = analyze_by_command(
-            model, data=data, out=out, clock=clock, told=told, progress=progress, **settings
+            model,
+            data=data,
+            out=out,
+            clock=clock,
+            told=told,
+            collected=collected,
+            progress=progress,
+            **settings,
         )
+    say_where(collected)
     print_summary(certificate.record, directory=str(out), as_json=as_json)
 
 
