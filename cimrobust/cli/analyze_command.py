@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,8 @@ def command(
         )
     say_where(collected)
     print_summary(certificate.record, directory=str(out), as_json=as_json)
+    if certificate.record.policy is None:
+        click.echo(f"next: {shlex.join(['cimrobust', 'gate', str(out)])} --policy FILE", err=True)
 
 
 def _draw(model: Path, out: Path, shard: str, settings: dict[str, Any], *, as_json: bool) -> None:
