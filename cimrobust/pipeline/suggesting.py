@@ -176,10 +176,9 @@ def suggest(
         base = _searched(named, needs, inspection, runtime, computed)
         missed = _missed_without(base, stated)
     outcomes = []
-    if missed:
-        for kind in KINDS[asked.protect]:
-            with clock.stage(kind):
-                outcomes.append(_outcome(base, Protection(kind, asked.tighten), asked.most_share))
+    for kind in KINDS[asked.protect] if missed else ():
+        with clock.stage(kind):
+            outcomes.append(_outcome(base, Protection(kind, asked.tighten), asked.most_share))
     computed.progress.finish()
     evidence = SuggestEvidence(
         inspection=inspection,
