@@ -15,6 +15,7 @@ from cimrobust.cli.options import (
     json_option,
     model_argument,
     out_folder_option,
+    progress_kind,
     progress_option,
 )
 from cimrobust.cli.setting_options import setting_options
@@ -104,8 +105,11 @@ def command(
             progress=progress,
             **settings,
         )
-    say_where(collected)
     print_summary(certificate.record, directory=str(out), as_json=as_json)
+    # With these stderr is for a machine, or for nobody.
+    if progress_kind(click.get_current_context()) in ("json", "none"):
+        return
+    say_where(collected)
     if certificate.record.policy is None:
         click.echo(f"next: {shlex.join(['cimrobust', 'gate', str(out)])} --policy FILE", err=True)
 
