@@ -14,7 +14,7 @@ NATIVE_SOURCES := $(shell find native -type f)
 # What takes more than ten seconds by itself; `make test` runs it.
 SLOW_UNIT_TESTS := certify/test_soundness.py search/test_ensemble.py training/test_equivalent_tolerance.py \
 	test_mlflow_logging.py test_pytest_plugin.py test_shapes.py
-.PHONY: help check demo test test-native test-shapes lint lint-native format docs reference bench reports samples clean
+.PHONY: help check demo test test-native test-shapes lint lint-native format docs reference bench reports samples wheel-check clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -79,6 +79,9 @@ reports: $(SETUP) ## Make the example certificates again
 
 samples: $(DEV_SETUP) ## Train the sample networks again
 	$(BIN)/python samples/train_samples.py
+
+wheel-check: ## Build the wheel, install it where there is no compiler, run the demo (minutes)
+	$(PYTHON) .ci/check_wheel.py
 
 clean: ## Remove everything that was built
 	rm -rf $(VENV) build dist out

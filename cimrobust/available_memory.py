@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cimrobust.errors import MemoryShortError
+from cimrobust.errors import MemoryShortError, UsageError
 
 _CGROUPS = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
@@ -72,6 +73,22 @@ def memory_limit(most_bytes: int) -> Iterator[None]:
         yield
     finally:
         _limit.most_bytes = before
+
+
+def memory_size(text: str) -> int:
+    """Return a size like 6G or 800M in bytes.
+
+    Raises:
+        UsageError: It is none, or zero.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([MG])", text.strip())
+    size = 0.0 if found is None else float(found[1]) * {"M": 2**20, "G": 2**30}[found[2]]
+    if size < 1:
+        raise UsageError(
+            f"memory must be like 6G or 800M and above zero, got '{text}' (--memory); write a"
+            " number and M or G"
+        )
+    return int(size)
 
 
 def held_memory() -> int:

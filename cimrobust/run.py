@@ -18,8 +18,9 @@ DEVICE_TYPES = ("cpu", "cuda")
 class Run:
     """How to compute.
 
-    `workers` and `progress` change no result. Another `device_type` rounds gradients otherwise, so
-    a search may find another chip there; what it is reported to score is computed the same way.
+    `workers`, `memory`, `time_limit` and `progress` change no result. Another `device_type` rounds
+    gradients otherwise, so a search may find another chip there; what it is reported to score is
+    computed the same way.
     """
 
     seed: Annotated[int, Option(least=0)] = 0
@@ -36,6 +37,12 @@ class Run:
     attack_samples: Annotated[int | None, Option(is_stated_by_default=False)] = None
     """Samples that the search makes chips on; all are scored. Default: by effort and the size of
     the network, at most 1000."""
+    memory: Annotated[str | None, Option(metavar="SIZE", is_stated=False)] = None
+    """Memory that this process may take, like 6G: fewer threads, then smaller pieces of the attack
+    set; where a bound does not fit, there is none, with a reason. Default: 60 % of what is free."""
+    time_limit: Annotated[float | None, Option(metavar="SECONDS", above=0, is_stated=False)] = None
+    """Longest that one run of the model on one batch may take, against loops without end. Default:
+    600."""
     progress: Annotated[Progress, Option(is_option=False, is_stated=False)] = field(
         default_factory=NullProgress
     )

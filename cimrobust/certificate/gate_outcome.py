@@ -6,9 +6,10 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from cimrobust.certificate.certificate_files import WITNESS
+from cimrobust.certificate.evidence import NamedDigest
 from cimrobust.certificate.gate_evidence import EVIDENCE_REFUTED, EvidenceProblem, GateResult
 from cimrobust.certificate.models import CertificateModel, RequirementResult
 from cimrobust.certificate.policy_tables import CONDITION
@@ -57,6 +58,7 @@ class GateOutcome:
         problems: Claims that do not hold; empty where there is a verdict.
         model: File of the network that is to be deployed; None: it was not given.
         data: Its evaluation data; None: they were not given.
+        command: What asked for the reports.
     """
 
     certificate: CertificateModel
@@ -65,6 +67,28 @@ class GateOutcome:
     problems: tuple[EvidenceProblem, ...] = ()
     model: Path | None = None
     data: str | None = None
+    command: Literal["gate", "analyze"] = "gate"
+
+    @classmethod
+    def of_analysis(
+        cls, certificate: CertificateModel, directory: Path, *, model: Path, data: str
+    ) -> Self:
+        """Return what an analysis itself decided, by its own policy if it had one.
+
+        Args:
+            certificate: As it was read from its folder.
+            directory: The folder.
+            model: The network that was analysed.
+            data: Its evaluation data.
+        """
+        policy = NamedDigest(certificate.policy_file or "", certificate.policy_sha256 or "")
+        result = GateResult(
+            certificate.verdict,
+            witness=WITNESS_MODEL,
+            policy=policy,
+            certificate_sha256=certificate.file_sha256,
+        )
+        return cls(certificate, directory, result, model=model, data=data, command="analyze")
 
     @property
     def word(self) -> str:

@@ -17,6 +17,7 @@ def notebook_view(
     columns: Sequence[str] = (),
     sentence: str = "",
     place: object = None,
+    chart: str = "",
 ) -> str:
     """Return HTML for a notebook; text from files shows as it is and makes no markup.
 
@@ -26,6 +27,7 @@ def notebook_view(
         columns: Names of the columns; empty: none are shown.
         sentence: What is to be said before the table.
         place: Folder or file of the result; None: it has none.
+        chart: SVG that stands below the table as it is.
     """
     head = "".join(f"<th>{_safe(column)}</th>" for column in columns)
     body = "".join(
@@ -37,6 +39,7 @@ def notebook_view(
             f"<p>{_safe(sentence)}</p>" if sentence else "",
             f"<table>{f'<thead><tr>{head}</tr></thead>' if head else ''}<tbody>{body}</tbody>",
             "</table>",
+            chart,
             "" if place is None else f"<p><code>{_safe(place)}</code></p>",
             "</div>",
         )

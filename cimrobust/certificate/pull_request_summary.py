@@ -1,4 +1,4 @@
-"""The outcome of a gate as Markdown, for pull requests and the summaries of pipelines."""
+"""The outcome of a gate or an analysis as Markdown, for pull requests and pipelines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PROVEN = "proven for every chip inside the tolerance, on these samples"
 
 
 def write_summary(outcome: GateOutcome, path: Path) -> None:
-    """Write the outcome of a gate as a Markdown file.
+    """Write an outcome as a Markdown file.
 
     Raises:
         UsageError: The place cannot be written to.
@@ -28,7 +28,7 @@ def write_summary(outcome: GateOutcome, path: Path) -> None:
 
 
 def append_summary(outcome: GateOutcome, path: Path) -> None:
-    """Append the outcome of a gate to a Markdown file that other steps write to as well.
+    """Append an outcome to a Markdown file that other steps write to as well.
 
     Raises:
         UsageError: The place cannot be written to.
@@ -43,14 +43,14 @@ def append_summary(outcome: GateOutcome, path: Path) -> None:
 
 
 def summary_markdown(outcome: GateOutcome) -> str:
-    """Return the outcome of a gate as Markdown; the same for the same outcome.
+    """Return an outcome as Markdown; the same for the same outcome.
 
     Verdict, numbers, every requirement with those that do not hold first, the worst chip found, and
     how to replay it. Text of files is escaped: it shows as it is, and makes no markup.
     """
     model = code(outcome.certificate.model.name)
     parts = [
-        f"## cimrobust gate: {escaped(outcome.word)} for {model}\n",
+        f"## cimrobust {outcome.command}: {escaped(outcome.word)} for {model}\n",
         f"{escaped(outcome.sentence, most=2000)}\n",
         "\n".join(_numbers(outcome.certificate)) + "\n",
         "\n".join(_rows(list(outcome.findings())[:-1])) + "\n",
@@ -132,7 +132,7 @@ def _digests(outcome: GateOutcome) -> Iterator[str]:
         **{file.name: file.sha256 for file in outcome.certificate.model.files},
     }
     for name, digest in stated.items():
-        if digest is not None:
+        if digest:
             yield f"- {code(name)} sha256 {code(digest)}"
 
 

@@ -20,6 +20,7 @@ from cimrobust.certificate.models import (
     Verdict,
     WorstFound,
 )
+from cimrobust.certificate.notebook_chart import bracket_svg
 from cimrobust.certificate.notebook_view import notebook_view, score_text
 from cimrobust.certificate.saved_result import SavedResult
 from cimrobust.errors import UsageError
@@ -131,7 +132,7 @@ class Certificate(SavedResult):
         )
 
     def _repr_html_(self) -> str:
-        """Show verdict and main numbers in a notebook."""
+        """Show verdict, main numbers and main chart in a notebook."""
         drawn, proven = self.monte_carlo, self.certified
         rows = [
             ("model file", score_text(self.clean.score)),
@@ -150,4 +151,5 @@ class Certificate(SavedResult):
             columns=("", self.metric.name),
             sentence=self.verdict.sentence,
             place=self.html,
+            chart=bracket_svg(self.record),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,14 @@ from cimrobust.cli.options import (
     allow_code_option,
     data_option,
     json_option,
-    memory_option,
     model_argument,
     out_folder_option,
+    progress_kind,
     progress_option,
-    time_limit_option,
 )
 from cimrobust.cli.setting_options import setting_options
 from cimrobust.cli.show_page import open_option
+from cimrobust.cli.step_summary import say_where, step_summary
 from cimrobust.settings.commands import ANALYZE
 
 
@@ -48,7 +49,6 @@ from cimrobust.settings.commands import ANALYZE
 )
 @out_folder_option("Folder for the certificate.")
 @setting_options(ANALYZE)
-@memory_option
 @click.option(
     "--shard",
     metavar="I/N",
@@ -56,7 +56,6 @@ from cimrobust.settings.commands import ANALYZE
         "Draw share I of N of the trials only, into a folder of its own under --out; see --shards."
     ),
 )
-@time_limit_option
 @allow_code_option
 @open_option("certificate.html")
 @click.option(
@@ -93,13 +92,26 @@ def command(
     from cimrobust.pipeline.clock import Clock
     from cimrobust.pipeline.planned_analysis import Told
 
-    clock = Clock.of_process()
+    clock, collected = Clock.of_process(), step_summary()
     told = Told(lambda planned: shown(planned, err=True), always=show_plan)
     with shown_progress() as progress:
         certificate = analyze_by_command(
-            model, data=data, out=out, clock=clock, told=told, progress=progress, **settings
+            model,
+            data=data,
+            out=out,
+            clock=clock,
+            told=told,
+            collected=collected,
+            progress=progress,
+            **settings,
         )
     print_summary(certificate.record, directory=str(out), as_json=as_json)
+    # With these stderr is for a machine, or for nobody.
+    if progress_kind(click.get_current_context()) in ("json", "none"):
+        return
+    say_where(collected)
+    if certificate.record.policy is None:
+        click.echo(f"next: {shlex.join(['cimrobust', 'gate', str(out)])} --policy FILE", err=True)
 
 
 def _draw(model: Path, out: Path, shard: str, settings: dict[str, Any], *, as_json: bool) -> None:

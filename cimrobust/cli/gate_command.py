@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import click
 from cimrobust.cli.command_help import ExampleCommand
 from cimrobust.cli.options import allow_code_option, certificate_argument, json_option
 from cimrobust.cli.setting_options import NUMBER
+from cimrobust.cli.step_summary import say_where, step_summary
 
 
 @click.command(
@@ -115,15 +115,15 @@ def command(directory: Path, as_json: bool, **arguments: Any) -> int:
     from cimrobust.input_file import printable
     from cimrobust.review.checking import gate
 
-    collected = _step_summary()
+    collected = step_summary()
     try:
         result = gate(directory, step_summary=collected, **arguments)
     except EvidenceProblemsError as error:
-        _say_where(collected)
+        say_where(collected)
         if as_json:
             click.echo(json.dumps(error.to_dict(), indent=2))
         raise
-    _say_where(collected)
+    say_where(collected)
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2))
     else:
@@ -134,25 +134,3 @@ def command(directory: Path, as_json: bool, **arguments: Any) -> int:
         click.echo(f"verdict: {result.word}")
         click.echo(printable(result.verdict.sentence))
     return result.exit_code
-
-
-def _step_summary() -> Path | None:
-    """Return the file that collects the summaries of a pipeline's steps; None: there is none.
-
-    Nobody asked for it by an option, so a file that cannot be written to keeps no gate from its
-    verdict.
-    """
-    named = os.environ.get("GITHUB_STEP_SUMMARY")
-    if not named:
-        return None
-    path = Path(named)
-    place = path if path.exists() else path.parent
-    if path.is_dir() or not os.access(place, os.W_OK):
-        click.echo(f"warning: GITHUB_STEP_SUMMARY is not writable ({named}); no summary", err=True)
-        return None
-    return path
-
-
-def _say_where(collected: Path | None) -> None:
-    if collected is not None:
-        click.echo(f"summary appended to GITHUB_STEP_SUMMARY ({collected})", err=True)

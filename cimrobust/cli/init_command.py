@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from cimrobust.cli.options import json_option, model_argument
 if TYPE_CHECKING:
     from cimrobust.certificate.models.printed_networks import InitOutput
     from cimrobust.pipeline.describing import Described
+    from cimrobust.pipeline.understanding import Understanding
 
 
 @click.command(
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     cls=ExampleCommand,
     examples=(
         "cimrobust init model.onnx test.npz --out data.toml",
+        "cimrobust init model.onnx test.npz --policy policy.toml",
         "cimrobust init model.onnx images/ --out -",
     ),
 )
@@ -32,9 +35,16 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Where to write the description; - prints it.",
 )
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a policy to begin with there too: clean score and worst chip, to be changed.",
+)
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 @json_option
-def command(model: Path, data: Path | None, out: str, force: bool, as_json: bool) -> None:
+def command(
+    model: Path, data: Path | None, out: str, policy: Path | None, force: bool, as_json: bool
+) -> None:
     """Write a data description for MODEL and DATA.
 
     .npz, .csv, a folder of images or of ONNX test data.
@@ -42,23 +52,19 @@ def command(model: Path, data: Path | None, out: str, force: bool, as_json: bool
     It says what the files tell, and as comments what they do not; the first samples are run to
     check it. Look at the result with `cimrobust inspect MODEL --data FILE`.
     """
-    from cimrobust.errors import UsageError
     from cimrobust.files import write_whole
     from cimrobust.pipeline.describing import describe
 
     path = Path(out)
-    if out != "-" and path.exists() and not force:
-        raise UsageError(
-            f"description must not replace a file, got {path} (--out); give another name, or"
-            " --force"
-        )
-    if out != "-" and not path.absolute().parent.is_dir():
-        raise UsageError(
-            f"description must go into a folder that is there, got {path} (--out); make it first"
-        )
+    if out != "-":
+        _check_place("description", path, "--out", force=force)
+    if policy is not None:
+        _check_place("policy", policy, "--policy", force=force)
     found = describe(model, data, folder=Path.cwd() if out == "-" else path.absolute().parent)
     if out != "-":
         write_whole(path, found.text.encode("utf-8"))
+    if policy is not None and found.understanding is not None:
+        write_whole(policy, _draft(found.understanding).encode("utf-8"))
     if as_json:
         click.echo(_output(found, None if out == "-" else str(path)).model_dump_json(indent=2))
         return
@@ -74,8 +80,41 @@ def command(model: Path, data: Path | None, out: str, force: bool, as_json: bool
             f" {found.understanding.judged.dataset.num_samples} samples",
             err=out == "-",
         )
+        if policy is not None:
+            click.echo(f"{'policy':<22}{policy}", err=out == "-")
+    elif policy is not None:
+        click.echo(f"open: no clean score, so there is no policy ({policy})", err=True)
     if found.problem:
         click.echo(f"open: {found.problem}", err=True)
+    elif out != "-":
+        words = ["cimrobust", "analyze", str(model), "--data", str(path), "--out", "out"]
+        click.echo(f"next: {shlex.join(words)}", err=True)
+
+
+def _check_place(what: str, path: Path, option: str, *, force: bool) -> None:
+    """Raise UsageError where a file must not or cannot be written."""
+    from cimrobust.errors import UsageError
+
+    if path.exists() and not force:
+        raise UsageError(
+            f"{what} must not replace a file, got {path} ({option}); give another name, or --force"
+        )
+    if not path.absolute().parent.is_dir():
+        raise UsageError(
+            f"{what} must go into a folder that is there, got {path} ({option}); make it first"
+        )
+
+
+def _draft(known: Understanding) -> str:
+    from cimrobust.certificate.policy_draft import policy_draft
+
+    task = known.judged.task
+    return policy_draft(
+        known.score,
+        metric=task.metric,
+        higher_is_better=task.higher_is_better,
+        samples=known.judged.dataset.num_samples,
+    )
 
 
 def _output(found: Described, file: str | None) -> InitOutput:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import click
 
 from cimrobust.cli.setting_options import Decorator
-from cimrobust.errors import UsageError
 
 model_argument = click.argument("model", type=click.Path(path_type=Path))
 certificate_argument = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
@@ -26,6 +24,7 @@ def out_folder_option(text: str) -> Decorator:
     )
 
 
+# Of commands that have no other setting of how to compute; `Run` is that of all others.
 def _time_limit(context: click.Context, parameter: click.Parameter, value: float | None) -> None:
     if value is not None:
         from cimrobust.engine.watchdog import time_limit
@@ -42,42 +41,6 @@ time_limit_option = click.option(
     help=(
         "Longest that one run of the model on one batch may take, against loops without end."
         " Default: 600."
-    ),
-)
-
-
-def _memory(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
-    if value is not None:
-        from cimrobust.available_memory import memory_limit
-
-        context.with_resource(memory_limit(_bytes_of(value)))
-
-
-def _bytes_of(text: str) -> int:
-    """Return a size like 6G in bytes.
-
-    Raises:
-        UsageError: It is none, or zero.
-    """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([MG])", text.strip())
-    size = 0.0 if found is None else float(found[1]) * {"M": 2**20, "G": 2**30}[found[2]]
-    if size < 1:
-        raise UsageError(
-            f"memory must be like 6G or 800M and above zero, got '{text}' (--memory); write a"
-            " number and M or G"
-        )
-    return int(size)
-
-
-memory_option = click.option(
-    "--memory",
-    metavar="SIZE",
-    expose_value=False,
-    callback=_memory,
-    help=(
-        "Memory that this process may take, like 6G: fewer threads, then smaller pieces of the"
-        " attack set; where a bound does not fit, there is none, with a reason. Default: 60 % of"
-        " what is free."
     ),
 )
 

@@ -12,10 +12,8 @@ from cimrobust.cli.options import (
     allow_code_option,
     data_option,
     json_option,
-    memory_option,
     model_argument,
     progress_option,
-    time_limit_option,
 )
 from cimrobust.cli.setting_options import setting_options
 from cimrobust.settings.commands import PLAN
@@ -33,8 +31,6 @@ from cimrobust.settings.commands import PLAN
 @model_argument
 @data_option()
 @setting_options(PLAN)
-@memory_option
-@time_limit_option
 @allow_code_option
 @progress_option
 @json_option

@@ -15,7 +15,6 @@ from cimrobust.cli.options import (
     json_option,
     model_argument,
     progress_option,
-    time_limit_option,
 )
 from cimrobust.cli.setting_options import NUMBER, setting_options
 from cimrobust.settings.commands import RARE
@@ -36,7 +35,6 @@ from cimrobust.settings.commands import RARE
     help="Score that a chip has to reach; an error it may not exceed.",
 )
 @setting_options(RARE)
-@time_limit_option
 @allow_code_option
 @progress_option
 @json_option

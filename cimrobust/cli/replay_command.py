@@ -14,7 +14,6 @@ from cimrobust.cli.options import (
     certificate_argument,
     json_option,
     progress_option,
-    time_limit_option,
 )
 from cimrobust.cli.setting_options import setting_options
 from cimrobust.settings.commands import REPLAY
@@ -33,7 +32,6 @@ EXIT_REFUTED = 6
 )
 @certificate_argument
 @setting_options(REPLAY)
-@time_limit_option
 @allow_code_option
 @progress_option
 @json_option

@@ -13,11 +13,9 @@ from cimrobust.cli.options import (
     allow_code_option,
     data_option,
     json_option,
-    memory_option,
     model_argument,
     out_folder_option,
     progress_option,
-    time_limit_option,
 )
 from cimrobust.cli.setting_options import setting_options
 from cimrobust.cli.show_page import open_option
@@ -42,8 +40,6 @@ if TYPE_CHECKING:
 @data_option("Evaluation data, as for `cimrobust analyze`; nothing is chosen by it.")
 @out_folder_option("Folder for the network and the certificates.")
 @setting_options(RETRAIN)
-@memory_option
-@time_limit_option
 @allow_code_option
 @open_option("retrain.html")
 @progress_option

@@ -13,11 +13,9 @@ from cimrobust.cli.options import (
     allow_code_option,
     data_option,
     json_option,
-    memory_option,
     model_argument,
     out_folder_option,
     progress_option,
-    time_limit_option,
 )
 from cimrobust.cli.setting_options import Numbers, setting_options
 from cimrobust.cli.show_page import open_option
@@ -48,8 +46,6 @@ if TYPE_CHECKING:
 )
 @out_folder_option("Folder for sweep.json and sweep.html.")
 @setting_options(SWEEP)
-@memory_option
-@time_limit_option
 @allow_code_option
 @open_option("sweep.html")
 @progress_option

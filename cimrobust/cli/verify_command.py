@@ -15,7 +15,6 @@ from cimrobust.cli.options import (
     json_option,
     model_argument,
     progress_option,
-    time_limit_option,
 )
 from cimrobust.cli.setting_options import setting_options
 from cimrobust.settings.commands import VERIFY
@@ -37,7 +36,6 @@ from cimrobust.settings.commands import VERIFY
     help="Parquet file for the ranked devices.",
 )
 @setting_options(VERIFY)
-@time_limit_option
 @allow_code_option
 @progress_option
 @json_option

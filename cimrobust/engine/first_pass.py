@@ -45,11 +45,12 @@ def take():
 sink.write(b"!")
 sink.flush()
 head, model, feed = json.loads(take()), take(), dict(numpy.load(io.BytesIO(take())))
-used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-soft = used + head["bytes"]
-soft = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
-resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+if sys.platform == "linux":  # macOS does not hold a process to its address space
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    soft = used + head["bytes"]
+    soft = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 answer = b"+"
 try:

@@ -31,8 +31,9 @@ _CODE = f"""
 import json, resource, struct, sys
 sys.path[:] = json.loads(sys.argv[1])
 from onnx import shape_inference
-used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + {MAX_BYTES},) * 2)
+if sys.platform == "linux":  # macOS does not hold a process to its address space
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + {MAX_BYTES},) * 2)
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 source, sink = sys.stdin.buffer, sys.stdout.buffer
 sink.write(b"!")

@@ -12,10 +12,12 @@ from cimrobust.pipeline import stages
 from cimrobust.pipeline.arguments import make_folder
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.in_memory import given_path, takes_objects
+from cimrobust.pipeline.limits import keeps_limits
 from cimrobust.pipeline.planned_analysis import Told, planned
 from cimrobust.pipeline.private_folder import folder_optional
 from cimrobust.pipeline.resolved_analysis import resolve
 from cimrobust.pipeline.resuming import RESUME
+from cimrobust.pipeline.summaries import Summaries
 from cimrobust.pipeline.writing import Findings, write_files
 from cimrobust.run import Run
 from cimrobust.settings.analysis_settings import AnalysisSettings
@@ -30,6 +32,7 @@ from cimrobust.settings.typed_options import AnalyzeOptions
 @takes_settings(ANALYZE)
 @folder_optional
 @takes_objects
+@keeps_limits(ANALYZE)
 def analyze(
     model: ModelLike,
     *,
@@ -63,12 +66,19 @@ def analyze(
         given_path(out),
         gather(ANALYZE, settings, run, options),
         Clock(),
-        None,
     )
 
 
+@keeps_limits(ANALYZE)
 def analyze_by_command(
-    model: Path, *, data: str, out: Path, clock: Clock, told: Told, **options: Any
+    model: Path,
+    *,
+    data: str,
+    out: Path,
+    clock: Clock,
+    told: Told,
+    collected: Path | None,
+    **options: Any,
 ) -> Certificate:
     """Do the same for a command of its own, whose clock began with its process.
 
@@ -78,13 +88,22 @@ def analyze_by_command(
         out: Likewise.
         clock: Times the stages.
         told: Who is told of the plan of a long run before it begins.
+        collected: File that summaries of a pipeline's steps are appended to; None: there is none.
         options: Settings by name.
     """
-    return _certificate(model, data, out, gather(ANALYZE, None, None, options), clock, told)
+    given = gather(ANALYZE, None, None, options)
+    return _certificate(model, data, out, given, clock, told=told, collected=collected)
 
 
 def _certificate(
-    model: Path, data: Any, out: Path, given: Gathered, clock: Clock, told: Told | None
+    model: Path,
+    data: Any,
+    out: Path,
+    given: Gathered,
+    clock: Clock,
+    *,
+    told: Told | None = None,
+    collected: Path | None = None,
 ) -> Certificate:
     """Do what was asked for, stage by stage, and write it down."""
     with clock.stage("load"):
@@ -94,6 +113,8 @@ def _certificate(
             given.run(),
             out=out,
         )
+        summaries = Summaries(asked.settings.summary, collected)
+        summaries.check()
         make_folder(out)
         opened = stages.open_analysis(asked)
     with clock.stage("load"):
@@ -103,6 +124,7 @@ def _certificate(
     written = write_files(opened, findings, clock)
     shutil.rmtree(out / RESUME, ignore_errors=True)
     write_manifest(out)
+    summaries.write(asked)
     return Certificate(written, out)
 
 

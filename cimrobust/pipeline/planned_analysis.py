@@ -12,6 +12,7 @@ import numpy as np
 
 from cimrobust.available_memory import available_memory, held_memory
 from cimrobust.pipeline.in_memory import takes_objects
+from cimrobust.pipeline.limits import keeps_limits
 from cimrobust.pipeline.rare_chips import splitting
 from cimrobust.pipeline.resolved_analysis import ResolvedAnalysis, resolve
 from cimrobust.pipeline.stages import EFFECT_CHIPS, OpenedAnalysis, open_analysis
@@ -50,6 +51,7 @@ class Told:
 
 @takes_settings(PLAN)
 @takes_objects
+@keeps_limits(PLAN)
 def plan(
     model: ModelLike,
     *,

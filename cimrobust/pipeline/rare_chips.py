@@ -15,6 +15,7 @@ from cimrobust.files import sha256_of
 from cimrobust.montecarlo.failing import rare_failures
 from cimrobust.montecarlo.splitting import Splitting
 from cimrobust.pipeline.in_memory import takes_objects
+from cimrobust.pipeline.limits import keeps_limits
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.reliability.chip_file import write_chip
 from cimrobust.reliability.likely_chip import LikelySearch
@@ -40,6 +41,7 @@ def splitting(budget: int | None = None, particles: int | None = None) -> Splitt
 
 @takes_settings(RARE)
 @takes_objects
+@keeps_limits(RARE)
 def rare(
     model: ModelLike,
     *,

@@ -23,6 +23,7 @@ from cimrobust.pipeline.arguments import resume_folder
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.gain_steps import measure_steps
 from cimrobust.pipeline.in_memory import given_path, takes_objects
+from cimrobust.pipeline.limits import keeps_limits
 from cimrobust.pipeline.private_folder import folder_optional
 from cimrobust.pipeline.retrain_request import RetrainRequest
 from cimrobust.report.render import render_retraining
@@ -99,6 +100,7 @@ class Retrained(SavedResult):
 @takes_settings(RETRAIN)
 @folder_optional
 @takes_objects
+@keeps_limits(RETRAIN)
 def retrain(
     model: ModelLike,
     *,

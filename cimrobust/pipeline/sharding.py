@@ -12,6 +12,7 @@ from cimrobust.montecarlo.shards import Shard, draw_share
 from cimrobust.pipeline import stages
 from cimrobust.pipeline.arguments import resume_folder
 from cimrobust.pipeline.in_memory import takes_objects
+from cimrobust.pipeline.limits import keeps_limits
 from cimrobust.pipeline.resolved_analysis import resolve
 from cimrobust.run import Run
 from cimrobust.settings.analysis_settings import AnalysisSettings
@@ -38,6 +39,7 @@ class DrawnShard:
 
 @takes_settings(ANALYZE)
 @takes_objects
+@keeps_limits(ANALYZE)
 def draw_shard(
     model: ModelLike,
     *,
@@ -77,6 +79,11 @@ def draw_shard(
         raise UsageError(
             "a shard draws its trials itself, got a folder of others (--shards); give --shard or"
             " --shards, not both"
+        )
+    if asked.settings.summary is not None:
+        raise UsageError(
+            "a summary must be of a certificate, got a shard (--summary, --shard); give --summary"
+            " with --shards"
         )
     if asked.settings.trials_on == "device":
         raise UsageError(

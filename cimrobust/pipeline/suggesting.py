@@ -36,6 +36,7 @@ from cimrobust.pipeline.arguments import check_tolerance
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.in_memory import given_path, takes_objects
 from cimrobust.pipeline.inspection import Inspection, inspect_on
+from cimrobust.pipeline.limits import keeps_limits
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.pipeline.stated_settings import state
 from cimrobust.run import Run
@@ -132,6 +133,7 @@ class _Base:
 
 @takes_settings(SUGGEST)
 @takes_objects
+@keeps_limits(SUGGEST)
 def suggest(
     model: ModelLike,
     *,
@@ -174,10 +176,9 @@ def suggest(
         base = _searched(named, needs, inspection, runtime, computed)
         missed = _missed_without(base, stated)
     outcomes = []
-    if missed:
-        for kind in KINDS[asked.protect]:
-            with clock.stage(kind):
-                outcomes.append(_outcome(base, Protection(kind, asked.tighten), asked.most_share))
+    for kind in KINDS[asked.protect] if missed else ():
+        with clock.stage(kind):
+            outcomes.append(_outcome(base, Protection(kind, asked.tighten), asked.most_share))
     computed.progress.finish()
     evidence = SuggestEvidence(
         inspection=inspection,

@@ -28,6 +28,7 @@ from cimrobust.pipeline.arguments import resume_folder
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.in_memory import given_path, takes_objects
 from cimrobust.pipeline.inspection import Inspection
+from cimrobust.pipeline.limits import keeps_limits
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.pipeline.private_folder import folder_optional
 from cimrobust.pipeline.resuming import run_digest
@@ -146,6 +147,7 @@ class Sweep(SavedResult):
 @takes_settings(commands.SWEEP)
 @folder_optional
 @takes_objects
+@keeps_limits(commands.SWEEP)
 def sweep(
     model: ModelLike,
     *,

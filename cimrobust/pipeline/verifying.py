@@ -18,6 +18,7 @@ from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.pipeline.in_memory import takes_objects
 from cimrobust.pipeline.inspection import Inspection
+from cimrobust.pipeline.limits import keeps_limits
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.run import Run
 from cimrobust.search.ensemble import search
@@ -32,6 +33,7 @@ from cimrobust.settings.verify_settings import VerifySettings
 
 @takes_settings(VERIFY)
 @takes_objects
+@keeps_limits(VERIFY)
 def verify(
     model: ModelLike,
     *,

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import matplotlib as mpl
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from cimrobust.certificate.bracket import bracket_rows, bracket_sentence
 from cimrobust.certificate.models import CertificateModel, ClassRow
-from cimrobust.certificate.programmed import programmed_interval, programmed_score
-from cimrobust.certificate.wording import is_proof, shown
+from cimrobust.certificate.wording import shown
 from cimrobust.report.chart_bars import pair_of_bars
 from cimrobust.report.chart_parts import (
     BAD,
@@ -31,37 +31,23 @@ from cimrobust.report.chart_parts import (
     zoom,
 )
 
+#: Colour and form of the rows of the bracket, in their order.
+_MARKS = ((GOOD, "s"), (BAD, "X"), (NEUTRAL, "D"), (NEUTRAL, "o"), (INK, "o"))
+
 
 def bracket(certificate: CertificateModel) -> str:
     """Draw all scores that bracket the truth on one axis, with their intervals beyond the samples.
 
     What is not proven has no mark.
     """
-    proven = certificate.certified.score if is_proof(certificate) else None
-    rows = (
-        ("certified", "proven for every chip", proven, GOOD, "s"),
-        ("worst_found", "worst chip found", certificate.worst_found.score, BAD, "X"),
-        ("kpp", _kpp_label(certificate), certificate.monte_carlo.kpp[0].lower_bound, NEUTRAL, "D"),
-        ("mean", "average chip", certificate.monte_carlo.mean, NEUTRAL, "o"),
-        (
-            programmed_interval(certificate),
-            "without deviation",
-            programmed_score(certificate),
-            INK,
-            "o",
-        ),
-    )
-    spans = {row.name: (row.low, row.high) for row in certificate.evaluation_set.intervals}
-    two = certificate.monte_carlo.kpp[0].two_source
-    if two is not None and certificate.monte_carlo.kpp[0].lower_bound is not None:
-        spans["kpp"] = (two.bound, certificate.monte_carlo.kpp[0].lower_bound)
+    rows = bracket_rows(certificate)
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(WIDTH, 0.36 * len(rows) + 0.55)
-        score_axis(axes, certificate, [value for _, _, value, _, _ in rows if value is not None])
+        score_axis(axes, certificate, [row.value for row in rows if row.value is not None])
         left, right = axes.get_xlim()
-        for place, (key, _, value, colour, marker) in enumerate(rows):
+        for place, row in enumerate(rows):
             axes.hlines(place, left, right, color=FAINT, linewidth=0.8, zorder=1)
-            if value is None:
+            if row.value is None:
                 axes.text(
                     (left + right) / 2,
                     place,
@@ -72,25 +58,16 @@ def bracket(certificate: CertificateModel) -> str:
                     backgroundcolor=PAPER,
                 )
                 continue
-            if key in spans:
-                axes.hlines(
-                    place,
-                    spans[key][0],
-                    min(spans[key][1], 1.0),
-                    color=colour,
-                    linewidth=2.5,
-                    zorder=2,
-                )
-            axes.plot([value], [place], marker=marker, markersize=8, color=colour, zorder=3)
-        axes.set_yticks(range(len(rows)), [label for _, label, *_ in rows])
+            colour, marker = _MARKS[place]
+            if row.low is not None and row.high is not None:
+                high = min(row.high, 1.0)
+                axes.hlines(place, row.low, high, color=colour, linewidth=2.5, zorder=2)
+            axes.plot([row.value], [place], marker=marker, markersize=8, color=colour, zorder=3)
+        axes.set_yticks(range(len(rows)), [row.label for row in rows])
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        said = ", ".join(
-            f"{label} {'not proven' if value is None else shown(certificate, value)}"
-            for _, label, value, _, _ in rows
-        )
-        return svg(figure, "bracket", f"Scores on one axis: {said}.")
+        return svg(figure, "bracket", bracket_sentence(certificate))
 
 
 def histogram(certificate: CertificateModel) -> str:
@@ -263,8 +240,3 @@ def _spread(rows: Sequence[ClassRow]) -> str:
     """Return the least and the largest share on the worst chip, in words."""
     shares = [row.worst / row.samples for row in rows] or [0.0]
     return f"{100 * min(shares):.0f} to {100 * max(shares):.0f} %"
-
-
-def _kpp_label(certificate: CertificateModel) -> str:
-    kpp = certificate.monte_carlo.kpp[0]
-    return f"{kpp.k:g} % KPP bound"

@@ -34,6 +34,7 @@ from cimrobust.input_file import refusing_what_fails
 from cimrobust.montecarlo.trial_table import from_parquet
 from cimrobust.pipeline.arguments import check_day
 from cimrobust.pipeline.in_memory import given_path, takes_objects
+from cimrobust.pipeline.limits import keeps_limits
 from cimrobust.pipeline.retraining import DESCRIPTION
 from cimrobust.pipeline.retraining import REPORT as RETRAIN_REPORT
 from cimrobust.pipeline.sweep import SWEEP, SWEEP_REPORT
@@ -238,6 +239,7 @@ def _baseline_problems(
 
 @takes_settings(REPLAY)
 @takes_objects
+@keeps_limits(REPLAY)
 def replay(
     directory: FolderLike,
     *,

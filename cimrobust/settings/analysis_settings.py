@@ -57,6 +57,11 @@ class AnalysisSettings:
     """Time that the run may take, like 90s, 30m or 2h: effort, trials, samples and passes are
     chosen to fit, `effort` at most, and printed as options that reproduce the run anywhere. What is
     given by an option of its own stays."""
+    summary: Annotated[str | Path | None, Option(metavar="FILE", path="file", is_stated=False)] = (
+        None
+    )
+    """Write the result as Markdown there too, for a pull request. A command appends the same to the
+    file that the environment variable GITHUB_STEP_SUMMARY names, where it is set."""
     resume: Annotated[bool, Option(is_stated=False)] = False
     """Go on where an interrupted run of the same command stopped."""
     shards: Annotated[str | Path | None, Option(metavar="DIR", path="folder", is_stated=False)] = (

@@ -101,7 +101,7 @@ ANALYZE = Command(
     ),
 )
 
-PLAN = Command(name="plan", parts=ANALYZE.parts, without=frozenset({"resume", "issued"}))
+PLAN = Command(name="plan", parts=ANALYZE.parts, without=frozenset({"resume", "issued", "summary"}))
 
 SWEEP = Command(
     name="sweep",

@@ -15,7 +15,7 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 _WIDTH = 92
 _SHARED = (
     "settings: Settings by name, or one of the models of this command; keywords come first.",
-    "run: How to compute, in place of the keywords `seed`, `workers`, `effort`, `device_type` and"
+    "run: How to compute, in place of keywords such as `seed`, `workers`, `effort`, `memory` and"
     " `progress`.",
 )
 

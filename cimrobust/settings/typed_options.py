@@ -35,6 +35,7 @@ class AnalyzeOptions(TypedDict, total=False):
     transfer: FolderLike | None
     issued: str | None
     time: str | None
+    summary: str | Path | None
     resume: bool
     shards: str | Path | None
     cluster: str | None
@@ -44,6 +45,8 @@ class AnalyzeOptions(TypedDict, total=False):
     device_type: str
     passes: int | None
     attack_samples: int | None
+    memory: str | None
+    time_limit: float | None
     progress: Progress | None
 
 
@@ -76,6 +79,8 @@ class PlanOptions(TypedDict, total=False):
     device_type: str
     passes: int | None
     attack_samples: int | None
+    memory: str | None
+    time_limit: float | None
     progress: Progress | None
 
 
@@ -95,6 +100,8 @@ class SweepOptions(TypedDict, total=False):
     workers: int | None
     effort: str
     device_type: str
+    memory: str | None
+    time_limit: float | None
     progress: Progress | None
 
 
@@ -131,6 +138,8 @@ class RetrainOptions(TypedDict, total=False):
     device_type: str
     workers: int | None
     effort: str
+    memory: str | None
+    time_limit: float | None
     progress: Progress | None
 
 
@@ -150,6 +159,8 @@ class RareOptions(TypedDict, total=False):
     seed: int
     workers: int | None
     effort: str
+    memory: str | None
+    time_limit: float | None
     progress: Progress | None
 
 
@@ -169,6 +180,8 @@ class SuggestOptions(TypedDict, total=False):
     workers: int | None
     effort: str
     device_type: str
+    memory: str | None
+    time_limit: float | None
     progress: Progress | None
 
 
@@ -187,6 +200,8 @@ class VerifyOptions(TypedDict, total=False):
     workers: int | None
     effort: str
     device_type: str
+    memory: str | None
+    time_limit: float | None
     progress: Progress | None
 
 
@@ -205,4 +220,6 @@ class ReplayOptions(TypedDict, total=False):
     search: str | None
     rerun: bool
     workers: int | None
+    memory: str | None
+    time_limit: float | None
     progress: Progress | None

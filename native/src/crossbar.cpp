@@ -16,6 +16,29 @@ constexpr std::size_t kPiecePositions = 3072;
 constexpr std::size_t kPieceFloats = std::size_t{1} << 20;
 constexpr std::size_t kPieceVectors = 64;
 
+/// Threads that are waited for at the end of a scope. The standard library of macOS has no std::jthread yet.
+class JoinedThreads {
+   public:
+    JoinedThreads() = default;
+    JoinedThreads(const JoinedThreads&) = delete;
+    JoinedThreads& operator=(const JoinedThreads&) = delete;
+    JoinedThreads(JoinedThreads&&) = delete;
+    JoinedThreads& operator=(JoinedThreads&&) = delete;
+    ~JoinedThreads() {
+        for (std::thread& thread : threads_) {
+            thread.join();
+        }
+    }
+
+    template <typename Work>
+    void start(const Work& work, std::size_t worker) {
+        threads_.emplace_back(work, worker);
+    }
+
+   private:
+    std::vector<std::thread> threads_;
+};
+
 /// Runs work(0) .. work(count - 1) on up to `threads` threads; the first error is thrown again.
 void spread(std::size_t count, int threads, const std::function<void(std::size_t)>& work) {
     const std::size_t workers = std::min<std::size_t>(count, static_cast<std::size_t>(std::max(threads, 1)));
@@ -38,9 +61,9 @@ void spread(std::size_t count, int threads, const std::function<void(std::size_t
         }
     };
     {
-        std::vector<std::jthread> others;
+        JoinedThreads others;
         for (std::size_t worker = 1; worker < workers; ++worker) {
-            others.emplace_back(loop, worker);
+            others.start(loop, worker);
         }
         loop(0);
     }

@@ -447,3 +447,42 @@ def test_rare_says_what_is_wrong(samples, capsys, more, message):
         == 2
     )
     assert message in capsys.readouterr().err
+
+
+def test_summaries_for_pull_requests_say_what_the_certificate_says(
+    samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "policy.toml").write_text("[require]\nworst_found_accuracy = 1.0\n")
+    collected = tmp_path / "step.md"
+    collected.write_text("of another step\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(collected))
+    own, policy = str(tmp_path / "new" / "summary.md"), str(tmp_path / "policy.toml")
+    more = ("--trials", "5", "--policy", policy, "--summary", own, *SEARCHED_ALONE)
+    assert run(small_arguments(samples, tmp_path / "out", *more)) == 0
+    text = Path(own).read_text()
+    assert collected.read_text() == f"of another step\n{text}\n"
+    assert "summary appended to GITHUB_STEP_SUMMARY" in capsys.readouterr().err
+    assert text.startswith("## cimrobust analyze: FAIL for `breast_cancer_mlp.onnx`")
+    worst = certificate_of(tmp_path / "out")["worst_found"]["score"]
+    assert f"| worst chip found | {worst:.4f} |" in text
+    assert "| **REFUTED** | `worst_found_accuracy`" in text
+    digest = certificate_of(tmp_path / "out")["policy_sha256"]
+    assert f"`policy` sha256 `{digest}`" in text
+
+
+def test_a_summary_without_a_policy_names_none(samples: Path, tmp_path: Path) -> None:
+    own = tmp_path / "summary.md"
+    more = ("--trials", "5", "--summary", str(own), *SEARCHED_ALONE)
+    assert run(small_arguments(samples, tmp_path / "out", *more)) == 0
+    assert "## cimrobust analyze: INCONCLUSIVE" in own.read_text()
+    assert "policy" not in own.read_text().partition("### Replay")[2]
+
+
+def test_a_summary_that_cannot_be_written_is_refused_before_the_work(
+    samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    place = str(tmp_path / "file" / "summary.md")
+    assert run(small_arguments(samples, tmp_path / "out", "--summary", place)) == 2
+    assert "summary must be a file that can be written" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

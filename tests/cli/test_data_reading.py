@@ -5,6 +5,7 @@ sentence that names the key.
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import pytest
 from onnx import numpy_helper, parser
 from PIL import Image
 
+from cimrobust.certificate.policy import read_policy
+from cimrobust.certificate.policy_draft import policy_draft
 from cimrobust.cli.main import run
 
 GENERATOR = np.random.default_rng(0)
@@ -376,6 +379,38 @@ def test_init_without_data_and_init_that_would_replace_a_file(tmp_path, capsys):
     assert "must not replace a file" in capsys.readouterr().err
     assert (tmp_path / "there.toml").read_text() == "mine"
     assert run(["init", str(network), str(tmp_path / "none.npz"), "--out", "-"]) == 2
+
+
+def test_init_writes_a_policy_that_the_gate_reads(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    network = model(tmp_path, PLAIN)
+    np.savez("d.npz", x=X, y=np.zeros(48, int))
+    given = ["init", str(network), "d.npz", "--policy", "policy.toml"]
+    assert run(given) == 0
+    captured = capsys.readouterr()
+    clean = float(re.search(r"clean accuracy +([\d.]+)", captured.out)[1])
+    assert captured.err.endswith(f"next: cimrobust analyze {network} --data data.toml --out out\n")
+    asked = tomllib.loads((tmp_path / "policy.toml").read_text())["require"]
+    assert clean - 0.02 < asked["clean_accuracy"] < clean
+    assert clean - 0.06 < asked["worst_found_accuracy"] == asked["kpp"]["accuracy"] < clean - 0.04
+    read_policy(tmp_path / "policy.toml")
+    assert run([*given, "--out", "other.toml"]) == 2
+    assert "policy must not replace a file" in capsys.readouterr().err
+
+
+def test_a_policy_to_begin_with_allows_an_error_that_is_larger(tmp_path):
+    text = policy_draft(31.9061, metric="rmse", higher_is_better=False, samples=100)
+    (tmp_path / "policy.toml").write_text(text)
+    asked = tomllib.loads(text)["require"]
+    assert (asked["clean_accuracy"], asked["worst_found_accuracy"]) == (32.6, 35.1)
+    read_policy(tmp_path / "policy.toml")
+
+
+def test_init_without_a_score_says_that_there_is_no_policy(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(["init", str(model(tmp_path, PLAIN)), "--policy", "policy.toml"]) == 0
+    assert "there is no policy" in capsys.readouterr().err
+    assert not (tmp_path / "policy.toml").exists()
 
 
 def test_init_of_a_broken_network_says_so_in_the_file(tmp_path, capsys):

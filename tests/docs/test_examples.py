@@ -48,7 +48,12 @@ def _blocks(page: Path) -> list[tuple[str, str]]:
 )
 def test_examples_run(page: Path, tmp_path, monkeypatch, capsys):
     blocks = _blocks(page)
-    _fill(tmp_path, with_description="cimrobust init" not in "".join(text for _, text in blocks))
+    said = "".join(text for _, text in blocks)
+    _fill(
+        tmp_path,
+        with_description="cimrobust init" not in said,
+        with_policy=re.search(r"cimrobust init .*--policy", said) is None,
+    )
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for kind, text in blocks:
@@ -66,7 +71,7 @@ def test_examples_run(page: Path, tmp_path, monkeypatch, capsys):
             _compare(said.out, expected, command)
 
 
-def _fill(folder: Path, *, with_description: bool) -> None:
+def _fill(folder: Path, *, with_description: bool, with_policy: bool) -> None:
     """Put into a folder what the examples take as given."""
     for name, source in {
         "model.onnx": "breast_cancer_mlp.onnx",
@@ -79,7 +84,8 @@ def _fill(folder: Path, *, with_description: bool) -> None:
         (folder / "data.toml").write_text(
             "\n".join(lines).replace("breast_cancer_test.npz", "test.npz"), encoding="utf-8"
         )
-    (folder / "policy.toml").write_text(POLICY, encoding="utf-8")
+    if with_policy:
+        (folder / "policy.toml").write_text(POLICY, encoding="utf-8")
     rng = np.random.default_rng(1)
     rows = [
         f"{target},{target + rng.normal(0.0, 0.5):.4f}"

@@ -81,6 +81,14 @@ def test_a_process_that_cannot_start_is_no_fault_of_the_model(
         check_first_pass(write(LARGE), FEED, "y", nodes=["e"])
 
 
+def test_a_system_without_proc_runs_it_without_a_limit_of_memory(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = first_pass._CODE.replace("/proc/", "/no-such-folder/")
+    monkeypatch.setattr(first_pass, "_CODE", f"import sys\nsys.platform = 'darwin'\n{elsewhere}")
+    check_first_pass(write(LARGE), {"x": np.full((2, 4), 1e-6, np.float32)}, "y", nodes=["e"])
+
+
 def test_a_process_that_crashes_names_the_signal(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
