@@ -206,7 +206,7 @@ def _product_margins(
     # classes' weights are the same for all samples of a label.
     present, index = torch.unique(labels, return_inverse=True)
     above = torch.relu(lo.T[present][:, None, :] - hi.T[None])
-    over = ((data.hi - data.lo) @ above.flatten(0, 1).T).unflatten(1, above.shape[:2])
+    over = ((data.hi - data.lo) @ above.flatten(0, 1).T).reshape(-1, *above.shape[:2])
     over = over[torch.arange(len(index), device=index.device), index]
     least = (data.hi @ lo).gather(1, labels[:, None]) - data.hi @ hi
     return least - over + shift[labels][:, None] - shift
