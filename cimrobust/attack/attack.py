@@ -15,15 +15,13 @@ from cimrobust.data.decision import Score
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.mapping.box import Pattern
 from cimrobust.search.candidate import Candidate
-from cimrobust.search.climb import climb_in_turn
+from cimrobust.search.climb import CORNER, climb_in_turn
 from cimrobust.search.members.gradient_free import search_corners
 from cimrobust.search.problem import Problem
 from cimrobust.search.scorer import Scorer
 
 NO_DEVIATION = "no deviation"
 _NAME = "attack"
-# What the name of a pattern has added that is the corner beside a known one.
-_CORNER = ", corner"
 # Patterns of an attack that are scored on all samples: the best on the attack set need not be the
 # best on all.
 _SCORED = 3
@@ -102,10 +100,10 @@ def _run(
     """Run one climb, from where it begins."""
     start, origin = scorer.problem.box.zero(), climb.origin
     if climb.start == "known":
-        start, origin = best_known.pattern, f"from {best_known.origin.removesuffix(_CORNER)}"
+        start, origin = best_known.pattern, f"from {best_known.origin.removesuffix(CORNER)}"
     elif climb.start == "best":
         best = min(candidates, key=lambda candidate: candidate.key)
-        start, origin = best.pattern, f"after {best.origin}"
+        start, origin = best.pattern, _after(best.origin)
     found = climb_in_turn(
         scorer,
         _NAME,
@@ -116,6 +114,12 @@ def _run(
         origin=origin,
     )
     return found if climb.keeps_all else found[-1:]
+
+
+def _after(origin: str) -> str:
+    """Return the origin of what goes on from a candidate; of a chain the first link is named."""
+    first = origin.removesuffix(CORNER)
+    return first if first.startswith("after ") else f"after {first}"
 
 
 def known_candidates(scorer: Scorer, known: Mapping[str, Pattern]) -> list[Candidate]:
@@ -131,7 +135,7 @@ def known_candidates(scorer: Scorer, known: Mapping[str, Pattern]) -> list[Candi
     inside = {NO_DEVIATION: box.zero()}
     for origin, pattern in known.items():
         inside[origin] = box.clip(pattern)
-        inside[f"{origin}{_CORNER}"] = box.corner(inside[origin])
+        inside[f"{origin}{CORNER}"] = box.corner(inside[origin])
     keys = scorer.score(list(inside.values()))
     return [
         Candidate(pattern, key, origin, _NAME)

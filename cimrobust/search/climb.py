@@ -34,6 +34,8 @@ _LATER_STEP = 1.0
 # class is on the plateau that losses over all decisions do not leave (on the samples and the model
 # zoo, none did later).
 PATIENCE = 6
+#: Ends the origin of the corner that an iterate points to.
+CORNER = ", corner"
 
 
 def checkpoints(passes: int) -> list[int]:
@@ -219,6 +221,6 @@ def _keep(
     if any(not np.array_equal(corner[name], iterate[name]) for name in corner):
         key = scorer.score_if_worse(corner, best.key, near=evaluation)
         if key is not None and key < best.key:
-            best = Candidate(corner, key, f"{origin}, corner", member)
+            best = Candidate(corner, key, f"{origin}{CORNER}", member)
             scorer.ledger.record(best.key)
     return best

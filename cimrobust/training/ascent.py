@@ -47,7 +47,7 @@ def gradients(step: Step, deviation: Deviation, damage: Damage | None = None) ->
 
 def deviation_of(step: Step, unit: Mapping[str, Tensor], size: float = 1.0) -> dict[str, Tensor]:
     """Return the deviation of a point of the box, all of it made smaller by a factor."""
-    return {name: size * chip.deviation(unit[name]) for name, chip in step.chips.items()}
+    return {name: chip.deviation(unit[name], size) for name, chip in step.chips.items()}
 
 
 def ascend(
@@ -72,7 +72,10 @@ def ascend(
     unit = start
     for _ in range(passes):
         found = gradients(step, deviation_of(step, unit, size), damage)
-        unit = {name: (unit[name] + length * found[name].sign()).clamp(-1.0, 1.0) for name in unit}
+        unit = {
+            name: torch.add(unit[name], found[name].sign(), alpha=length).clamp_(-1.0, 1.0)
+            for name in unit
+        }
     return unit
 
 

@@ -1,8 +1,9 @@
 """The interval bound over the tolerance box as a loss: what no chip of the box can fall below.
 
-The rules are those of `certify`, run forwards in float32 with gradients; the proof itself is made
-by `certify` in float64 afterwards. The last product is not bounded class by class: the
-margin between two classes is one product with the difference of their weights (as in Zhang et al.,
+The rules are those of `certify`, run forwards in float32 with gradients and, for products, without
+the radius of rounding; the proof itself is made by `certify` in float64 afterwards. The last
+product is not bounded class by class: the margin between two classes is one product with the
+difference of their weights (as in Zhang et al.,
 "Towards Stable and Efficient Training of Verifiably Robust Neural Networks", ICLR 2020,
 arXiv 1906.06316, where inputs deviate; Gowal et al., arXiv 1810.12715, is the training it goes back
 to).
@@ -10,6 +11,7 @@ to).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import torch
@@ -18,9 +20,11 @@ from torch.nn import functional
 
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.plan import ACTIVE, Plan, PlannedStep
-from cimrobust.certify.rules.product import MatrixProduct
+from cimrobust.certify.rules.convolution import Convolution
+from cimrobust.certify.rules.product import MatrixProduct, halves, product_ends
 from cimrobust.certify.rules.rule import Value
 from cimrobust.training.training_protocol import Step
+from cimrobust.training.weights_on_devices import Chip
 
 
 def worst_loss(step: Step, size: float) -> Tensor:
@@ -70,9 +74,11 @@ def _bounded(step: Step, size: float) -> tuple[Tensor, Tensor, Tensor | None]:
     The margins are between the label and every class, [decisions, classes]; None for a regression.
     """
     plan = step.network.plan
+    even = _even_products(step, plan)
     weights = {
         name: Interval(chip.nominal + size * chip.lo, chip.nominal + size * chip.hi)
         for name, chip in step.chips.items()
+        if name not in even.values()
     }
     inputs = {
         name: Interval.point(tensor) if tensor.is_floating_point() else tensor
@@ -81,7 +87,11 @@ def _bounded(step: Step, size: float) -> tuple[Tensor, Tensor, Tensor | None]:
     known = {**step.digital, **step.samples.constants}
     values: dict[str, Value] = {**plan.constants, **known, **weights, **inputs}
     for planned in plan.steps:
-        values[planned.output] = _value(planned, values)
+        values[planned.output] = (
+            _even_product(planned, values, step.chips[even[planned.output]], size)
+            if planned.output in even
+            else _value(planned, values)
+        )
     scores = values[plan.tensor]
     assert isinstance(scores, Interval)
     rows = [step.network.readout.logits(end) for end in (scores.lo, scores.hi)]
@@ -98,6 +108,8 @@ def _bounded(step: Step, size: float) -> tuple[Tensor, Tensor, Tensor | None]:
 
 def _value(planned: PlannedStep, values: Mapping[str, Value]) -> Value:
     read = [values[name] if name else None for name in planned.node.inputs]
+    if isinstance(planned.rule, MatrixProduct | Convolution):
+        return planned.rule.ends(read)
     if planned.rule is not None:
         made = planned.rule.forward(read)
         # Its rounding radius reaches below zero, where no ReLU is; products of what is not negative
@@ -107,6 +119,53 @@ def _value(planned: PlannedStep, values: Mapping[str, Value]) -> Value:
         *[value.lo if isinstance(value, Interval) else value for value in read]
     )
     return found
+
+
+def _even_products(step: Step, plan: Plan) -> dict[str, str]:
+    """Return the stored weight of every product whose weights all deviate by the same, by output.
+
+    Weights that are also read elsewhere are left out, and the last steps, which
+    `_product_margins` looks into.
+    """
+    readers = Counter(name for planned in plan.steps for name in planned.node.inputs)
+    found = {}
+    for planned in plan.steps[:-2]:
+        rule, names = planned.rule, planned.node.inputs
+        chip = step.chips.get(names[1]) if len(names) > 1 else None
+        if not isinstance(rule, MatrixProduct) or chip is None or rule.alpha != 1.0:
+            continue
+        if readers[names[1]] == 1 and chip.nominal.dim() == 2 and not chip.lo.dim():
+            found[planned.output] = names[1]
+    return found
+
+
+def _even_product(
+    planned: PlannedStep, values: Mapping[str, Value], chip: Chip, size: float
+) -> Interval:
+    """Return the ends of a product whose weights all deviate by the same.
+
+    The weights at a corner of their box are W + a for one number a, so ``x (W + a)`` is ``x W`` and
+    a times the sum of x: one product with all weights where `product_ends` makes two to four, and
+    no copy of the weights for data that are known. Derived here.
+    """
+    assert isinstance(planned.rule, MatrixProduct)
+    names = planned.node.inputs
+    data, weight, bias = planned.rule.parts(
+        [values[names[0]], chip.nominal, *(values[name] if name else None for name in names[2:])]
+    )
+    nominal, below, above = weight.lo, size * chip.lo, size * chip.hi
+    if data.is_point:
+        plus, minus = (half.sum(-1, keepdim=True) for half in halves(data.lo))
+        middle = data.lo @ nominal
+        lo, hi = middle + (below * plus + above * minus), middle + (above * plus + below * minus)
+    elif data.is_nonnegative:
+        middle, sums = data.lo @ nominal, data.lo.sum(-1, keepdim=True)
+        width = data.hi - data.lo
+        lo = middle + below * sums + width @ halves(nominal + below)[1]
+        hi = middle + above * sums + width @ halves(nominal + above)[0]
+    else:
+        lo, hi = product_ends(torch.matmul, data, Interval(nominal + below, nominal + above))
+    return Interval(lo, hi) if bias is None else Interval(lo + bias.lo, hi + bias.hi)
 
 
 def _product_margins(
@@ -143,9 +202,11 @@ def _product_margins(
     lo, hi, shift = (
         (weight.lo, weight.hi, bias_of) if readout.sign > 0 else (-weight.hi, -weight.lo, -bias_of)
     )
-    difference = lo.T[labels][:, None, :] - hi.T[None]
-    bound = (
-        difference.clamp(min=0) @ data.lo[:, :, None]
-        + difference.clamp(max=0) @ data.hi[:, :, None]
-    )
-    return bound[..., 0] + shift[labels][:, None] - shift
+    # d lo where d > 0 and d hi elsewhere is d hi - max(d, 0) (hi - lo). The differences d of two
+    # classes' weights are the same for all samples of a label.
+    present, index = torch.unique(labels, return_inverse=True)
+    above = torch.relu(lo.T[present][:, None, :] - hi.T[None])
+    over = ((data.hi - data.lo) @ above.flatten(0, 1).T).reshape(-1, *above.shape[:2])
+    over = over[torch.arange(len(index), device=index.device), index]
+    least = (data.hi @ lo).gather(1, labels[:, None]) - data.hi @ hi
+    return least - over + shift[labels][:, None] - shift

@@ -49,9 +49,15 @@ class Chip:
         """Half widths of the intervals."""
         return 0.5 * (self.hi - self.lo)
 
-    def deviation(self, unit: Tensor) -> Tensor:
-        """Return the deviation of a point of the box stretched to [-1, 1] in every weight."""
-        return 0.5 * (self.lo + self.hi) + self.half * unit
+    def deviation(self, unit: Tensor, size: float = 1.0) -> Tensor:
+        """Return the deviation of a point of the box stretched to [-1, 1] in every weight.
+
+        Args:
+            unit: The point.
+            size: Size of the box as a share of the whole.
+        """
+        # The ends first: they are one number where all intervals are the same.
+        return (0.5 * size) * (self.lo + self.hi) + (size * self.half) * unit
 
     def project(self, deviation: Tensor) -> Tensor:
         """Return the nearest deviation inside the box."""

@@ -19,7 +19,13 @@ from torch import Tensor
 
 from cimrobust.certify.interval import Interval, chord_of_absolute
 from cimrobust.certify.rounding import product_radius
-from cimrobust.certify.rules.product import as_interval, product_interval, shared_form, shared_point
+from cimrobust.certify.rules.product import (
+    as_interval,
+    product_ends,
+    product_interval,
+    shared_form,
+    shared_point,
+)
 from cimrobust.certify.rules.rule import Pulled, Value, total
 from cimrobust.twin.ops.conv import TRANSPOSED
 from cimrobust.twin.ops.converter_registry import Kernel, Node
@@ -51,6 +57,15 @@ class Convolution:
             lo, hi = lo + bias.lo.reshape(shape), hi + bias.hi.reshape(shape)
             strength = strength + bias.magnitude.reshape(shape)
         return Interval.rounded(lo, hi, product_radius(strength, weight.lo[0].numel() + 1))
+
+    def ends(self, inputs: Sequence[Value]) -> Interval:
+        """Return `forward` without rounding: for a loss, in less time."""
+        data, weight, bias = _parts(inputs)
+        lo, hi = product_ends(self.kernel, data, weight)
+        if bias is None:
+            return Interval(lo, hi)
+        shape = (-1, *(1,) * (lo.dim() - 2))
+        return Interval(lo + bias.lo.reshape(shape), hi + bias.hi.reshape(shape))
 
     def backward(
         self,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 
 from cimrobust.search.candidate import Candidate, Earlier, most_promising
-from cimrobust.search.climb import climb
+from cimrobust.search.climb import CORNER, climb
 from cimrobust.search.losses import Hinge, Loss, PairCollapse, SmoothAccuracy, margins, median_scale
 from cimrobust.search.members.member_protocol import Member, needs_collapse
 from cimrobust.search.problem import Problem
@@ -75,7 +75,7 @@ def _run(problem: Problem, scorer: Scorer, budget: Budget, earlier: Earlier) -> 
             start=best.pattern,
             passes=passes,
             first_step=step,
-            origin=best.origin,
+            origin=best.origin.removesuffix(CORNER),
         )
         results = most_promising([*results, *([] if found is None else [found])])
     return results

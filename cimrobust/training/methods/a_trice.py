@@ -85,7 +85,7 @@ def sign_step(eta: float, start: Mapping[str, Tensor], step: Step) -> Made:
 
     found = gradients(fixed, begun, damage)
     return {
-        name: begun[name] + (eta * chip.half) * found[name].sign()
+        name: found[name].sign().mul_(eta * chip.half).add_(begun[name])
         for name, chip in fixed.chips.items()
     }
 

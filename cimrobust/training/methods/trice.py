@@ -54,7 +54,12 @@ def censored_noise(step: Step, sigma: float, censoring: float) -> dict[str, Tens
 def constant_noise(step: Step, values: Mapping[str, float]) -> dict[str, Tensor]:
     """Return censored noise that is drawn before the pass, as the authors' is: no gradient."""
     with torch.no_grad():
-        return censored_noise(step, values["sigma"], values["censoring"])
+        return {
+            name: step.normal(chip.nominal)
+            .clamp_(max=values["censoring"])
+            .mul_(chip.reach * values["sigma"])
+            for name, chip in step.chips.items()
+        }
 
 
 def censored_mean(censoring: float) -> float:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cimrobust.attack.attack import known_candidates, worst_on_all
+from cimrobust.attack.attack import _after, known_candidates, worst_on_all
 from cimrobust.attack.attack_context import AttackContext
 from cimrobust.attack.attack_plan import FULL_ATTACK, AttackPlan
 from cimrobust.attack.subject_parts import restricted
@@ -46,6 +46,13 @@ def test_the_worst_on_all_samples_counts_and_of_equals_the_first(context):
     assert worst.origin == "harm"
     assert score == runtime.task.score(output)
     assert score.value < runtime.nominal.value
+
+
+def test_an_attack_that_goes_on_twice_says_once_after_what(context):
+    found = context.attack(replace(FULL_ATTACK, onward=12).scaled(0.5), {})
+    assert "after after" not in found.origin
+    assert _after("smooth accuracy from zero, corner") == "after smooth accuracy from zero"
+    assert _after("after smooth accuracy from zero") == "after smooth accuracy from zero"
 
 
 def test_an_attack_spends_what_its_plan_grants_and_no_more(context):

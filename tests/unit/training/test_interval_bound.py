@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from cimrobust.errors import ModelNotCoveredError
+from cimrobust.training import interval_bound
 from cimrobust.training.ascent import deviation_of, random_unit
 from cimrobust.training.interval_bound import proved_share, worst_loss
 from cimrobust.training.methods.method_catalogue import recipe_of
@@ -106,3 +107,17 @@ def test_operators_without_a_bound_are_named(opened):
         match=r"needs a bound of every operator, got: .*Sin.*use another method",
     ):
         worst_loss(step_of(session), 1.0)
+
+
+@pytest.mark.parametrize("size", [0.3, 1.0])
+def test_weights_that_all_deviate_by_the_same_have_the_ends_of_the_general_rule(
+    opened, monkeypatch, size
+):
+    step = step_of(opened())
+    assert interval_bound._even_products(step, step.network.plan)
+    with torch.no_grad():
+        found = interval_bound._bounded(step, size)
+        monkeypatch.setattr(interval_bound, "_even_products", lambda step, plan: {})
+        general = interval_bound._bounded(step, size)
+    for mine, theirs in zip(found, general, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)

@@ -12,6 +12,7 @@ from cimrobust.cli.retrain_command import command
 from cimrobust.errors import UsageError
 from cimrobust.training.ascent import ascend, deviation_of, random_unit, zero_unit
 from cimrobust.training.methods.a_trice_projected import chained_loss
+from cimrobust.training.methods.cimrobust import _carried
 from cimrobust.training.methods.method_catalogue import RECIPES, recipe_of
 from cimrobust.training.methods.trice import censored_mean, censored_noise
 from cimrobust.training.training_job import make_step
@@ -50,6 +51,25 @@ def test_censored_noise_is_in_units_of_the_largest_weight_and_never_above_the_ce
         top = float(chip.nominal.abs().max())
         assert float(noise[name].max()) == pytest.approx(0.07 * top, rel=1e-5)
         assert float(noise[name].min()) < -0.1 * top
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.3, 1.0])
+def test_carried_attack_keeps_a_share_and_draws_the_rest_uniformly(step, keep):
+    first = _carried(step, keep)
+    assert all(bool((unit.abs() <= 1.0).all()) for unit in first.values())
+    step.memory.update({name: torch.full_like(unit, 5.0) for name, unit in first.items()})
+    later = torch.cat(
+        [unit.reshape(-1) for _ in range(40) for unit in _carried(step, keep).values()]
+    ).double()
+    fresh = later[later != 5.0]
+    # Five standard errors.
+    count = len(later)
+    assert float((later == 5.0).double().mean()) == pytest.approx(keep, abs=2.5 / np.sqrt(count))
+    assert bool((fresh.abs() <= 1.0).all())
+    if keep < 1.0:
+        few = np.sqrt(len(fresh))
+        assert float(fresh.mean()) == pytest.approx(0.0, abs=2.9 / few)
+        assert float(fresh.square().mean()) == pytest.approx(1 / 3, abs=1.5 / few)
 
 
 def test_attack_stays_in_the_box_and_does_damage(step):
