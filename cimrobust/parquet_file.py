@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cimrobust.errors import InputRefusedError
 from cimrobust.input_file import FileKind, printable, read_input, refusing_what_fails
+from cimrobust.shapes import Shaped
 
 _MAX_BYTES = 4 * 2**30
 _MAX_COLUMNS = 1000
@@ -39,3 +41,15 @@ def read_parquet(path: Path, *, what: str, max_rows: int) -> pa.Table:
                 f" and {columns} ({printable(path)}); make it again"
             )
         return opened.read(use_threads=False)
+
+
+def numbers(column: pa.Array) -> Shaped[np.ndarray, "rows"]:
+    """Return a column of numbers without nulls as an array, read-only where it shares memory.
+
+    What `to_numpy` returns, which imports pandas where that is installed.
+
+    Raises:
+        TypeError: It holds something else.
+        pa.ArrowException: It holds something else, or nulls.
+    """
+    return np.from_dlpack(column)

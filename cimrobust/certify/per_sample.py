@@ -5,16 +5,23 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Bool, Float64
 
-from cimrobust.certify.bound_summary import Certification
 from cimrobust.errors import InputRefusedError
 from cimrobust.input_file import printable
 from cimrobust.parquet_file import read_parquet
+from cimrobust.shapes import Bool, Float64
+
+if TYPE_CHECKING:  # the table is read where nothing is proven
+    from cimrobust.certify.bound_summary import Certification
+
+#: Largest boxes of single samples are searched for from the smallest of the curve up to four times
+#: the stated one: powers of two of its size.
+OCTAVES = (-8, 2)
 
 _MAX_SAMPLES = 100_000_000
 _COLUMNS = ("sample", "certified", "largest_tolerance_fraction")
