@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from cimrobust.errors import InputRefusedError
 from cimrobust.input_file import FileKind, printable, read_input, refusing_what_fails
-from cimrobust.shapes import Shaped
+from cimrobust.shapes import Bool, Shaped
 
 _MAX_BYTES = 4 * 2**30
 _MAX_COLUMNS = 1000
@@ -53,3 +53,27 @@ def numbers(column: pa.Array) -> Shaped[np.ndarray, "rows"]:
         pa.ArrowException: It holds something else, or nulls.
     """
     return np.from_dlpack(column)
+
+
+def column(
+    values: Shaped[np.ndarray, "rows"], *, missing: Bool[np.ndarray, "rows"] | None = None
+) -> pa.Array:
+    """Return numbers or truth values as a column, of 64 bits or of one.
+
+    What `pa.array` returns, which imports pandas where that is installed.
+
+    Args:
+        values: Whole numbers, floats or truth values.
+        missing: Which are null; None: none is.
+    """
+    present = None if missing is None or not missing.any() else _bits(~missing)
+    if values.dtype == np.bool_:
+        return pa.Array.from_buffers(pa.bool_(), len(values), [present, _bits(values)])
+    is_whole = np.issubdtype(values.dtype, np.integer)
+    kind, dtype = (pa.int64(), np.int64) if is_whole else (pa.float64(), np.float64)
+    content = pa.py_buffer(np.ascontiguousarray(values, dtype))
+    return pa.Array.from_buffers(kind, len(values), [present, content])
+
+
+def _bits(flags: Bool[np.ndarray, "rows"]) -> pa.Buffer:
+    return pa.py_buffer(np.packbits(flags, bitorder="little"))

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from cimrobust.errors import InputRefusedError
 from cimrobust.input_file import printable
-from cimrobust.parquet_file import read_parquet
+from cimrobust.parquet_file import column, read_parquet
 from cimrobust.shapes import Bool, Float64
 
 if TYPE_CHECKING:  # the table is read where nothing is proven
@@ -70,11 +70,9 @@ def to_parquet(table: PerSample, path: Path) -> None:
     The same table gives the same bytes.
     """
     columns = {
-        "sample": pa.array(np.arange(len(table.certified)), pa.int64()),
-        "certified": pa.array(table.certified, pa.bool_(), mask=~table.tried),
-        "largest_tolerance_fraction": pa.array(
-            table.largest, pa.float64(), mask=np.isnan(table.largest)
-        ),
+        "sample": column(np.arange(len(table.certified))),
+        "certified": column(table.certified, missing=~table.tried),
+        "largest_tolerance_fraction": column(table.largest, missing=np.isnan(table.largest)),
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

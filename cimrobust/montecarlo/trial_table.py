@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from cimrobust.counts import MAX_TRIALS
 from cimrobust.errors import InputRefusedError
 from cimrobust.montecarlo.quantile import FailureRate, Kpp, failure_rate_of_scores, kpp_of_scores
-from cimrobust.parquet_file import numbers, read_parquet
+from cimrobust.parquet_file import column, numbers, read_parquet
 from cimrobust.shapes import Float64, Int64
 
 
@@ -126,13 +126,11 @@ def to_parquet(table: TrialTable, path: Path) -> None:
     """
     size = table.num_trials
     columns = {
-        "trial": pa.array(table.trial, pa.int64()),
-        "seed": pa.array([table.seed] * size, pa.int64()),
-        table.metric: pa.array(table.value, pa.float64()),
-        "correct": (
-            pa.nulls(size, pa.int64()) if table.count is None else pa.array(table.count, pa.int64())
-        ),
-        "samples": pa.array([table.num_samples] * size, pa.int64()),
+        "trial": column(table.trial),
+        "seed": column(np.full(size, table.seed)),
+        table.metric: column(table.value),
+        "correct": (pa.nulls(size, pa.int64()) if table.count is None else column(table.count)),
+        "samples": column(np.full(size, table.num_samples)),
     }
     metadata = {
         "metric": table.metric,

@@ -11,11 +11,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from cimrobust.review.page_again import rewrite_report
 from onnx import parser
 
 import cimrobust
 from cimrobust.errors import EvidenceRefutedError, UsageError
+from cimrobust.review.page_again import rewrite_report
 
 # Two classes, read off the sign of the first of two features.
 MODEL = parser.parse_model("""

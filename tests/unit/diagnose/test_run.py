@@ -80,3 +80,7 @@ def test_a_worse_pattern_of_a_diagnostic_becomes_the_witness(small, monkeypatch)
     assert diagnosis.found.member == "diagnostic_lucky"
     assert diagnosis.found.members[-1].score == found.score
     assert diagnosis.broken.sum() == runtime.nominal.num_samples - found.score.count
+
+
+def test_what_may_be_chosen_is_what_there_is():
+    assert tuple(row.name for row in DIAGNOSTICS if row.is_optional) == OPTIONAL
