@@ -49,9 +49,11 @@ def numbers(column: pa.Array) -> Shaped[np.ndarray, "rows"]:
     What `to_numpy` returns, which imports pandas where that is installed.
 
     Raises:
-        TypeError: It holds something else.
-        pa.ArrowException: It holds something else, or nulls.
+        TypeError: It holds something else, or nulls.
     """
+    is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    if not is_number or column.null_count:
+        raise TypeError(f"columns must hold numbers, got {column.type}, {column.null_count} null")
     return np.from_dlpack(column)
 
 

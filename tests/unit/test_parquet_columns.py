@@ -28,5 +28,5 @@ def test_numbers_come_back():
 
 def test_texts_and_nulls_are_no_numbers():
     for wrong in (pa.array(["a"]), pa.array([1, None])):
-        with pytest.raises((TypeError, pa.ArrowException)):
+        with pytest.raises(TypeError, match="must hold numbers"):
             numbers(wrong)

@@ -11,7 +11,7 @@ from cimrobust.attack.diagnosis_protocol import Diagnostic, Finding
 from cimrobust.certificate.models import Diagnostics
 from cimrobust.diagnose import run_diagnostics as running
 from cimrobust.diagnose.diagnostic_catalogue import DIAGNOSTICS
-from cimrobust.diagnose.diagnostic_names import NOT_CHOSEN, chosen
+from cimrobust.diagnose.diagnostic_names import NOT_CHOSEN, OPTIONAL, chosen
 from cimrobust.diagnose.run_diagnostics import diagnose
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
