@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from cimrobust.pipeline.suggesting import suggest
     from cimrobust.pipeline.sweep import sweep
     from cimrobust.pipeline.verifying import verify
-    from cimrobust.review.checking import gate, replay
     from cimrobust.review.comparing import compare
+    from cimrobust.review.gating import gate
+    from cimrobust.review.replaying import replay
     from cimrobust.review.signing import sign, verify_signature
     from cimrobust.run import Run
     from cimrobust.settings.analysis_settings import AnalysisSettings
@@ -84,11 +85,11 @@ _HOMES = {
     "demo": "cimrobust.pipeline.demonstration",
     "doctor": "cimrobust.engine.installation",
     "draw_shard": "cimrobust.pipeline.sharding",
-    "gate": "cimrobust.review.checking",
+    "gate": "cimrobust.review.gating",
     "inspect_model": "cimrobust.pipeline.inspection",
     "plan": "cimrobust.pipeline.planned_analysis",
     "rare": "cimrobust.pipeline.rare_chips",
-    "replay": "cimrobust.review.checking",
+    "replay": "cimrobust.review.replaying",
     "retrain": "cimrobust.pipeline.retraining",
     "rewrite": "cimrobust.pipeline.rewriting",
     "sign": "cimrobust.review.signing",

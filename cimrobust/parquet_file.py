@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cimrobust.errors import InputRefusedError
 from cimrobust.input_file import FileKind, printable, read_input, refusing_what_fails
+from cimrobust.shapes import Bool, Shaped
 
 _MAX_BYTES = 4 * 2**30
 _MAX_COLUMNS = 1000
@@ -39,3 +41,41 @@ def read_parquet(path: Path, *, what: str, max_rows: int) -> pa.Table:
                 f" and {columns} ({printable(path)}); make it again"
             )
         return opened.read(use_threads=False)
+
+
+def numbers(column: pa.Array) -> Shaped[np.ndarray, "rows"]:
+    """Return a column of numbers without nulls as an array, read-only where it shares memory.
+
+    What `to_numpy` returns, which imports pandas where that is installed.
+
+    Raises:
+        TypeError: It holds something else, or nulls.
+    """
+    is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    if not is_number or column.null_count:
+        raise TypeError(f"columns must hold numbers, got {column.type}, {column.null_count} null")
+    return np.from_dlpack(column)
+
+
+def column(
+    values: Shaped[np.ndarray, "rows"], *, missing: Bool[np.ndarray, "rows"] | None = None
+) -> pa.Array:
+    """Return numbers or truth values as a column, of 64 bits or of one.
+
+    What `pa.array` returns, which imports pandas where that is installed.
+
+    Args:
+        values: Whole numbers, floats or truth values.
+        missing: Which are null; None: none is.
+    """
+    present = None if missing is None or not missing.any() else _bits(~missing)
+    if values.dtype == np.bool_:
+        return pa.Array.from_buffers(pa.bool_(), len(values), [present, _bits(values)])
+    is_whole = np.issubdtype(values.dtype, np.integer)
+    kind, dtype = (pa.int64(), np.int64) if is_whole else (pa.float64(), np.float64)
+    content = pa.py_buffer(np.ascontiguousarray(values, dtype))
+    return pa.Array.from_buffers(kind, len(values), [present, content])
+
+
+def _bits(flags: Bool[np.ndarray, "rows"]) -> pa.Buffer:
+    return pa.py_buffer(np.packbits(flags, bitorder="little"))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from cimrobust.certificate.blocks import certified, diagnostics, results, scope
+from cimrobust.certificate.blocks import certified, diagnostics, drawn_chips, results, scope
 from cimrobust.certificate.blocks import converter_block as converters
 from cimrobust.certificate.blocks import item_block as item
 from cimrobust.certificate.blocks import limits_block as limits
 from cimrobust.certificate.blocks import rare_block as rare
 from cimrobust.certificate.blocks import samples_block as samples
-from cimrobust.certificate.certificate_files import WITNESS
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.certificate.models import (
     CertificateModel,
@@ -23,6 +22,7 @@ from cimrobust.certificate.models import (
     Verdict,
 )
 from cimrobust.certificate.policy import Policy
+from cimrobust.certificate.result_names import WITNESS
 from cimrobust.certificate.verdict import NO_POLICY, judge
 from cimrobust.engine.machine import this_machine
 from cimrobust.reliability.chip_file import CHIP_FILE
@@ -86,7 +86,7 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> CertificateMod
             None if evidence.runtime.converters else "the profile has ideal converters"
         ),
         clean=results.clean(evidence),
-        monte_carlo=results.monte_carlo(
+        monte_carlo=drawn_chips.monte_carlo(
             evidence.trials,
             policy,
             num_inputs=evidence.runtime.dataset.num_samples,

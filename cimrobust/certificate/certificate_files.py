@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 from pathlib import Path
 
-from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 
 from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.models.result_file import ResultFile
 from cimrobust.certificate.read_record import read_result
+from cimrobust.certificate.result_names import CERTIFICATE
 from cimrobust.errors import SelfCheckError, UsageError
 from cimrobust.files import write_whole
-
-CERTIFICATE = "certificate.json"
-REPORT = "certificate.html"
-CHANGE = "change.html"
-TRIALS = "trials.parquet"
-CERTIFIED = "certified.parquet"
-WITNESS = "witness"
+from cimrobust.input_file import printable
+from cimrobust.json_file import parse_json
 
 
 def canonical_json(record: BaseModel) -> str:
@@ -54,13 +49,20 @@ def atomic_bytes(path: Path, content: bytes) -> None:
         ) from err
 
 
-def check_certificate(certificate: CertificateModel) -> None:
-    """Raise SelfCheckError unless a certificate of our own follows the published schema."""
-    error = next(iter(_validator().iter_errors(certificate.model_dump())), None)
-    if error is not None:
+def check_own(record: ResultFile) -> None:
+    """Raise SelfCheckError unless a result of our own is read again as what it is.
+
+    It is read as everybody's files are: from its JSON, by its model and strictly.
+    """
+    try:
+        again = type(record).model_validate(parse_json(canonical_json(record)), strict=True)
+    except ValueError as err:
         raise SelfCheckError(
-            f"certificate must follow its schema, got {error.message} ({error.json_path}); report"
-            " this"
+            f"{record.NAME} must follow its schema, got {printable(err)[:300]}; report this"
+        ) from err
+    if again.model_dump() != record.model_dump():
+        raise SelfCheckError(
+            f"{record.NAME} must be read as it was written, got another one; report this"
         )
 
 
@@ -72,8 +74,3 @@ def read_certificate(directory: Path) -> CertificateModel:
     """
     hint = "is this the folder that `cimrobust analyze --out` wrote?"
     return read_result(directory / CERTIFICATE, CertificateModel, hint=hint)
-
-
-@cache
-def _validator() -> Draft202012Validator:
-    return Draft202012Validator(CertificateModel.published_schema())

@@ -4,31 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
+if TYPE_CHECKING:  # who reads an Evidence needs none of what computed it
+    import numpy as np
 
-from cimrobust.attack.diagnosis_protocol import Diagnosis
-from cimrobust.certificate.models import Setting, Timings
-from cimrobust.certify.bound_summary import Certification
-from cimrobust.engine.open import Runtime
-from cimrobust.mapping.placement import Placement
-from cimrobust.montecarlo.effect_costs import EffectTable
-from cimrobust.montecarlo.failing import RareFailures
-from cimrobust.montecarlo.trial_table import TrialTable
-from cimrobust.onnx_io.layers import LayerScan
-from cimrobust.onnx_io.network import Network
-from cimrobust.reliability.likely_chip import LikelySearch
-from cimrobust.search.device_witness import DeviceCheck
-from cimrobust.search.search_results import SearchResult
-
-
-@dataclass(frozen=True)
-class NamedDigest:
-    """A file by its name alone, and its SHA-256 digest."""
-
-    name: str
-    sha256: str
+    from cimrobust.attack.diagnosis_protocol import Diagnosis
+    from cimrobust.certificate.models import Setting, Timings
+    from cimrobust.certificate.named_digest import NamedDigest
+    from cimrobust.certify.bound_summary import Certification
+    from cimrobust.engine.open import Runtime
+    from cimrobust.mapping.placement import Placement
+    from cimrobust.montecarlo.effect_costs import EffectTable
+    from cimrobust.montecarlo.failing import RareFailures
+    from cimrobust.montecarlo.trial_table import TrialTable
+    from cimrobust.onnx_io.layers import LayerScan
+    from cimrobust.onnx_io.network import Network
+    from cimrobust.reliability.likely_chip import LikelySearch
+    from cimrobust.search.device_witness import DeviceCheck
+    from cimrobust.search.search_results import SearchResult
 
 
 class Tested(Protocol):

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cimrobust.certificate.evidence import NamedDigest
 from cimrobust.certificate.models import RequirementResult, Verdict
+from cimrobust.certificate.named_digest import NamedDigest
 from cimrobust.certificate.notebook_view import notebook_view, score_text
 from cimrobust.errors import EvidenceRefutedError
 from cimrobust.input_file import printable

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from cimrobust.certificate.certificate_files import WITNESS
-from cimrobust.certificate.evidence import NamedDigest
 from cimrobust.certificate.gate_evidence import EVIDENCE_REFUTED, EvidenceProblem, GateResult
 from cimrobust.certificate.models import CertificateModel, RequirementResult
+from cimrobust.certificate.named_digest import NamedDigest
 from cimrobust.certificate.policy_tables import CONDITION
+from cimrobust.certificate.result_names import WITNESS
 from cimrobust.files import stated_place
 
 #: File of the worst chip found, in the folder of a certificate.

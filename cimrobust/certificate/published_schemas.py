@@ -9,7 +9,6 @@ Of the current version of each format from its model, of older ones as they were
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -53,10 +52,9 @@ from cimrobust.certificate.models.result_file import ResultFile
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.models.suggested import SuggestModel
 from cimrobust.certificate.models.swept import SweepModel
-from cimrobust.errors import UsageError
+from cimrobust.certificate.schema_files import FOLDER
 from cimrobust.field_texts import field_texts
 
-FOLDER = Path(__file__).with_name("schemas")
 #: Model of the current version by name of the format.
 FORMATS: dict[str, type[ResultFile]] = {
     kind.NAME: kind
@@ -99,31 +97,6 @@ OUTPUTS: dict[str, type[ResultFile]] = {
         DevicesCheckOutput,
     )
 }
-
-
-def schema_file(name: str, version: str | None = None) -> Path:
-    """Return the file of a published schema.
-
-    Args:
-        name: Of `FORMATS` or `OUTPUTS`.
-        version: As the files state it; None: the current one.
-
-    Raises:
-        UsageError: There is no such format or version.
-    """
-    published = FORMATS | OUTPUTS
-    if name not in published:
-        raise UsageError(f"schema must be one of {', '.join(sorted(published))}, got '{name}'")
-    wanted = version or published[name].VERSION
-    known = {
-        path.stem.removeprefix(f"{name}-"): path for path in sorted(FOLDER.glob(f"{name}-*.json"))
-    }
-    if wanted not in known:
-        raise UsageError(
-            f"version of the {name} schema must be one of {', '.join(known)}, got '{wanted}'"
-            " (--version)"
-        )
-    return known[wanted]
 
 
 def described_schema(kind: type[ResultFile]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from cimrobust.certificate.certificate_files import REPORT, WITNESS, read_certificate
+from cimrobust.certificate.certificate_files import read_certificate
 from cimrobust.certificate.models import (
     CertificateModel,
     Certified,
@@ -22,6 +22,7 @@ from cimrobust.certificate.models import (
 )
 from cimrobust.certificate.notebook_chart import bracket_svg
 from cimrobust.certificate.notebook_view import notebook_view, score_text
+from cimrobust.certificate.result_names import REPORT, WITNESS
 from cimrobust.certificate.saved_result import SavedResult
 from cimrobust.errors import UsageError
 from cimrobust.input_file import printable

@@ -37,9 +37,10 @@ from sarif_pydantic import (
 from sarif_pydantic.sarif import RunAutomationDetails
 
 from cimrobust import __version__
-from cimrobust.certificate.certificate_files import CERTIFICATE, atomic_text
+from cimrobust.certificate.certificate_files import atomic_text
 from cimrobust.certificate.gate_outcome import WITNESS_MODEL, Finding, GateOutcome
 from cimrobust.certificate.models.result_file import Status
+from cimrobust.certificate.result_names import CERTIFICATE
 
 SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"

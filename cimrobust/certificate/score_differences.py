@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
+from cimrobust.binomial import at_least, sign_test
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.compared_certificates import BoundedScore, ComparedScore
 from cimrobust.certificate.programmed import programmed_score
@@ -90,7 +90,7 @@ def upper_percentile(table: TrialTable, k: float) -> float | None:
     at least j times with probability 5 % at most.
     """
     ranks = np.arange(1, table.num_trials + 1)
-    fine = np.flatnonzero(stats.binom.sf(ranks - 1, table.num_trials, k / 100) <= 1 - _CONFIDENCE)
+    fine = np.flatnonzero(at_least(ranks, table.num_trials, k / 100) <= 1 - _CONFIDENCE)
     if table.is_sequential or not fine.size:
         return None
     ordered = np.sort(table.value) if table.higher_is_better else np.sort(table.value)[::-1]
@@ -267,7 +267,7 @@ def _proofs(frame: _Frame, a: Side, b: Side, *, same_samples: bool) -> ComparedS
         int((first.certified & ~second.certified).sum()),
         int((second.certified & ~first.certified).sum()),
     )
-    chance = float(stats.binomtest(only_a, only_a + only_b, 0.5).pvalue) if only_a + only_b else 1.0
+    chance = sign_test(only_a, only_b) if only_a + only_b else 1.0
     is_beyond = chance <= 1 - _CONFIDENCE
     said = (
         f"Of the same samples {only_a} are certified in A alone and {only_b} in B alone: by the"

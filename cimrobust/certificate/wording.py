@@ -116,3 +116,8 @@ def worst_chip(certificate: CertificateModel) -> str:
         f"The search found a chip inside the tolerance of {100 * tolerance:.4g} % with"
         f" {score_name(certificate)} {score} {on_samples(certificate)}"
     )
+
+
+def left_out(stage: str) -> str:
+    """Return what a certificate says of a stage that was left out."""
+    return f"left out on request (--skip {stage})"

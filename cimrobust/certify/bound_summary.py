@@ -21,6 +21,7 @@ from cimrobust.certify.bounds import (
     largest_certified_tolerance,
 )
 from cimrobust.certify.branch import BranchSettings
+from cimrobust.certify.per_sample import OCTAVES
 from cimrobust.certify.refusal import Refusal
 from cimrobust.cluster.executor import Executor
 from cimrobust.data.decision import Score
@@ -36,9 +37,7 @@ METHOD = (
 )
 #: Box sizes of the curve, smallest first; the last is the stated tolerance.
 CURVE = tuple(2.0**power for power in range(-8, 1))
-#: Largest boxes of single samples are searched for from the smallest of the curve up to four times
-#: the stated one, on a grid of so many sizes an octave.
-OCTAVES = (-8, 2)
+#: Sizes an octave of the grid that largest boxes of single samples are searched on, by effort.
 STEPS = {"quick": 4, "standard": 8, "thorough": 16}
 #: Samples of the curve, by effort.
 CURVE_SAMPLES = {"quick": 16, "standard": 48, "thorough": 256}

@@ -5,16 +5,23 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Bool, Float64
 
-from cimrobust.certify.bound_summary import Certification
 from cimrobust.errors import InputRefusedError
 from cimrobust.input_file import printable
-from cimrobust.parquet_file import read_parquet
+from cimrobust.parquet_file import column, read_parquet
+from cimrobust.shapes import Bool, Float64
+
+if TYPE_CHECKING:  # the table is read where nothing is proven
+    from cimrobust.certify.bound_summary import Certification
+
+#: Largest boxes of single samples are searched for from the smallest of the curve up to four times
+#: the stated one: powers of two of its size.
+OCTAVES = (-8, 2)
 
 _MAX_SAMPLES = 100_000_000
 _COLUMNS = ("sample", "certified", "largest_tolerance_fraction")
@@ -63,11 +70,9 @@ def to_parquet(table: PerSample, path: Path) -> None:
     The same table gives the same bytes.
     """
     columns = {
-        "sample": pa.array(np.arange(len(table.certified)), pa.int64()),
-        "certified": pa.array(table.certified, pa.bool_(), mask=~table.tried),
-        "largest_tolerance_fraction": pa.array(
-            table.largest, pa.float64(), mask=np.isnan(table.largest)
-        ),
+        "sample": column(np.arange(len(table.certified))),
+        "certified": column(table.certified, missing=~table.tried),
+        "largest_tolerance_fraction": column(table.largest, missing=np.isnan(table.largest)),
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -113,7 +113,7 @@ def command(directory: Path, as_json: bool, **arguments: Any) -> int:
     """
     from cimrobust.certificate.gate_evidence import EvidenceProblemsError
     from cimrobust.input_file import printable
-    from cimrobust.review.checking import gate
+    from cimrobust.review.gating import gate
 
     collected = step_summary()
     try:

@@ -43,7 +43,7 @@ def command(directory: Path, as_json: bool, **settings: Any) -> int:
     something is refuted.
     """
     from cimrobust.cli.shown_progress import shown_progress
-    from cimrobust.review.checking import replay
+    from cimrobust.review.replaying import replay
 
     with shown_progress() as progress:
         checks = replay(directory, progress=progress, **settings)

@@ -41,7 +41,7 @@ def command(
     directory: Path, previous: Path | None, pdf: Path | None, is_opened: bool, as_json: bool
 ) -> None:
     """Write the page of a certificate, a sweep or a re-training in DIR again from its JSON."""
-    from cimrobust.review.checking import rewrite_report
+    from cimrobust.review.page_again import rewrite_report
 
     written = rewrite_report(directory, previous=previous, pdf=pdf)
     if is_opened:
@@ -49,9 +49,11 @@ def command(
     if as_json:
         from cimrobust.certificate.models.printed_folders import ReportOutput
         from cimrobust.files import sha256_of
-        from cimrobust.review.result_folder import results_in
+        from cimrobust.pipeline.in_memory import given_folder
+        from cimrobust.review.result_files import results_in
 
-        result = directory / results_in(directory)[0]
+        folder = given_folder(directory)
+        result = folder / results_in(folder)[0]
         made = ReportOutput(
             written=[str(path) for path in written],
             result=str(result),

@@ -55,6 +55,6 @@ def command(name: str, version: str | None) -> None:
     Attestation: the predicate of what `cimrobust sign` signs. Names that end in -output: what a
     command prints with --json; progress-output: a line of what one prints with --progress json.
     """
-    from cimrobust.certificate.published_schemas import schema_file
+    from cimrobust.certificate.schema_files import schema_file
 
     click.echo(schema_file(name, version).read_text(encoding="utf-8"), nl=False)

@@ -9,15 +9,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
+from cimrobust.data.calibration_share import CALIBRATION_SAMPLES, LARGEST_SHARE, set_apart
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.description import names_training_data
 from cimrobust.data.graph_input import GraphInput
 from cimrobust.data.load_dataset import load_data
 from cimrobust.errors import UsageError
-
-#: Samples that ranges are taken from.
-CALIBRATION_SAMPLES = 256
-_LARGEST_SHARE = 0.25
 
 
 def load_samples(
@@ -62,10 +59,10 @@ def load_samples(
         return evaluated, _apart(training, evaluated, f"{data}, key 'train_file'")
     whole = load_data(data, inputs=inputs, keep=partial(_both_ends, limit))
     counted = whole.source.num_available - whole.source.num_ignored
-    count = _set_apart(counted)
+    count = set_apart(counted)
     if count < 1:
         raise UsageError(
-            f"data must have at least {int(1 / _LARGEST_SHARE)} samples to set some apart for"
+            f"data must have at least {int(1 / LARGEST_SHARE)} samples to set some apart for"
             f" calibration, got {counted} ({data}); give --calibration"
         )
     return whole.part(slice(0, whole.num_samples - count)), whole.part(
@@ -73,14 +70,9 @@ def load_samples(
     )
 
 
-def _set_apart(num_counted: int) -> int:
-    """Return how many samples of the end of a file are for calibration."""
-    return min(CALIBRATION_SAMPLES, int(_LARGEST_SHARE * num_counted))
-
-
 def _both_ends(limit: int | None, num_counted: int) -> Int64[np.ndarray, "wanted"]:
     """Return the samples to evaluate, from the start, and those set apart, at the end."""
-    kept = num_counted - _set_apart(num_counted)
+    kept = num_counted - set_apart(num_counted)
     evaluated = np.arange(kept if limit is None else min(limit, kept), dtype=np.int64)
     return np.concatenate([evaluated, np.arange(kept, num_counted, dtype=np.int64)])
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Bool, Shaped
-from scipy.stats import binom
 
+from cimrobust.binomial import at_least
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import IGNORED
 from cimrobust.data.task import Task
@@ -110,7 +110,7 @@ def _shifted(
         f"no label is 0, and {one_lower} of {counted.size} decisions equal the label less 1, where"
         f" {as_given} equal the label"
     )
-    if float(binom.sf(one_lower - 1, one_lower + as_given, 0.5)) < _CHANCE:
+    if at_least(one_lower, one_lower + as_given, 0.5) < _CHANCE:
         raise UsageError(
             "labels must count the classes from 0 unless said otherwise, got labels that seem to"
             f" count from 1: {sentence} ([label] array); set [label] first = 1, or first = 0 where"

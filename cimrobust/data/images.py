@@ -7,6 +7,7 @@ import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Shaped
@@ -18,10 +19,8 @@ from cimrobust.data.sources import RawData, Taken
 from cimrobust.errors import InputRefusedError, UsageError
 from cimrobust.input_file import FileKind, printable, read_input, refusing_what_fails
 
-try:
+if TYPE_CHECKING:
     from PIL import Image
-except ImportError:  # the extra is optional; asking for images without it is an error below
-    Image = None  # type: ignore[assignment]
 
 # What a file is follows from its content; of other formats, such as EPS, Pillow runs other
 # programs.
@@ -56,10 +55,12 @@ def read_image_folder(
         UsageError: Pillow is missing, there are no images, or their sizes differ after the steps.
         InputRefusedError: A file is not an image.
     """
-    if Image is None:
+    try:
+        import PIL.Image  # noqa: F401, PLC0415  # an extra, for image folders alone
+    except ImportError as err:
         raise UsageError(
             f"image folders need Pillow, got none installed ({folder}); install cimrobust[images]"
-        )
+        ) from err
     classes = sorted(entry for entry in folder.iterdir() if entry.is_dir())
     files = [
         sorted(path for path in entry.rglob("*") if path.suffix.lower() in _SUFFIXES)
@@ -119,6 +120,8 @@ def _wanted(labels: Sequence[int], choice: RowChoice | None) -> tuple[frozenset[
 
 
 def _read_image(content: bytes, path: Path, steps: Sequence[Step]) -> Shaped[np.ndarray, "..."]:
+    from PIL import Image  # noqa: PLC0415  # an extra
+
     with (
         refusing_what_fails("image must be readable", path, hint="remove or repair the file"),
         warnings.catch_warnings(),

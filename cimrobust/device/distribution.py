@@ -10,12 +10,12 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
 from cimrobust.device.curve import Number, number_at
 from cimrobust.device.effect_tables import DriftTable
 from cimrobust.device.intervals import final_intervals, programming_intervals, shift_terms
 from cimrobust.device.profile import DeviceProfile
+from cimrobust.normal import ndtr, ndtri
 
 Quantile = Callable[[np.ndarray, bool], np.ndarray]
 """Deviation, a fraction of the full range, at probabilities in [0, 0.5].

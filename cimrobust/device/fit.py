@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 from scipy.special import ndtr
-from scipy.stats import beta
 
+from cimrobust.binomial import beta_quantile
 from cimrobust.device.measurements import Measurements
 from cimrobust.errors import UsageError
 
@@ -122,7 +122,7 @@ def fit(
         ]
         # What lies outside the smallest and largest of n values has the distribution Beta(2, n -
         # 1), whatever theirs is (Wilks 1941).
-        left_out = max(float(beta.ppf(0.95, 2, len(group) - 1)) for group in measured.deviations)
+        left_out = max(beta_quantile(0.95, 2, len(group) - 1) for group in measured.deviations)
     else:
         coefficients = _polynomial(measured)
         device |= {"distribution": "gaussian", "z": _Z, "sigma": _curve(measured, coefficients)}

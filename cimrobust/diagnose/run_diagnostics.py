@@ -20,6 +20,7 @@ from cimrobust.attack.diagnosis_protocol import (
 )
 from cimrobust.available_memory import is_about_memory
 from cimrobust.diagnose.diagnostic_catalogue import DIAGNOSTICS
+from cimrobust.diagnose.diagnostic_names import NOT_CHOSEN
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import CimrobustError, SelfCheckError
 from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts, digest_of
@@ -28,8 +29,6 @@ from cimrobust.run import Run
 from cimrobust.search.packed_pattern import PackedPattern, pack, unpack
 from cimrobust.search.search_results import MemberResult, SearchResult
 from cimrobust.search.witness_replay import confirm
-
-NOT_CHOSEN = "not asked for (--diagnostics)"
 
 
 @dataclass(frozen=True)

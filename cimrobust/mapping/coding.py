@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int32
 
 from cimrobust import _native
 from cimrobust.device.profile import DeviceProfile
+from cimrobust.shapes import Float32, Float64, Int32
 
 _NO_GROUPS = np.empty(0, dtype=np.int32)
 

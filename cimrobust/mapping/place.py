@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Int32, Int64
 
 from cimrobust import _native
 from cimrobust.device.box_rounding import toward_zero
@@ -26,6 +25,7 @@ from cimrobust.mapping.coding import (
 from cimrobust.mapping.own_profile import own_profile
 from cimrobust.mapping.placement import Placement, TensorPlacement
 from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
+from cimrobust.shapes import Float, Float32, Float64, Int32, Int64
 
 
 def place(scan: LayerScan, profile: DeviceProfile) -> Placement:

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int32
 
 from cimrobust.device.distribution import excluded_probability
 from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.errors import ModelNotCoveredError
+from cimrobust.shapes import Float32, Float64, Int32
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from scipy.optimize import brentq
 from scipy.special import betaln, xlog1py, xlogy
+
+from cimrobust.root import root
 
 Outcome = Literal["met", "refuted", "open"]
 Prior = tuple[float, float]
@@ -155,8 +156,4 @@ def _bound(
 
     # At the rate seen the mixture is no more likely than the rate itself: never rejected.
     start, end = min(max(seen, 1e-300), 1.0 - 1e-12), 1.0 - 1e-12 if upper else 1e-300
-    return (
-        float(brentq(excess, start, end, xtol=1e-15))
-        if excess(end) > 0.0
-        else (1.0 if upper else 0.0)
-    )
+    return root(excess, start, end, xtol=1e-15) if excess(end) > 0.0 else (1.0 if upper else 0.0)

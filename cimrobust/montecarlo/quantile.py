@@ -10,16 +10,17 @@ values and the bound is an upper one.
 
 from __future__ import annotations
 
+import bisect
 import math
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float64, Real
-from scipy import stats
 
+from cimrobust.binomial import at_least, beta_quantile
 from cimrobust.errors import UsageError
 from cimrobust.montecarlo.anytime import anytime_lower, anytime_rank, anytime_upper, needed_anytime
+from cimrobust.shapes import Float64, Real
 
 _MOST_NEEDED = 2**53
 
@@ -90,11 +91,12 @@ def bound_rank(num_trials: int, fraction: float, confidence: float) -> int:
     """
     _check_fraction("fraction of chips", fraction)
     _check_fraction("confidence", confidence)
-    start = int(stats.binom.ppf(1.0 - confidence, num_trials, fraction)) + 2
-    for rank in range(min(start, num_trials), 0, -1):
-        if stats.binom.sf(rank - 1, num_trials, fraction) >= confidence:
-            return rank
-    return 0
+    # The probability falls with the rank.
+    return bisect.bisect_left(
+        range(1, num_trials + 1),
+        True,
+        key=lambda rank: not at_least(rank, num_trials, fraction) >= confidence,
+    )
 
 
 @lru_cache(maxsize=256)
@@ -112,7 +114,7 @@ def needed_trials(k: float, confidence: float, rank: int = 1) -> int:
     _check_fraction("k / 100", fraction)
     _check_fraction("confidence", confidence)
     high = rank
-    while not stats.binom.sf(rank - 1, high, fraction) >= confidence:
+    while not at_least(rank, high, fraction) >= confidence:
         high *= 2
         if high > _MOST_NEEDED:
             raise UsageError(
@@ -123,7 +125,7 @@ def needed_trials(k: float, confidence: float, rank: int = 1) -> int:
     low = high // 2
     while high - low > 1:
         middle = (low + high) // 2
-        if stats.binom.sf(rank - 1, middle, fraction) >= confidence:
+        if at_least(rank, middle, fraction) >= confidence:
             high = middle
         else:
             low = middle
@@ -189,7 +191,7 @@ def clopper_pearson_upper(num_events: int, num_trials: int, confidence: float) -
     _check_events(num_events, num_trials)
     if num_events == num_trials:
         return 1.0
-    return float(stats.beta.ppf(confidence, num_events + 1, num_trials - num_events))
+    return beta_quantile(confidence, num_events + 1, num_trials - num_events)
 
 
 def clopper_pearson_lower(num_events: int, num_trials: int, confidence: float) -> float:
@@ -201,7 +203,7 @@ def clopper_pearson_lower(num_events: int, num_trials: int, confidence: float) -
     _check_events(num_events, num_trials)
     if num_events == 0:
         return 0.0
-    return float(stats.beta.ppf(1.0 - confidence, num_events, num_trials - num_events + 1))
+    return beta_quantile(1.0 - confidence, num_events, num_trials - num_events + 1)
 
 
 def failure_rate_of_scores(

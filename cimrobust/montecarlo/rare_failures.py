@@ -15,8 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
-from scipy import stats
-from scipy.special import log_ndtr, ndtr, ndtri
+from scipy.special import gammaincinv, log_ndtr, ndtr, ndtri
 
 from cimrobust.montecarlo.montecarlo_records import FirstOrderProbability
 from cimrobust.montecarlo.splitting import Repeat
@@ -123,7 +122,7 @@ def _time_quantile(rates: Sequence[int], probability: float) -> float:
         return 0.0
     inverse = 1.0 / np.asarray(rates, dtype=np.float64)
     mean, variance = float(inverse.sum()), float((inverse**2).sum())
-    return float(stats.gamma.ppf(probability, mean**2 / variance, scale=variance / mean))
+    return float(gammaincinv(mean**2 / variance, probability)) * (variance / mean)
 
 
 def _disagreement(logs: Float64[np.ndarray, "repeats"], rates: Sequence[int]) -> float:

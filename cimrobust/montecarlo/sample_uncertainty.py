@@ -15,11 +15,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scipy.optimize import brentq
 from scipy.special import rel_entr
 
 from cimrobust.errors import UsageError
 from cimrobust.montecarlo.quantile import clopper_pearson_lower, clopper_pearson_upper
+from cimrobust.root import root
 
 EXACT = "Clopper-Pearson"
 HOEFFDING = "Chernoff-Hoeffding"
@@ -153,5 +153,5 @@ def hoeffding_lower(mean: float, num_inputs: int, confidence: float, *, fill: fl
     # There the first term alone is too large, whatever the second, which is never below -1.
     smallest = math.log(mean * fill) - (allowed + 2.0) / (mean * fill)
     return (
-        math.exp(brentq(excess, smallest, math.log(mean), xtol=1e-13)) if smallest > -700.0 else 0.0
+        math.exp(root(excess, smallest, math.log(mean), xtol=1e-13)) if smallest > -700.0 else 0.0
     )

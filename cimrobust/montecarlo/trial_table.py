@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float64, Int64
 
 from cimrobust.counts import MAX_TRIALS
 from cimrobust.errors import InputRefusedError
 from cimrobust.montecarlo.quantile import FailureRate, Kpp, failure_rate_of_scores, kpp_of_scores
-from cimrobust.parquet_file import read_parquet
+from cimrobust.parquet_file import column, numbers, read_parquet
+from cimrobust.shapes import Float64, Int64
 
 
 @dataclass(frozen=True)
@@ -126,13 +126,11 @@ def to_parquet(table: TrialTable, path: Path) -> None:
     """
     size = table.num_trials
     columns = {
-        "trial": pa.array(table.trial, pa.int64()),
-        "seed": pa.array([table.seed] * size, pa.int64()),
-        table.metric: pa.array(table.value, pa.float64()),
-        "correct": (
-            pa.nulls(size, pa.int64()) if table.count is None else pa.array(table.count, pa.int64())
-        ),
-        "samples": pa.array([table.num_samples] * size, pa.int64()),
+        "trial": column(table.trial),
+        "seed": column(np.full(size, table.seed)),
+        table.metric: column(table.value),
+        "correct": (pa.nulls(size, pa.int64()) if table.count is None else column(table.count)),
+        "samples": column(np.full(size, table.num_samples)),
     }
     metadata = {
         "metric": table.metric,
@@ -171,13 +169,9 @@ def from_parquet(path: Path) -> TrialTable:
             raise ValueError("rows without a trial, seed, score or number of samples")
         correct = columns["correct"]
         return TrialTable(
-            trial=columns["trial"].to_numpy(zero_copy_only=False).astype(np.int64),
-            value=columns[metric].to_numpy(zero_copy_only=False).astype(np.float64),
-            count=(
-                None
-                if correct.null_count
-                else correct.to_numpy(zero_copy_only=False).astype(np.int64)
-            ),
+            trial=numbers(columns["trial"]).astype(np.int64),
+            value=numbers(columns[metric]).astype(np.float64),
+            count=(None if correct.null_count else numbers(correct).astype(np.int64)),
             num_samples=int(samples.pop()),
             seed=int(seeds.pop()),
             metric=metric,

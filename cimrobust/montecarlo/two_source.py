@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Real
 
 from cimrobust.montecarlo.anytime import anytime_rank, needed_anytime
 from cimrobust.montecarlo.quantile import bound_rank, needed_trials, worst_first
 from cimrobust.montecarlo.sample_uncertainty import EXACT, HOEFFDING, accuracy_lower
+from cimrobust.shapes import Real
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import json
 import os
 import select
 import struct
 import subprocess
 import sys
 import threading
+
+from onnx import onnx_cpp2py_export as cpp
 
 from cimrobust.errors import CimrobustError
 
@@ -27,10 +28,16 @@ MAX_BYTES = 2**30
 #: Seconds one model may take.
 MAX_SECONDS = 30.0
 
+#: Bytes that a model may become by it: what was inferred must be read by this process in the end.
+MAX_INFERRED = MAX_BYTES // 4
+
+# The inference itself is one extension module, which needs neither NumPy nor the rest of onnx.
 _CODE = f"""
-import json, resource, struct, sys
-sys.path[:] = json.loads(sys.argv[1])
-from onnx import shape_inference
+import resource, struct, sys
+from importlib.util import module_from_spec, spec_from_file_location
+spec = spec_from_file_location({cpp.__name__!r}, sys.argv[1])
+inference = module_from_spec(spec)
+spec.loader.exec_module(inference)
 if sys.platform == "linux":  # macOS does not hold a process to its address space
     used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + {MAX_BYTES},) * 2)
@@ -43,7 +50,8 @@ while len(head := source.read(8)) == 8:
     answer = b"+"
     for strict in (True, False):
         try:
-            shape_inference.infer_shapes(data, strict, strict, data_prop=True)
+            inferred = inference.shape_inference.infer_shapes(data, strict, strict, True)
+            answer = b"-" if len(inferred) > {MAX_INFERRED} else answer
         except MemoryError:
             answer = b"-"
         except Exception as err:
@@ -61,9 +69,10 @@ class _Worker:
         command = [
             sys.executable,
             "-I",
+            "-S",
             "-c",
             _CODE,
-            json.dumps([path for path in sys.path if path]),
+            str(cpp.__file__),
         ]
         env = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self._process = subprocess.Popen(

@@ -5,18 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from cimrobust.certificate.certificate_files import (
-    CERTIFICATE,
-    WITNESS,
-    atomic_text,
-    read_certificate,
-)
+from cimrobust.certificate.certificate_files import atomic_text, read_certificate
 from cimrobust.certificate.extras import needing
 from cimrobust.certificate.manifest import ATTESTATION, MANIFEST, require_manifest
+from cimrobust.certificate.result_names import CERTIFICATE, WITNESS
 from cimrobust.errors import EvidenceRefutedError, UsageError
 from cimrobust.files import sha256_of
 from cimrobust.input_file import printable, refusing_what_fails
-from cimrobust.pipeline.in_memory import given_path, takes_objects
+from cimrobust.pipeline.in_memory import given_folder, takes_objects
 from cimrobust.settings.python_inputs import FolderLike
 
 _CHIP = f"{WITNESS}/worst_case.onnx"
@@ -44,7 +40,7 @@ def bom(directory: FolderLike, *, out: str | Path, timestamp: str | None = None)
         UsageError: The place or the timestamp is wrong, or the library is missing.
         InputRefusedError: The certificate cannot be read.
     """
-    folder, path = given_path(directory), Path(out)
+    folder, path = given_folder(directory), Path(out)
     made = None if timestamp is None else _instant(timestamp)
     if path.resolve().is_relative_to(folder.resolve()):
         raise UsageError(

@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import tomli_w
 
+from cimrobust.certificate.result_names import RESULT_FILES
 from cimrobust.data.array_bytes import array_bytes
 from cimrobust.errors import CimrobustError, UsageError
 from cimrobust.files import folder_of_call
@@ -71,6 +72,15 @@ def given_path(given: object) -> Path:
     """Return an argument that `takes_objects` has made a path of."""
     assert isinstance(given, str | Path)
     return Path(given)
+
+
+def given_folder(given: object) -> Path:
+    """Return the folder of a result that `takes_objects` has made a path of.
+
+    A result may be named by its folder or by its file in it, such as ``out/certificate.json``.
+    """
+    path = given_path(given)
+    return path.parent if path.name in RESULT_FILES and path.is_file() else path
 
 
 @dataclass(frozen=True)

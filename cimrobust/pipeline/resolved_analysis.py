@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cimrobust.certificate.evidence import NamedDigest
 from cimrobust.certificate.models.item import Setting
+from cimrobust.certificate.named_digest import NamedDigest
 from cimrobust.certificate.policy import Policy, read_policy, stop_rule
+from cimrobust.certificate.wording import left_out
 from cimrobust.cluster.address import Address
 from cimrobust.counts import MAX_TRIALS
-from cimrobust.diagnose.diagnostic_catalogue import chosen
+from cimrobust.diagnose.diagnostic_names import chosen
 from cimrobust.engine.torch_device import open_device
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
@@ -82,11 +83,6 @@ class ResolvedAnalysis:
                 ),
             ),
         )
-
-
-def left_out(stage: str) -> str:
-    """Return what a certificate says of a stage that was left out."""
-    return f"left out on request (--skip {stage})"
 
 
 def resolve(

@@ -14,6 +14,7 @@ from cimrobust.certificate.manifest import remove_seal, write_manifest
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.notebook_view import notebook_view, score_text
+from cimrobust.certificate.result_names import RETRAINING, RETRAINING_REPORT
 from cimrobust.certificate.retrained_record import Evidence, Measured, describe
 from cimrobust.certificate.saved_result import SavedResult
 from cimrobust.files import sha256_of
@@ -38,9 +39,6 @@ from cimrobust.settings.training_settings import TrainingSettings
 from cimrobust.settings.typed_options import RetrainOptions
 from cimrobust.training.loop import Trained
 from cimrobust.training.training_roles import CONTROL
-
-DESCRIPTION = "retrain.json"
-REPORT = "retrain.html"
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,7 +67,7 @@ class Retrained(SavedResult):
     @property
     def html(self) -> Path:
         """The report."""
-        return self.directory / REPORT
+        return self.directory / RETRAINING_REPORT
 
     def __repr__(self) -> str:
         """Say what the training did to the worst chip found, in one line."""
@@ -146,14 +144,14 @@ def _retrained(asked: RetrainRequest) -> Retrained:
     clock, out = Clock(), asked.out
     planned = stages.plan(asked)
     resume_folder(out, stages.RESUME, resume=asked.settings.resume)
-    (out / DESCRIPTION).unlink(missing_ok=True)
+    (out / RETRAINING).unlink(missing_ok=True)
     remove_seal(out)
     with clock.stage("load"):
         opened = stages.open_retraining(asked, planned)
     evidence = _evidence(opened, clock)
     described = describe(evidence)
-    atomic_text(out / REPORT, render_retraining(described))
-    atomic_text(out / DESCRIPTION, canonical_json(described))
+    atomic_text(out / RETRAINING_REPORT, render_retraining(described))
+    atomic_text(out / RETRAINING, canonical_json(described))
     shutil.rmtree(out / stages.RESUME, ignore_errors=True)
     write_manifest(out)
     return Retrained(described, out)

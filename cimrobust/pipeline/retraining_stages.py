@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from cimrobust.certificate.certificate_files import WITNESS
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.retrained import Equivalent
+from cimrobust.certificate.result_names import WITNESS
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.description import names_training_data
 from cimrobust.data.load_dataset import load_data
 from cimrobust.device.profile import DeviceProfile
-from cimrobust.diagnose.diagnostic_catalogue import chosen
+from cimrobust.diagnose.diagnostic_names import chosen
 from cimrobust.engine.open import rounds_activations
 from cimrobust.engine.other_sizes import check_sizes
 from cimrobust.errors import CimrobustError, UsageError

@@ -13,9 +13,9 @@ import numpy as np
 
 from cimrobust.attack.diagnosis_protocol import Diagnosis
 from cimrobust.available_memory import is_about_memory
-from cimrobust.certificate.blocks.results import percentages
-from cimrobust.certificate.certificate_files import WITNESS
+from cimrobust.certificate.blocks.drawn_chips import percentages
 from cimrobust.certificate.policy import stop_rule
+from cimrobust.certificate.result_names import WITNESS
 from cimrobust.certify.bound_summary import Certification, certify_run
 from cimrobust.certify.refusal import Refusal
 from cimrobust.cluster.executor import Executor

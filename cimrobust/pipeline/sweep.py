@@ -14,6 +14,7 @@ from cimrobust.certificate.manifest import remove_seal, write_manifest
 from cimrobust.certificate.models import Setting, Timings
 from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.certificate.notebook_view import notebook_view, score_text
+from cimrobust.certificate.result_names import SWEEP, SWEEP_REPORT
 from cimrobust.certificate.safe_statements import Safe
 from cimrobust.certificate.saved_result import SavedResult
 from cimrobust.cluster.address import Address
@@ -52,7 +53,7 @@ from cimrobust.tolerance_sweep.safe_tolerance import (
 from cimrobust.tolerance_sweep.sweep_tolerances import SweepContext, draw_chips, prove, sweep_worst
 from cimrobust.tolerance_sweep.worst_at_tolerance import Proof, Worst
 
-SWEEP, SWEEP_REPORT, WITNESSES = "sweep.json", "sweep.html", "witness"
+WITNESSES = "witness"
 DEFAULT_TRIALS = {"quick": 300, "standard": 1000, "thorough": 3000}
 _MOST_TOLERANCES = 50
 _RESUME = ".resume-sweep"

@@ -9,19 +9,11 @@ import numpy as np
 
 from cimrobust.attack.diagnosis_protocol import Diagnosis
 from cimrobust.certificate.assemble import assemble
-from cimrobust.certificate.certificate_files import (
-    CERTIFICATE,
-    CERTIFIED,
-    REPORT,
-    TRIALS,
-    WITNESS,
-    atomic_text,
-    canonical_json,
-    check_certificate,
-)
+from cimrobust.certificate.certificate_files import atomic_text, canonical_json, check_own
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.certificate.manifest import remove_seal
 from cimrobust.certificate.models import CertificateModel, Timings
+from cimrobust.certificate.result_names import CERTIFICATE, CERTIFIED, REPORT, TRIALS, WITNESS
 from cimrobust.certify import per_sample
 from cimrobust.certify.bound_summary import Certification
 from cimrobust.data.decision import Score
@@ -89,7 +81,7 @@ def write_files(opened: OpenedAnalysis, findings: Findings, clock: Clock) -> Cer
         # The report states the time too, so that what is left to be done can be in no stage.
         timings = Timings.of(opened.run.workers, clock.stages)
         certificate = certificate.model_copy(update={"timings": timings})
-        check_certificate(certificate)
+        check_own(certificate)
         atomic_text(made / REPORT, render(certificate, pictures=pictures))
         _move(made, out)
         atomic_text(out / CERTIFICATE, canonical_json(certificate))

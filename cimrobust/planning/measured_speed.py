@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from cimrobust.certify.bound_summary import EFFORTS, OCTAVES
+from cimrobust.certify.bound_summary import EFFORTS
 from cimrobust.certify.bounded_network import open_bounds
 from cimrobust.certify.bounds import certify
+from cimrobust.certify.per_sample import OCTAVES
 from cimrobust.certify.refusal import Refusal
 from cimrobust.engine.subject import Subject
 from cimrobust.engine.torch_threads import one_torch_thread

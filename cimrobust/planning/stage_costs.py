@@ -7,8 +7,9 @@ measured on the model zoo.
 
 from __future__ import annotations
 
-from cimrobust.certify.bound_summary import CURVE_SAMPLES, OCTAVES, STEPS
+from cimrobust.certify.bound_summary import CURVE_SAMPLES, STEPS
 from cimrobust.certify.bounds import bisection_rounds
+from cimrobust.certify.per_sample import OCTAVES
 from cimrobust.planning.diagnostic_costs import diagnostic_cost
 from cimrobust.planning.measured_speed import Speed
 from cimrobust.planning.planning_records import PlannedStage

@@ -11,7 +11,8 @@ from typing import ClassVar, Protocol
 from cimrobust import __version__
 from cimrobust.certificate.models import Metric, Tool
 from cimrobust.review.differences import Exactness, differences, named
-from cimrobust.review.machine_check import Made, is_same_machine
+from cimrobust.review.machine_check import is_same_machine
+from cimrobust.review.machine_stated import Made
 from cimrobust.review.replay_check import ReplayCheck
 
 #: Float32 sums in another order, and tables of quantiles made by another library.

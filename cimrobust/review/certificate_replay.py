@@ -9,9 +9,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from cimrobust.certificate.certificate_files import REPORT, TRIALS, read_certificate
+from cimrobust.certificate.certificate_files import read_certificate
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import read_policy
+from cimrobust.certificate.result_names import REPORT, TRIALS
 from cimrobust.certify.refusal import lacks_memory
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
@@ -29,6 +30,7 @@ from cimrobust.review.derivation import (
     witness_checks,
 )
 from cimrobust.review.file_checks import file_checks
+from cimrobust.review.machine_check import machine_check
 from cimrobust.review.mapping_check import layers_check
 from cimrobust.review.page_check import page_check
 from cimrobust.review.probable_chip import probable_checks
@@ -53,7 +55,7 @@ def replay_certificate(directory: Path, at_hand: AtHand, depth: Depth) -> list[R
         InputRefusedError: There is no certificate, or it does not follow the schema.
     """
     certificate = read_certificate(directory)
-    checks = file_checks(directory, certificate)
+    checks = file_checks(directory, certificate, check_machine=machine_check)
     checks += guarded(
         "report",
         lambda: [

@@ -6,9 +6,8 @@ Nothing unpleasant may have been left out.
 from __future__ import annotations
 
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.diagnose.diagnostic_catalogue import DIAGNOSTICS, chosen
-from cimrobust.diagnose.run_diagnostics import NOT_CHOSEN
-from cimrobust.pipeline.resolved_analysis import left_out
+from cimrobust.certificate.wording import left_out
+from cimrobust.diagnose.diagnostic_names import NOT_CHOSEN, OPTIONAL, chosen
 from cimrobust.review.differences import named
 from cimrobust.review.replay_check import ReplayCheck
 
@@ -36,15 +35,14 @@ def diagnostics_check(certificate: CertificateModel) -> ReplayCheck:
             not names,
             "there are none" if not names else f"{len(names)} were chosen, and there are none",
         )
-    optional = [diagnostic.name for diagnostic in DIAGNOSTICS if diagnostic.is_optional]
     wrong = [
         f"diagnostics.{name}"
-        for name in optional
+        for name in OPTIONAL
         if (name in names) == (getattr(found, f"{name}_reason") == without)
     ]
     wrong += [
         f"diagnostics.{name}"
-        for name in optional
+        for name in OPTIONAL
         if (getattr(found, name) is None) == (getattr(found, f"{name}_reason") is None)
     ]
     return ReplayCheck(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from cimrobust.certificate.assemble_comparison import assemble_comparison
-from cimrobust.certificate.certificate_files import CERTIFICATE, CERTIFIED, TRIALS, atomic_text
+from cimrobust.certificate.certificate_files import atomic_text
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.compared_certificates import Comparison
 from cimrobust.certificate.read_record import read_result
+from cimrobust.certificate.result_names import CERTIFICATE, CERTIFIED, TRIALS
 from cimrobust.certificate.score_differences import Side
 from cimrobust.certify import per_sample
 from cimrobust.errors import InputRefusedError
@@ -16,8 +17,7 @@ from cimrobust.files import sha256_of
 from cimrobust.input_file import refusing_what_fails
 from cimrobust.montecarlo.trial_table import TrialTable, from_parquet
 from cimrobust.pipeline.in_memory import given_path, takes_objects
-from cimrobust.report.comparison_page import render_comparison
-from cimrobust.review.result_folder import require_certificate
+from cimrobust.review.result_files import require_certificate
 from cimrobust.settings.python_inputs import FolderLike
 
 
@@ -52,6 +52,9 @@ def compare(a: FolderLike, b: FolderLike, *, out: str | Path | None = None) -> C
     ):
         found = assemble_comparison(sides[0], sides[1], (sha256_of(first), sha256_of(second)))
     if out is not None:
+        # Charts take longer to import than certificates to compare.
+        from cimrobust.report.comparison_page import render_comparison  # noqa: PLC0415
+
         atomic_text(Path(out), render_comparison(found))
     return found
 

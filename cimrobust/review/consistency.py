@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from cimrobust import __version__
-from cimrobust.certificate.blocks.results import monte_carlo
+from cimrobust.certificate.blocks.drawn_chips import monte_carlo
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import Policy
 from cimrobust.device.digest import profile_digest

@@ -17,9 +17,9 @@ import numpy as np
 
 from cimrobust.certificate.assemble import assemble
 from cimrobust.certificate.blocks.limits_block import NO_EFFECTS
-from cimrobust.certificate.certificate_files import CERTIFIED, TRIALS, WITNESS
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.result_names import CERTIFIED, TRIALS, WITNESS
 from cimrobust.certificate.verdict import judge
 from cimrobust.certify import per_sample
 from cimrobust.certify.bound_summary import Certification

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cimrobust.certificate.baseline_required import data_digests
-from cimrobust.certificate.certificate_files import CERTIFIED, TRIALS
 from cimrobust.certificate.gate_evidence import EvidenceProblem
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.data.load_dataset import load_data
+from cimrobust.certificate.result_names import CERTIFIED, TRIALS
 from cimrobust.input_file import printable
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import Network
@@ -107,6 +106,9 @@ def _other_data(
         if not witness.is_file():  # reported as missing already
             return
         network = load_network(witness)
+    # Few gates are given data, and all that can be data takes long to import.
+    from cimrobust.data.load_dataset import load_data  # noqa: PLC0415
+
     dataset = load_data(data, inputs=network.inputs, limit=certificate.data.used)
     found = {digest for name, digest in dataset.source.files.items() if not name.endswith(".toml")}
     if found != data_digests(certificate):

@@ -6,6 +6,8 @@ The part of a replay that takes about a second, and that every gate runs.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,9 @@ import numpy as np
 from cimrobust import __version__
 from cimrobust.certificate.blocks.certified import largest_tolerance
 from cimrobust.certificate.blocks.samples_block import interval_of
-from cimrobust.certificate.certificate_files import CERTIFICATE, CERTIFIED, TRIALS
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import Policy, stop_rule
+from cimrobust.certificate.result_names import CERTIFICATE, CERTIFIED, TRIALS
 from cimrobust.certify import per_sample
 from cimrobust.device.load_profile import profile_of
 from cimrobust.errors import InputRefusedError
@@ -23,17 +25,18 @@ from cimrobust.files import sha256_of
 from cimrobust.montecarlo.stopping import Watch
 from cimrobust.montecarlo.trial_table import TrialTable, from_parquet
 from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.network import Network
 from cimrobust.review.chosen_diagnostics import diagnostics_check
 from cimrobust.review.consistency import consistency_checks, trials_check
 from cimrobust.review.device_check import DEVICES, devices_hold
 from cimrobust.review.differences import Exactness, differences
 from cimrobust.review.folder_check import folder_check
-from cimrobust.review.machine_check import machine_check
+from cimrobust.review.machine_stated import machine_stated
 from cimrobust.review.rare_numbers import rare_check
 from cimrobust.review.record_checks import record_checks
 from cimrobust.review.replay_check import ReplayCheck, guarded
 from cimrobust.review.replayed_settings import settings_check
-from cimrobust.review.safety_witness import check_safety_files
+from cimrobust.review.safety_files import check_safety_files
 from cimrobust.review.verdict_check import verdict_check
 from cimrobust.review.witness_box import box_problem, deviating_layers, left_out
 from cimrobust.review.witness_files import require_listed
@@ -47,14 +50,26 @@ _DEVIATIONS = "witness/deviations.safetensors"
 _WITHOUT_MANIFEST = frozenset({"1.0", "1.1", "1.2", "1.3", "1.4", "1.5"})
 
 
-def file_checks(directory: Path, certificate: CertificateModel) -> list[ReplayCheck]:
-    """Derive again what follows from the files of a certificate alone; takes about a second."""
+def file_checks(
+    directory: Path,
+    certificate: CertificateModel,
+    *,
+    check_machine: Callable[[CertificateModel], ReplayCheck] = machine_stated,
+) -> list[ReplayCheck]:
+    """Derive again what follows from the files of a certificate alone; takes about a second.
+
+    Args:
+        directory: Folder of the certificate.
+        certificate: The certificate.
+        check_machine: Looks at the machine that it was made on; only a replay compares it.
+    """
     checks = guarded("schema", lambda: list(record_checks(directory / CERTIFICATE, certificate)))
-    checks += guarded("machine", lambda: [machine_check(certificate)])
+    checks += guarded("machine", lambda: [check_machine(certificate)])
     checks += guarded("manifest", lambda: [_manifest(directory, certificate)])
     checks += guarded("witness_hashes", lambda: _hashes(directory, certificate))
-    checks += guarded("witness_in_box", lambda: [_in_box(directory, certificate)])
-    checks += guarded("witness_devices", lambda: [_devices(directory, certificate)])
+    witness = cache(lambda: load_network(directory / MODEL))
+    checks += guarded("witness_in_box", lambda: [_in_box(directory, certificate, witness)])
+    checks += guarded("witness_devices", lambda: [_devices(directory, certificate, witness)])
     checks += guarded(
         "safety_class",
         lambda: [ReplayCheck(*check) for check in check_safety_files(directory, certificate)],
@@ -92,7 +107,9 @@ def _deviations(directory: Path) -> dict[str, np.ndarray]:
     return read_tensors(directory / _DEVIATIONS, what="deviations of the witness")
 
 
-def _devices(directory: Path, certificate: CertificateModel) -> ReplayCheck:
+def _devices(
+    directory: Path, certificate: CertificateModel, witness: Callable[[], Network]
+) -> ReplayCheck:
     if DEVICES not in certificate.worst_found.witness:
         return ReplayCheck(
             "witness_devices",
@@ -105,14 +122,14 @@ def _devices(directory: Path, certificate: CertificateModel) -> ReplayCheck:
         for key, array in parts.items()
         if key.endswith(".nominal")
     }
-    held, detail = devices_hold(
-        directory, certificate, load_network(directory / MODEL).initializers, nominal
-    )
+    held, detail = devices_hold(directory, certificate, witness().initializers, nominal)
     return ReplayCheck("witness_devices", held, detail)
 
 
-def _in_box(directory: Path, certificate: CertificateModel) -> ReplayCheck:
-    tensors, witness = _deviations(directory), load_network(directory / MODEL)
+def _in_box(
+    directory: Path, certificate: CertificateModel, load: Callable[[], Network]
+) -> ReplayCheck:
+    tensors, witness = _deviations(directory), load()
     require_listed(witness, certificate.worst_found.witness, MODEL)
     named = [layer.initializer for layer in certificate.mapping.layers]
     for layer in certificate.mapping.layers:

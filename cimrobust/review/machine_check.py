@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
-from cimrobust.certificate.read_record import Version
 from cimrobust.engine.machine import this_machine
-from cimrobust.engine.machine_record import Machine
 from cimrobust.input_file import printable
+from cimrobust.review.machine_stated import Made, machine_stated
 from cimrobust.review.replay_check import ReplayCheck
 
 _MAY = (
@@ -16,38 +15,13 @@ _MAY = (
     " stored trials, intervals, and the sums of integer products"
 )
 
-# Results state the machine from these versions on.
-_FIRST = {"certificate": Version(1, 5), "sweep": Version(1, 3)}
-
-
-class Made(Protocol):
-    """A result that states where it was made."""
-
-    NAME: ClassVar[str]
-
-    @property
-    def stated_version(self) -> str:
-        """Version of the format that it states."""
-
-    @property
-    def machine(self) -> Machine | None:
-        """Processor and libraries; None: not stated."""
-
-    @property
-    def machine_reason(self) -> str | None:
-        """Why not."""
-
 
 def machine_check(result: Made) -> ReplayCheck:
     """Compare the machine that made a result with this one; a difference breaks no claim."""
+    stated = machine_stated(result)
+    if stated.held is False:
+        return stated
     made = result.machine
-    first = _FIRST[result.NAME]
-    if made is None and Version.of(result.stated_version) >= first:
-        return ReplayCheck(
-            "machine",
-            False,
-            f"every {result.NAME} from schema {first} on states the machine, this one does not",
-        )
     if made is None:
         return ReplayCheck(
             "machine",

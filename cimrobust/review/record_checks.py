@@ -9,16 +9,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from jsonschema import Draft202012Validator
-
 from cimrobust import __version__
 from cimrobust.certificate.blocks.item_block import metric_named
 from cimrobust.certificate.models import CertificateModel, Tool
 from cimrobust.certificate.models.result_file import ResultFile
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.models.swept import SweepModel
-from cimrobust.certificate.published_schemas import schema_file
 from cimrobust.certificate.read_record import Version, read_plain
+from cimrobust.certificate.schema_files import schema_file
 from cimrobust.errors import UsageError
 from cimrobust.input_file import printable
 from cimrobust.json_file import parse_json
@@ -85,6 +83,10 @@ def _schema_check(path: Path, record: ResultFile) -> ReplayCheck:
             False,
             f"there never was a version {printable(stated)} of the {record.NAME} format",
         )
+    # Files of today need no schema but their model, and jsonschema brings grammars that take
+    # seconds to load where its extras are installed.
+    from jsonschema import Draft202012Validator  # noqa: PLC0415
+
     error = next(iter(Draft202012Validator(published).iter_errors(plain)), None)
     if error is not None:
         return ReplayCheck(

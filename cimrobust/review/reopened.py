@@ -10,13 +10,13 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from cimrobust.certificate.evidence import NamedDigest
 from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.named_digest import NamedDigest
 from cimrobust.certificate.policy import Policy
 from cimrobust.data.calibration import load_samples
 from cimrobust.data.dataset import DataSet
 from cimrobust.device.load_profile import profile_of
-from cimrobust.diagnose.diagnostic_catalogue import chosen
+from cimrobust.diagnose.diagnostic_names import chosen
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import InputRefusedError

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from cimrobust.certificate.models import CertificateModel, Setting
 from cimrobust.certificate.models.item import Data
-from cimrobust.data.calibration import CALIBRATION_SAMPLES
+from cimrobust.data.calibration_share import set_apart
 from cimrobust.review.differences import named
 from cimrobust.review.replay_check import ReplayCheck
 
@@ -70,7 +70,7 @@ def wrong_limit(data: Data, settings: Sequence[Setting], *, has_converters: bool
         return
     limit = next((row.value for row in settings if row.key == "limit"), None)
     usable = data.available - (0 if data.labels is None else data.labels.ignored_samples)
-    aside = min(CALIBRATION_SAMPLES, usable // 4) if has_converters else 0
+    aside = set_apart(usable) if has_converters else 0
     allowed = {usable, usable - aside}
     if isinstance(limit, int) and not isinstance(limit, bool):
         allowed = {min(limit, count) for count in allowed}

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cimrobust.attack.tolerances import stated_tolerance
-from cimrobust.certificate.certificate_files import CERTIFICATE, read_certificate
+from cimrobust.certificate.certificate_files import read_certificate
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.retrained import Outcome, Retraining, Training
+from cimrobust.certificate.result_names import CERTIFICATE, RETRAINING, RETRAINING_REPORT
 from cimrobust.certificate.retrained_record import outcome_of
 from cimrobust.certificate.side_by_side_tables import compare_layers, compare_tolerances
 from cimrobust.device.load_profile import profile_of
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
 from cimrobust.input_file import printable
-from cimrobust.pipeline.retraining import DESCRIPTION, REPORT
 from cimrobust.pipeline.retraining_stages import AFTER, BEFORE, LOG, MODEL
 from cimrobust.report.render import render_retraining
 from cimrobust.review.differences import Exactness, differences, named
@@ -50,7 +50,7 @@ def read_certificates(directory: Path, described: Retraining) -> dict[str, Certi
         if outcome.folder != role:
             raise InputRefusedError(
                 f"certificate must lie in '{role}', got '{printable(outcome.folder)[:100]}'"
-                f" ({DESCRIPTION}, key 'folder'); do not trust it"
+                f" ({RETRAINING}, key 'folder'); do not trust it"
             )
     return {role: read_certificate(directory / role) for role in outcomes_of(described)}
 
@@ -68,8 +68,14 @@ def retrain_file_checks(
     may_lack = described.stated_version in _WITHOUT_MANIFEST or described.tool.version.startswith(
         _TOOLS_WITHOUT_MANIFEST
     )
-    needed = {DESCRIPTION, REPORT, MODEL, LOG, *(f"{role}/{CERTIFICATE}" for role in certificates)}
-    checks = guarded("schema", lambda: list(record_checks(directory / DESCRIPTION, described)))
+    needed = {
+        RETRAINING,
+        RETRAINING_REPORT,
+        MODEL,
+        LOG,
+        *(f"{role}/{CERTIFICATE}" for role in certificates),
+    }
+    checks = guarded("schema", lambda: list(record_checks(directory / RETRAINING, described)))
     checks += guarded("manifest", lambda: [folder_check(directory, needed, may_lack=may_lack)])
     checks += guarded("files", lambda: [_files(directory, described)])
     checks += guarded("outcomes", lambda: list(_outcomes(described, certificates)))
@@ -82,7 +88,10 @@ def retrain_file_checks(
         "report",
         lambda: [
             page_check(
-                directory / REPORT, described, described.tool, lambda: render_retraining(described)
+                directory / RETRAINING_REPORT,
+                described,
+                described.tool,
+                lambda: render_retraining(described),
             )
         ],
     )
@@ -98,7 +107,7 @@ def _files(directory: Path, described: Retraining) -> ReplayCheck:
     if not {MODEL, LOG} <= names or any(Path(name).name != name for name in names):
         raise InputRefusedError(
             f"files must be {MODEL}, {LOG} and external data beside them, got others"
-            f" ({DESCRIPTION}, files); do not trust it"
+            f" ({RETRAINING}, files); do not trust it"
         )
     wrong = [
         name for name, digest in described.files.items() if sha256_of(directory / name) != digest
@@ -234,7 +243,7 @@ def _steps(
             if not folder.resolve().is_relative_to(directory.resolve()):
                 raise InputRefusedError(
                     f"networks must lie in the folder of the re-training, got"
-                    f" '{printable(step.folder)[:100]}' ({DESCRIPTION}, steps); do not trust it"
+                    f" '{printable(step.folder)[:100]}' ({RETRAINING}, steps); do not trust it"
                 )
             if sha256_of(folder / MODEL) != step.sha256:
                 wrong.append(f"{step.name}.sha256")

@@ -9,12 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from cimrobust.certificate.certificate_files import WITNESS
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.retrained import Equivalent, Retraining
-from cimrobust.certificate.read_record import read_result
+from cimrobust.certificate.result_names import WITNESS
 from cimrobust.device.load_profile import profile_of
-from cimrobust.pipeline.retraining import DESCRIPTION
 from cimrobust.pipeline.retraining_stages import AFTER, BEFORE
 from cimrobust.review.at_the_reviewer import AtHand, open_given
 from cimrobust.review.certificate_replay import replay_certificate
@@ -22,6 +20,7 @@ from cimrobust.review.depth import Depth
 from cimrobust.review.differences import differences, named
 from cimrobust.review.machine_check import is_same_machine
 from cimrobust.review.replay_check import ReplayCheck, guarded
+from cimrobust.review.result_files import read_retraining
 from cimrobust.review.retrain_files import NETWORKS, read_certificates, retrain_file_checks
 from cimrobust.training.equivalent_tolerance import equivalent_tolerance
 
@@ -30,19 +29,6 @@ _NOT_TRAINED = (
     " learning rate was chosen follow from nothing at hand; what the networks do that came of it is"
     " checked"
 )
-
-
-def read_retraining(directory: Path) -> Retraining:
-    """Read and check somebody's re-training, of this version of the format or an older one.
-
-    Raises:
-        InputRefusedError: It is missing, not JSON, or does not follow the schema; names the place.
-    """
-    return read_result(
-        directory / DESCRIPTION,
-        Retraining,
-        hint="is this the folder that `cimrobust retrain --out` wrote?",
-    )
 
 
 def replay_retraining(directory: Path, at_hand: AtHand, depth: Depth) -> list[ReplayCheck]:

@@ -19,7 +19,8 @@ from cimrobust.review.evaluated import Evaluated
 from cimrobust.review.file_checks import MODEL
 from cimrobust.review.reading_check import reading_check
 from cimrobust.review.replay_check import ReplayCheck
-from cimrobust.review.safety_witness import safety_claim, safety_recall
+from cimrobust.review.safety_files import safety_claim
+from cimrobust.review.safety_witness import safety_recall
 
 
 def score_checks(

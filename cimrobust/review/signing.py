@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cimrobust.certificate.certificate_files import REPORT, atomic_text, read_certificate
+from cimrobust.certificate.certificate_files import atomic_text, read_certificate
 from cimrobust.certificate.extras import needing
 from cimrobust.certificate.manifest import (
     ATTESTATION,
@@ -20,6 +20,7 @@ from cimrobust.certificate.manifest import (
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.attested import PREDICATE_TYPE, Attestation
 from cimrobust.certificate.policy import read_policy
+from cimrobust.certificate.result_names import REPORT
 from cimrobust.certificate.signing.predicates import TEST_RESULT_TYPE
 from cimrobust.certificate.signing.signer_identity import (
     Identity,
@@ -30,7 +31,7 @@ from cimrobust.certificate.signing.signer_identity import (
 from cimrobust.errors import EvidenceRefutedError, UsageError
 from cimrobust.input_file import FileKind, printable, read_input, refusing_what_fails
 from cimrobust.onnx_io.load_network import load_network
-from cimrobust.pipeline.in_memory import given_path, takes_objects
+from cimrobust.pipeline.in_memory import given_folder, takes_objects
 from cimrobust.report.render import render
 from cimrobust.review.file_checks import file_checks
 from cimrobust.settings.python_inputs import FolderLike
@@ -133,7 +134,7 @@ def sign(
             "a signature must have a key or sigstore, got neither or both (--key, --sigstore); give"
             " one of them"
         )
-    folder = given_path(directory)
+    folder = given_folder(directory)
     with needing("sign", _PURPOSE):
         from cimrobust.certificate.signing import folder as signed_folder  # noqa: PLC0415
     required = None if policy is None else read_policy(Path(policy)).to_dict()
@@ -175,7 +176,7 @@ def verify_signature(
         UsageError: The identity is none, or a library is missing.
         InputRefusedError: A file cannot be read.
     """
-    folder, asked = given_path(directory), identity_of(identity)
+    folder, asked = given_folder(directory), identity_of(identity)
     with needing("sign", _PURPOSE):
         from cimrobust.certificate.signing import folder as signed_folder  # noqa: PLC0415
     names = _ENVELOPES if isinstance(asked, KeyIdentity) else _BUNDLES

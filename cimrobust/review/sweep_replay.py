@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from cimrobust.certificate.models.swept import SweepModel
-from cimrobust.certificate.read_record import read_result
+from cimrobust.certificate.result_names import SWEEP, SWEEP_REPORT
 from cimrobust.data.task import make_task
 from cimrobust.engine.ort import run_original
 from cimrobust.errors import InputRefusedError
 from cimrobust.onnx_io.load_network import load_network
-from cimrobust.pipeline.sweep import SWEEP, SWEEP_REPORT
 from cimrobust.report.sweep_page import render_sweep
 from cimrobust.review.at_the_reviewer import AtHand, Given, model_check, open_given
 from cimrobust.review.depth import Depth
@@ -28,6 +27,7 @@ from cimrobust.review.profile_check import profile_check
 from cimrobust.review.record_checks import record_checks
 from cimrobust.review.reopened import missing_for_rerun
 from cimrobust.review.replay_check import ReplayCheck, guarded
+from cimrobust.review.result_files import read_sweep
 from cimrobust.review.safe_check import safe_check
 from cimrobust.review.score_check import data_checks
 from cimrobust.review.sweep_again import again_checks, reopen_sweep
@@ -38,17 +38,6 @@ from cimrobust.search.witness import MODEL_FILE
 # Sweeps of these versions were made before folders had a manifest.
 _WITHOUT_MANIFEST = frozenset({"1.0", "1.1", "1.2"})
 _RTOL = 1e-6
-
-
-def read_sweep(directory: Path) -> SweepModel:
-    """Read and check somebody's sweep, of this version of the format or an older one.
-
-    Raises:
-        InputRefusedError: It is missing, not JSON, or does not follow the schema; names the place.
-    """
-    return read_result(
-        directory / SWEEP, SweepModel, hint="is this the folder that `cimrobust sweep --out` wrote?"
-    )
 
 
 def replay_sweep(directory: Path, at_hand: AtHand, depth: Depth) -> list[ReplayCheck]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 from cimrobust.engine.open import Runtime
 from cimrobust.search.torch_patterns import tensor_of
@@ -88,10 +88,10 @@ def _operations(twin: Twin, runtime: Runtime, count: int) -> int:
 
 def _counted(compute: Callable[[], object]) -> int:
     """Return the cost of what a function computes in torch."""
-    products, elements = FlopCounterMode(display=False), _ElementCounter()
+    products, elements = _ProductCounter(), _ElementCounter()
     with products, elements:
         compute()
-    return int(products.get_total_flops()) + _OPERATIONS_PER_ELEMENT * elements.count
+    return products.count + _OPERATIONS_PER_ELEMENT * elements.count
 
 
 def _drop(_saved: torch.Tensor) -> None:
@@ -102,12 +102,41 @@ def _never_asked(_kept: None) -> torch.Tensor:
     raise AssertionError("operations are counted without a backward run")
 
 
-class _ElementCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the elements of all floating-point tensors that are made, views left out."""
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts something of every operator that torch runs."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.count = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # To be skipped by torch's compiler is to import it, which takes longer than a quick search
+        # of a small network; nothing is compiled here.
+        return False
+
+
+class _ProductCounter(_Counter):
+    """Counts operations of matrix products and convolutions, as torch's `FlopCounterMode` does.
+
+    That one hooks into modules besides, and into the compiler by it.
+    """
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        with self:  # what an operator is composed of is counted in its place
+            composed = func.decompose(*args, **given)
+        if composed is not NotImplemented:
+            return composed
+        result = func(*args, **given)
+        operations = flop_registry.get(func._overloadpacket)
+        if operations is not None:
+            self.count += int(operations(*args, **given, out_val=result))
+        return result
+
+
+class _ElementCounter(_Counter):
+    """Counts the elements of all floating-point tensors that are made, views left out."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))

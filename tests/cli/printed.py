@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from cimrobust.certificate.published_schemas import schema_file
+from cimrobust.certificate.schema_files import schema_file
 
 
 def check_printed(name: str, text: str) -> Any:

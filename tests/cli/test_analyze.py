@@ -22,7 +22,8 @@ from safetensors.numpy import load_file
 import cimrobust
 from cimrobust.certificate.manifest import manifest_problems
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.published_schemas import described_schema, schema_file
+from cimrobust.certificate.published_schemas import described_schema
+from cimrobust.certificate.schema_files import schema_file
 from cimrobust.cli.main import run
 
 

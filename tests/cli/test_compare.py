@@ -12,7 +12,7 @@ import pytest
 
 import cimrobust
 from cimrobust.certificate.models.compared_certificates import Comparison
-from cimrobust.certificate.published_schemas import schema_file
+from cimrobust.certificate.schema_files import schema_file
 from cimrobust.certificate.score_differences import upper_percentile
 from cimrobust.cli.main import run
 from cimrobust.errors import InputRefusedError, UsageError

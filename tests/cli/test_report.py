@@ -88,3 +88,11 @@ def test_the_digest_in_the_page_is_that_of_the_file(certified):
     digest = read_certificate(certified).file_sha256
     assert digest is not None
     assert digest[:12] in (certified / "certificate.html").read_text()
+
+
+def test_a_result_may_be_named_by_its_file(certified, tmp_path, capsys):
+    copy = tmp_path / "out"
+    shutil.copytree(certified, copy)
+    assert run(["report", str(copy / "certificate.json")]) == 0
+    assert capsys.readouterr().out.strip() == str(copy / "certificate.html")
+    assert run(["bom", str(copy / "certificate.json"), "--out", str(tmp_path / "bom.json")]) == 0

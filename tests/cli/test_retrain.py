@@ -15,7 +15,8 @@ from jsonschema import Draft202012Validator
 
 from cimrobust.certificate.manifest import manifest_problems, write_manifest
 from cimrobust.certificate.models.retrained import Retraining
-from cimrobust.certificate.published_schemas import described_schema, schema_file
+from cimrobust.certificate.published_schemas import described_schema
+from cimrobust.certificate.schema_files import schema_file
 from cimrobust.cli.main import run
 from cimrobust.files import sha256_of
 

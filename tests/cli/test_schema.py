@@ -6,7 +6,8 @@ import json
 
 import jsonschema
 
-from cimrobust.certificate.published_schemas import FORMATS, described_schema
+from cimrobust.certificate.published_schemas import FORMATS, OUTPUTS, described_schema
+from cimrobust.certificate.schema_files import schema_versions
 from cimrobust.cli.main import run
 
 
@@ -37,3 +38,10 @@ def test_an_older_schema_is_printed_as_it_was_released(capsys):
 def test_an_unknown_version_names_the_known_ones(capsys):
     assert run(["schema", "sweep", "--version", "3.0"]) == 2
     assert "1.0.0, 1.1.0, 1.2" in capsys.readouterr().err
+
+
+def test_the_newest_file_of_every_schema_is_that_of_its_model():
+    published = FORMATS | OUTPUTS
+    assert set(schema_versions()) == set(published)
+    newest = {name: list(versions)[-1] for name, versions in schema_versions().items()}
+    assert newest == {name: kind.VERSION for name, kind in published.items()}

@@ -25,7 +25,7 @@ from securesystemslib.signer import CryptoSigner, SSlibKey
 
 import cimrobust
 from cimrobust.certificate.manifest import write_manifest
-from cimrobust.certificate.published_schemas import schema_file
+from cimrobust.certificate.schema_files import schema_file
 from cimrobust.certificate.signing import bundles
 from cimrobust.cli.main import run
 from cimrobust.errors import EvidenceRefutedError

@@ -11,7 +11,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from cimrobust.certificate.models.suggested import SuggestModel
-from cimrobust.certificate.published_schemas import described_schema, schema_file
+from cimrobust.certificate.published_schemas import described_schema
+from cimrobust.certificate.schema_files import schema_file
 from cimrobust.cli.main import run
 
 _COMMON = ("--tolerance", "0.15", "--limit", "80", "--workers", "1")

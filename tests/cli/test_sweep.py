@@ -12,7 +12,8 @@ import pytest
 
 from cimrobust.certificate.manifest import manifest_problems, read_manifest
 from cimrobust.certificate.models.swept import SweepModel
-from cimrobust.certificate.published_schemas import described_schema, schema_file
+from cimrobust.certificate.published_schemas import described_schema
+from cimrobust.certificate.schema_files import schema_file
 from cimrobust.cli.main import run
 from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.pipeline import sweep as module

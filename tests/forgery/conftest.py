@@ -15,17 +15,12 @@ import pytest
 from markupsafe import escape
 
 import cimrobust
-from cimrobust.certificate.certificate_files import (
-    CERTIFICATE,
-    REPORT,
-    TRIALS,
-    canonical_json,
-    read_certificate,
-)
+from cimrobust.certificate.certificate_files import canonical_json, read_certificate
 from cimrobust.certificate.gate_evidence import EvidenceProblemsError
 from cimrobust.certificate.manifest import write_manifest
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import Policy
+from cimrobust.certificate.result_names import CERTIFICATE, REPORT, TRIALS
 from cimrobust.certificate.verdict import judge
 from cimrobust.cli.main import run
 from cimrobust.files import sha256_of

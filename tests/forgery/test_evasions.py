@@ -15,11 +15,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import cimrobust
-from cimrobust.certificate.blocks.results import monte_carlo
-from cimrobust.certificate.certificate_files import CERTIFICATE, CERTIFIED, TRIALS
+from cimrobust.certificate.blocks.drawn_chips import monte_carlo
 from cimrobust.certificate.manifest import MANIFEST, write_manifest
 from cimrobust.certificate.policy import Policy
-from cimrobust.certificate.published_schemas import schema_file
+from cimrobust.certificate.result_names import CERTIFICATE, CERTIFIED, TRIALS
+from cimrobust.certificate.schema_files import schema_file
 from cimrobust.certify import per_sample
 from cimrobust.cli.main import run
 from cimrobust.montecarlo.trial_table import TrialTable, from_parquet, to_parquet

@@ -15,10 +15,10 @@ from onnx import numpy_helper
 from safetensors.numpy import load_file, save_file
 
 import cimrobust
-from cimrobust.certificate.blocks.results import monte_carlo
+from cimrobust.certificate.blocks.drawn_chips import monte_carlo
 from cimrobust.certificate.blocks.samples_block import interval_of
-from cimrobust.certificate.certificate_files import CERTIFIED, TRIALS
 from cimrobust.certificate.policy import Policy
+from cimrobust.certificate.result_names import CERTIFIED, TRIALS
 from cimrobust.certify import per_sample
 from cimrobust.cli.main import run
 from cimrobust.montecarlo.trial_table import TrialTable, from_parquet, to_parquet

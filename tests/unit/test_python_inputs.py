@@ -15,7 +15,7 @@ from onnx import parser
 
 import cimrobust
 from cimrobust.errors import EvidenceRefutedError, UsageError
-from cimrobust.review.checking import rewrite_report
+from cimrobust.review.page_again import rewrite_report
 
 # Two classes, read off the sign of the first of two features.
 MODEL = parser.parse_model("""

@@ -8,8 +8,7 @@ import numpy as np
 
 from cimrobust.certificate import models
 from cimrobust.certificate.evidence import Evidence
-from cimrobust.certify.bound_summary import OCTAVES
-from cimrobust.certify.per_sample import PerSample, per_sample
+from cimrobust.certify.per_sample import OCTAVES, PerSample, per_sample
 from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.records import finite
 

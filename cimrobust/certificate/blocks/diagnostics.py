@@ -11,8 +11,8 @@ from cimrobust.certificate.blocks.device_level_block import write_verify
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.diagnose.diagnostic_catalogue import DIAGNOSTICS
+from cimrobust.diagnose.diagnostic_names import NOT_CHOSEN
 from cimrobust.diagnose.fragile_inputs import FragileInputs
-from cimrobust.diagnose.run_diagnostics import NOT_CHOSEN
 from cimrobust.diagnose.safety_class import SafetyClass
 from cimrobust.diagnose.sample_transfer import CHIP_SHARE, CONFIDENCE, SAMPLES_SHARE, Transfer
 from cimrobust.diagnose.tolerance_curve import ToleranceCurve

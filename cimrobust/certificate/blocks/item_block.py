@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import platform
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from cimrobust import __version__
 from cimrobust.certificate import models
-from cimrobust.certificate.evidence import Tested
-from cimrobust.data.dataset import DataSet
-from cimrobust.data.task import Task
 from cimrobust.device.digest import profile_digest
 from cimrobust.device.distribution import excluded_probability
 from cimrobust.device.intervals import tolerance_fraction
-from cimrobust.mapping.placement import Placement, TensorPlacement
-from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
-from cimrobust.onnx_io.network import TensorSpec
+
+if TYPE_CHECKING:  # they are described, not made
+    from cimrobust.certificate.evidence import Tested
+    from cimrobust.data.dataset import DataSet
+    from cimrobust.data.task import Task
+    from cimrobust.mapping.placement import Placement, TensorPlacement
+    from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
+    from cimrobust.onnx_io.network import TensorSpec
 
 _DEPENDENCIES = ("numpy", "onnx", "onnxruntime", "onnx2torch", "scipy", "torch")
 _METRICS = {

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cimrobust.certificate.certificate_files import CERTIFICATE, read_certificate
+from cimrobust.certificate.certificate_files import read_certificate
 from cimrobust.certificate.manifest import MANIFEST, require_manifest
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.attested import PREDICATE_TYPE, Attestation
+from cimrobust.certificate.result_names import CERTIFICATE
 from cimrobust.certificate.signing.predicates import (
     TEST_RESULT_TYPE,
     as_test_result,

@@ -13,7 +13,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cimrobust.certificate.certificate_files import TRIALS
 from cimrobust.certificate.models import CertificateModel, Verdict
 from cimrobust.certificate.models.attested import (
     Attestation,
@@ -24,6 +23,7 @@ from cimrobust.certificate.models.attested import (
     AttestedTool,
 )
 from cimrobust.certificate.policy import Policy
+from cimrobust.certificate.result_names import TRIALS
 from cimrobust.certificate.verdict import judge
 from cimrobust.montecarlo.trial_table import from_parquet
 

@@ -23,6 +23,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from cimrobust.search.adam import Adam
 from cimrobust.search.candidate import Candidate, Earlier
 from cimrobust.search.kept_runs import kept_run
 from cimrobust.search.losses import Hinge, margins, median_scale
@@ -167,7 +168,7 @@ def _minimise(
         for name, size in sizes.items()
     )
     noise = {name: torch.zeros_like(lo, requires_grad=True) for name, lo in space.lo.items()}
-    adam = torch.optim.Adam(noise.values(), lr=max(speed * bound / steps, 1e-30))
+    adam = Adam(list(noise.values()), max(speed * bound / steps, 1e-30))
     factor = weight * bound / median_scale(margins(problem.nominal_logits, labels))
     origin = f"c {factor / len(labels):.2g}, learning rate {speed * bound / steps:.2g}"
     best: Candidate | None = None
@@ -180,13 +181,14 @@ def _minimise(
         best = candidate if best is None or candidate.key < best.key else best
         if scorer.ledger.nothing_left or not scorer.ledger.left:
             break
-        adam.zero_grad()
-        _distance(noise).backward()  # type: ignore[no-untyped-call]
+        slopes = torch.autograd.grad(_distance(noise), list(noise.values()))
         with torch.no_grad():
-            for name, n in noise.items():
-                assert n.grad is not None
-                n.grad -= factor * sizes[name] * evaluation.gradients[name]
-            adam.step()
+            adam.step(
+                [
+                    slope - factor * sizes[name] * evaluation.gradients[name]
+                    for name, slope in zip(noise, slopes, strict=True)
+                ]
+            )
             for name, n in noise.items():
                 n.copy_(
                     torch.minimum(

@@ -27,7 +27,7 @@ def test_nothing_but_signing_needs_them():
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['securesystemslib', 'in_toto_attestation',"
         " 'sigstore', 'cyclonedx', 'cryptography']));import cimrobust; [getattr(cimrobust, name)"
-        " for name in cimrobust.__all__]; import cimrobust.review.checking;from cimrobust.cli.main"
+        " for name in cimrobust.__all__]; import cimrobust.review.gating;from cimrobust.cli.main"
         " import run; sys.exit(run(['sign', '.', '--key', 'k.pem']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

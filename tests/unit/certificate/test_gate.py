@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 import cimrobust
-from cimrobust.certificate.blocks.results import monte_carlo
+from cimrobust.certificate.blocks.drawn_chips import monte_carlo
 from cimrobust.certificate.blocks.samples_block import interval_of
 from cimrobust.certificate.certificate_files import canonical_json, read_certificate
 from cimrobust.certificate.manifest import write_manifest
 from cimrobust.certificate.policy import Policy
-from cimrobust.certificate.published_schemas import schema_file
+from cimrobust.certificate.schema_files import schema_file
 from cimrobust.certificate.verdict import judge
 from cimrobust.cli.main import run
 from cimrobust.errors import EvidenceRefutedError, UsageError

@@ -16,8 +16,9 @@ from cimrobust.certificate.models.result_file import ResultFile
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.certificate.policy import Policy
-from cimrobust.certificate.published_schemas import FORMATS, OUTPUTS, schema_file
+from cimrobust.certificate.published_schemas import FORMATS, OUTPUTS
 from cimrobust.certificate.read_record import read_result
+from cimrobust.certificate.schema_files import schema_file
 from cimrobust.certificate.verdict import judge
 from cimrobust.errors import InputRefusedError, UsageError
 from cimrobust.montecarlo.trial_table import TrialTable

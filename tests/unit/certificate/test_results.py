@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cimrobust.certificate.blocks.results import monte_carlo
+from cimrobust.certificate.blocks.drawn_chips import monte_carlo
 from cimrobust.montecarlo.trial_table import TrialTable
 
 

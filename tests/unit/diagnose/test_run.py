@@ -10,8 +10,9 @@ import pytest
 from cimrobust.attack.diagnosis_protocol import Diagnostic, Finding
 from cimrobust.certificate.models import Diagnostics
 from cimrobust.diagnose import run_diagnostics as running
-from cimrobust.diagnose.diagnostic_catalogue import DIAGNOSTICS, chosen
-from cimrobust.diagnose.run_diagnostics import NOT_CHOSEN, diagnose
+from cimrobust.diagnose.diagnostic_catalogue import DIAGNOSTICS
+from cimrobust.diagnose.diagnostic_names import NOT_CHOSEN, OPTIONAL, chosen
+from cimrobust.diagnose.run_diagnostics import diagnose
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.run import Run
@@ -79,3 +80,7 @@ def test_a_worse_pattern_of_a_diagnostic_becomes_the_witness(small, monkeypatch)
     assert diagnosis.found.member == "diagnostic_lucky"
     assert diagnosis.found.members[-1].score == found.score
     assert diagnosis.broken.sum() == runtime.nominal.num_samples - found.score.count
+
+
+def test_what_may_be_chosen_is_what_there_is():
+    assert tuple(row.name for row in DIAGNOSTICS if row.is_optional) == OPTIONAL

@@ -5,12 +5,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.mapping.placement import Placement
 from cimrobust.run import Run
+from cimrobust.search import attack_set
 from cimrobust.search import search_budget as budget
 from cimrobust.search.attack_set import attack_subset, operations_per_sample
 from cimrobust.search.climb import checkpoints
@@ -177,3 +180,22 @@ def test_operations_are_counted_on_few_samples_and_nothing_is_kept(
     monkeypatch.setattr(Twin, "forward", counted)
     operations_per_sample(twin, runtime)
     assert batches == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        torch.nn.Conv2d(3, 8, 3),
+        torch.nn.Linear(8, 5),
+        lambda x: torch.einsum("nchw,nkhw->nck", x, x),
+    ],
+    ids=["convolution", "linear", "composed"],
+)
+def test_operations_are_those_that_torch_counts(compute):
+    x = torch.ones(2, 3, 8, 8)
+    ours, theirs = attack_set._ProductCounter(), FlopCounterMode(display=False)
+    with ours:
+        compute(x)
+    with theirs:
+        compute(x)
+    assert ours.count == theirs.get_total_flops() > 0

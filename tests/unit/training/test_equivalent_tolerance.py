@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import cimrobust
-from cimrobust.certificate.certificate_files import WITNESS
+from cimrobust.certificate.result_names import WITNESS
 from cimrobust.data.load_dataset import load_data
 from cimrobust.device.profile_changes import with_tolerance
 from cimrobust.engine.open import open_network

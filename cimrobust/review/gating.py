@@ -1,31 +1,26 @@
-"""What is done with finished certificates: gate, replay, report."""
+"""A certificate against a policy, after all was checked that its files tell about it.
+
+Runs no network and no search, so it imports nothing that does (tests/cli/test_imports.py).
+"""
 
 from __future__ import annotations
 
 import contextlib
-import secrets
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
-from cimrobust.certificate.certificate_files import (
-    CERTIFICATE,
-    CHANGE,
-    REPORT,
-    TRIALS,
-    atomic_bytes,
-    atomic_text,
-    read_certificate,
-)
-from cimrobust.certificate.evidence import NamedDigest
+from cimrobust.certificate.certificate_files import read_certificate
 from cimrobust.certificate.gate_evidence import EvidenceProblem, EvidenceProblemsError, GateResult
 from cimrobust.certificate.gate_outcome import WITNESS_MODEL, GateOutcome
 from cimrobust.certificate.gate_reports import GateReports
 from cimrobust.certificate.judging import Occasion
-from cimrobust.certificate.manifest import MANIFEST, update_manifests
+from cimrobust.certificate.manifest import MANIFEST
 from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.named_digest import NamedDigest
 from cimrobust.certificate.policy import Policy, read_policy
+from cimrobust.certificate.result_names import TRIALS
 from cimrobust.certificate.verdict import judge
 from cimrobust.counts import check_number
 from cimrobust.errors import EvidenceRefutedError, InputRefusedError, UsageError
@@ -33,29 +28,10 @@ from cimrobust.files import sha256_of
 from cimrobust.input_file import refusing_what_fails
 from cimrobust.montecarlo.trial_table import from_parquet
 from cimrobust.pipeline.arguments import check_day
-from cimrobust.pipeline.in_memory import given_path, takes_objects
-from cimrobust.pipeline.limits import keeps_limits
-from cimrobust.pipeline.retraining import DESCRIPTION
-from cimrobust.pipeline.retraining import REPORT as RETRAIN_REPORT
-from cimrobust.pipeline.sweep import SWEEP, SWEEP_REPORT
-from cimrobust.report.archive import pdf_of
-from cimrobust.report.render import render, render_retraining
-from cimrobust.report.sweep_page import render_sweep
-from cimrobust.review import signing
-from cimrobust.review.at_the_reviewer import AtHand
-from cimrobust.review.depth import Depth
+from cimrobust.pipeline.in_memory import given_folder, given_path, takes_objects
 from cimrobust.review.evidence_problems import evidence_problems
-from cimrobust.review.replay_check import ReplayCheck
-from cimrobust.review.result_folder import replay_folder, require_certificate, results_in
-from cimrobust.review.retrain_replay import read_retraining
-from cimrobust.review.sweep_replay import read_sweep
-from cimrobust.run import Run
-from cimrobust.settings.commands import REPLAY
-from cimrobust.settings.documented import takes_settings
-from cimrobust.settings.gathered import gather
+from cimrobust.review.result_files import require_certificate
 from cimrobust.settings.python_inputs import DataLike, FolderLike, ModelLike, PolicyLike
-from cimrobust.settings.replay_settings import ReplaySettings
-from cimrobust.settings.typed_options import ReplayOptions
 
 _OURS = "certificate must be one that `cimrobust analyze` wrote"
 _HINT = "it follows the schema but contradicts itself; make it again"
@@ -115,8 +91,8 @@ def gate(
         EvidenceRefutedError: Evidence is missing, forged, damaged, or of another network or other
             data; its `problems` say what.
     """
-    folder, policy_file = given_path(directory), given_path(policy)
-    before = None if baseline is None else given_path(baseline)
+    folder, policy_file = given_folder(directory), given_path(policy)
+    before = None if baseline is None else given_folder(baseline)
     required = read_policy(policy_file)
     occasion = _occasion(
         required,
@@ -127,6 +103,9 @@ def gate(
     )
     reports = GateReports(junit, sarif, summary, step_summary)
     if require_signature is not None:
+        # Most gates ask for no signature, and its libraries are an extra.
+        from cimrobust.review import signing  # noqa: PLC0415
+
         try:
             signing.require_signature(folder, require_signature)
         except EvidenceRefutedError as error:
@@ -235,116 +214,3 @@ def _baseline_problems(
         EvidenceProblem(f"baseline: {problem.id}", problem.detail)
         for problem in evidence_problems(Path(directory), certificate, None, None)
     ]
-
-
-@takes_settings(REPLAY)
-@takes_objects
-@keeps_limits(REPLAY)
-def replay(
-    directory: FolderLike,
-    *,
-    example_input: Any = None,
-    settings: ReplaySettings | ReplayOptions | None = None,
-    run: Run | None = None,
-    **options: Unpack[ReplayOptions],
-) -> list[ReplayCheck]:
-    """Derive the claims of a certificate, a sweep or a re-training again: from its files.
-
-    With model and data, every number that follows from them.
-
-    Args:
-        directory: Folder of certificate.json, sweep.json or retrain.json, or the result that lies
-            in it.
-        example_input: What a `torch.nn.Module` is exported with: a tensor or an array of samples,
-            or a tuple of them.
-
-    Returns:
-        One check a claim.
-
-    Raises:
-        InputRefusedError: There is no result, or it does not follow its schema.
-        UsageError: A setting is wrong.
-    """
-    given = gather(REPLAY, settings, run, options)
-    asked = given.part(ReplaySettings)
-    seed = secrets.randbits(32) if asked.reviewer_seed is None else asked.reviewer_seed
-    depth = Depth(asked.redraw, asked.search, asked.rerun, replace(given.run(), seed=seed))
-    return replay_folder(given_path(directory), _at_hand(asked), depth)
-
-
-def _at_hand(asked: ReplaySettings) -> AtHand:
-    """Return what the reviewer has: files as paths, what may be something else as text."""
-
-    def path(given: str | Path | None) -> Path | None:
-        return None if given is None else Path(given)
-
-    def text(given: str | Path | None) -> str | None:
-        return None if given is None else str(given)
-
-    return AtHand(
-        model=path(asked.model),
-        data=text(asked.data),
-        labels_of=path(asked.labels_of),
-        calibration=text(asked.calibration),
-        transfer=path(asked.transfer),
-        device=text(asked.device),
-        policy=path(asked.policy),
-    )
-
-
-@takes_objects
-def rewrite_report(
-    directory: FolderLike, *, previous: FolderLike | None = None, pdf: str | Path | None = None
-) -> list[Path]:
-    """Write the page of a certificate, a sweep or a re-training again from its JSON.
-
-    Args:
-        directory: Folder of the result, or the result.
-        previous: Folder of an earlier certificate; a second page, change.html, compares both. None:
-            there is none.
-        pdf: File for the page as PDF/A, with the comparison if there is one; None: none is written.
-
-    Returns:
-        What was written.
-
-    Raises:
-        InputRefusedError: There is no result, or it does not follow its schema.
-        UsageError: A file cannot be written, the extra `pdf` is not installed, or a sweep is to be
-            set beside a certificate.
-    """
-    folder = given_path(directory)
-    found = [*results_in(folder), CERTIFICATE][0]
-    if previous is not None and found != CERTIFICATE:
-        raise UsageError(
-            f"an earlier certificate must be set beside a certificate, got {found} ({folder},"
-            " --previous); give the folder of one"
-        )
-    before = None if previous is None else read_certificate(given_path(previous))
-    name, page = _rendered(folder, found)
-    compared = None
-    if before is not None:
-        with refusing_what_fails(_OURS, directory, hint=_HINT):
-            compared = render(read_certificate(folder), before)
-    document = None if pdf is None else pdf_of(compared or page)
-    atomic_text(folder / name, page)
-    update_manifests(folder, name)
-    written = [folder / name]
-    if compared is not None:
-        # A page of its own: certificate.html stays what certificate.json alone renders to, which
-        # replay and signatures rest on.
-        atomic_text(folder / CHANGE, compared)
-        written.append(folder / CHANGE)
-    if pdf is not None and document is not None:
-        atomic_bytes(Path(pdf), document)
-        written.append(Path(pdf))
-    return written
-
-
-def _rendered(folder: Path, found: str) -> tuple[str, str]:
-    """Return name and content of the page of a result."""
-    with refusing_what_fails(f"{found} must be one that cimrobust wrote", folder, hint=_HINT):
-        if found == SWEEP:
-            return SWEEP_REPORT, render_sweep(read_sweep(folder))
-        if found == DESCRIPTION:
-            return RETRAIN_REPORT, render_retraining(read_retraining(folder))
-        return REPORT, render(read_certificate(folder))

@@ -1,0 +1,77 @@
+"""The claims of a result, derived again."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Unpack
+
+from cimrobust.pipeline.in_memory import given_folder, takes_objects
+from cimrobust.pipeline.limits import keeps_limits
+from cimrobust.review.at_the_reviewer import AtHand
+from cimrobust.review.depth import Depth
+from cimrobust.review.replay_check import ReplayCheck
+from cimrobust.review.result_folder import replay_folder
+from cimrobust.run import Run
+from cimrobust.settings.commands import REPLAY
+from cimrobust.settings.documented import takes_settings
+from cimrobust.settings.gathered import gather
+from cimrobust.settings.python_inputs import FolderLike
+from cimrobust.settings.replay_settings import ReplaySettings
+from cimrobust.settings.typed_options import ReplayOptions
+
+
+@takes_settings(REPLAY)
+@takes_objects
+@keeps_limits(REPLAY)
+def replay(
+    directory: FolderLike,
+    *,
+    example_input: Any = None,
+    settings: ReplaySettings | ReplayOptions | None = None,
+    run: Run | None = None,
+    **options: Unpack[ReplayOptions],
+) -> list[ReplayCheck]:
+    """Derive the claims of a certificate, a sweep or a re-training again: from its files.
+
+    With model and data, every number that follows from them.
+
+    Args:
+        directory: Folder of certificate.json, sweep.json or retrain.json, or the result that lies
+            in it.
+        example_input: What a `torch.nn.Module` is exported with: a tensor or an array of samples,
+            or a tuple of them.
+
+    Returns:
+        One check a claim.
+
+    Raises:
+        InputRefusedError: There is no result, or it does not follow its schema.
+        UsageError: A setting is wrong.
+    """
+    given = gather(REPLAY, settings, run, options)
+    asked = given.part(ReplaySettings)
+    seed = secrets.randbits(32) if asked.reviewer_seed is None else asked.reviewer_seed
+    depth = Depth(asked.redraw, asked.search, asked.rerun, replace(given.run(), seed=seed))
+    return replay_folder(given_folder(directory), _at_hand(asked), depth)
+
+
+def _at_hand(asked: ReplaySettings) -> AtHand:
+    """Return what the reviewer has: files as paths, what may be something else as text."""
+
+    def path(given: str | Path | None) -> Path | None:
+        return None if given is None else Path(given)
+
+    def text(given: str | Path | None) -> str | None:
+        return None if given is None else str(given)
+
+    return AtHand(
+        model=path(asked.model),
+        data=text(asked.data),
+        labels_of=path(asked.labels_of),
+        calibration=text(asked.calibration),
+        transfer=path(asked.transfer),
+        device=text(asked.device),
+        policy=path(asked.policy),
+    )
