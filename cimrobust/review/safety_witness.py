@@ -16,11 +16,11 @@ from cimrobust.data.task import make_task
 from cimrobust.engine.ort import run_original
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
+from cimrobust.mapping.pattern_file import read_pattern
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.save import save_model, with_initializers
 from cimrobust.review.converter_score import converter_score
-from cimrobust.tensor_file import read_tensors
 
 SAFETY_FILE = "witness/safety_class.safetensors"
 _WORST_FILE = "witness/deviations.safetensors"
@@ -125,4 +125,4 @@ def safety_recall(
 
 
 def _tensors(directory: Path, name: str = SAFETY_FILE) -> dict[str, np.ndarray]:
-    return read_tensors(directory / name, what="deviations of the witness")
+    return read_pattern(directory / name, what="deviations of the witness")
