@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 def command(model: Path, data: Path | None, out: str, force: bool, as_json: bool) -> None:
     """Write a data description for MODEL and DATA.
 
-    .npz, .csv, a folder of images or of ONNX test data.
+    .npz, .csv, .parquet, shards (.tar), a folder of images or of ONNX test data.
 
     It says what the files tell, and as comments what they do not; the first samples are run to
     check it. Look at the result with `cimrobust inspect MODEL --data FILE`.

@@ -164,8 +164,8 @@ def _unpacked(
 
 
 def _places(place: UInt8[np.ndarray, "bytes"], count: int) -> UInt8[np.ndarray, "weights"]:
-    numbers: UInt8[np.ndarray, "weights"] = (place[:, None] >> _SHIFTS) & 3
-    return numbers.ravel()[:count]
+    numbers: np.ndarray = ((place[:, None] >> _SHIFTS) & 3).ravel()
+    return numbers[:count]
 
 
 def _problems(parts: Sequence[np.ndarray | None]) -> Iterator[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.diagnosed import SafetyClass
 from cimrobust.data.dataset import DataSet
-from cimrobust.data.task import make_task
+from cimrobust.data.fitted_task import make_task
 from cimrobust.engine.ort import run_original
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
