@@ -18,10 +18,14 @@ _CHECK_WHOLE = """\
 """
 _CHECK_PACKED = """\
     if name + ".code" in w:
-        row = w[name + ".start"] + w[name + ".code"]
+        code = w[name + ".code"]
+        high, place = (
+            (w[name + part][:, None] >> np.arange(0, 8, 2) & 3).ravel()[: code.size]
+            for part in (".high", ".place")
+        )
+        high, place = high.reshape(code.shape) if high.size else 0, place.reshape(code.shape)
+        row = w[name + ".start"] + code + 256 * high
         nominal, lo, hi = (column[row] for column in w[name + ".table"].T)
-        place = (w[name + ".place"][:, None] >> np.arange(0, 8, 2) & 3).ravel()[: row.size]
-        place = place.reshape(row.shape)
         d = np.where(place == 1, lo, np.where(place == 2, hi, np.float32(0)))
         d[place == 3] = w[name + ".other"]
     else:

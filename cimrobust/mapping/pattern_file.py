@@ -27,11 +27,13 @@ from cimrobust.tensor_file import read_tensors
 _WHOLE_UP_TO = 1_000_000
 #: What readers get of every layer, whichever way it is stored.
 PARTS = ("nominal", "lo", "hi", "deviation")
-_PACKED = ("code", "start", "table", "place", "other")
+_PACKED = ("code", "high", "start", "table", "place", "other")
 # Places of a deviation: at 0, at the lower or upper end of its interval, or listed.
 _ZERO, _LOW, _HIGH, _OTHER = range(4)
 _SHIFTS = np.array([0, 2, 4, 6], dtype=np.uint8)
 _CODES = 2**16
+# Element types of all packed parts but the first.
+_KINDS = ["uint8", "int64", "float32", "uint8", "float32"]
 # Bytes a weight of all four parts, and of what makes those of one layer.
 _WHOLE_BYTES = 32
 
@@ -115,7 +117,11 @@ def _packed(
             for value, array in ((_HIGH, hi), (_LOW, lo), (_ZERO, np.zeros_like(lo))):
                 place[deviation.view(np.uint32) == array.view(np.uint32)] = value
             other = deviation[place == _OTHER]
-            return dict(zip(_PACKED, (code, start, table, _in_bits(place), other), strict=True))
+            low, high = code, np.zeros(0, dtype=np.uint8)
+            if len(levels) > 2**8 and int(code.max()) < 2**10:
+                low, high = (code & 255).astype(np.uint8), _in_bits(code >> 8)
+            parts = (low, high, start, table, _in_bits(place), other)
+            return dict(zip(_PACKED, parts, strict=True))
     return None
 
 
@@ -149,23 +155,36 @@ def _in_bits(place: UInt8[np.ndarray, "*weight"]) -> UInt8[np.ndarray, "bytes"]:
     """Return numbers below four, four to a byte, the first in its lowest bits."""
     flat = np.zeros(-(-place.size // 4) * 4, dtype=np.uint8)
     flat[: place.size] = place.ravel()
-    return np.bitwise_or.reduce(flat.reshape(-1, 4) << _SHIFTS, axis=1)
+    return np.asarray(np.bitwise_or.reduce(flat.reshape(-1, 4) << _SHIFTS, axis=1))
 
 
 def _unpacked(
-    code: np.ndarray, start: np.ndarray, table: np.ndarray, place: np.ndarray, other: np.ndarray
+    code: np.ndarray,
+    high: np.ndarray,
+    start: np.ndarray,
+    table: np.ndarray,
+    place: np.ndarray,
+    other: np.ndarray,
 ) -> Tensors:
     """Return a layer with whose parts `_problems` found nothing wrong."""
-    nominal, lo, hi = (column[start + code] for column in np.ascontiguousarray(table.T))
+    rows = start + _numbers(code, high)
+    nominal, lo, hi = (column[rows] for column in np.ascontiguousarray(table.T))
     where = _places(place, code.size).reshape(code.shape)
     deviation = np.where(where == _LOW, lo, np.where(where == _HIGH, hi, np.float32(0)))
     deviation[where == _OTHER] = other
     return dict(zip(PARTS, (nominal, lo, hi, deviation), strict=True))
 
 
+def _numbers(code: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return the numbers of weights; those above 255 have two bits more, apart."""
+    if not high.size:
+        return code
+    return np.asarray(code + 256 * _places(high, code.size).reshape(code.shape).astype(np.int64))
+
+
 def _places(place: UInt8[np.ndarray, "bytes"], count: int) -> UInt8[np.ndarray, "weights"]:
     numbers: np.ndarray = ((place[:, None] >> _SHIFTS) & 3).ravel()
-    return numbers[:count]
+    return np.asarray(numbers[:count])
 
 
 def _problems(parts: Sequence[np.ndarray | None]) -> Iterator[str]:
@@ -173,12 +192,13 @@ def _problems(parts: Sequence[np.ndarray | None]) -> Iterator[str]:
 
     Every array is checked before it is an index: they are not trusted.
     """
-    code, start, table, place, other = parts
-    if code is None or start is None or table is None or place is None or other is None:
+    given = [part for part in parts if part is not None]
+    if len(given) < len(parts):
         yield "a missing part"
         return
-    kinds = [str(array.dtype) for array in (code, start, table, place, other)]
-    if kinds[0] not in ("uint8", "uint16") or kinds[1:] != ["int64", "float32", "uint8", "float32"]:
+    code, high, start, table, place, other = given
+    kinds = [str(array.dtype) for array in (code, high, start, table, place, other)]
+    if kinds[0] not in ("uint8", "uint16") or kinds[1:] != _KINDS:
         yield f"parts of types {', '.join(kinds)}"
         return
     broadcasts = start.ndim == code.ndim and all(
@@ -187,13 +207,13 @@ def _problems(parts: Sequence[np.ndarray | None]) -> Iterator[str]:
     if not broadcasts or table.shape[1:] != (3,) or other.ndim != 1:
         yield "parts of shapes that do not fit"
         return
-    if place.shape != (-(-code.size // 4),):
-        yield f"places of {place.size} bytes"
+    if place.shape != (-(-code.size // 4),) or high.shape not in ((0,), place.shape):
+        yield f"places of {place.size} bytes, and high bits of {high.size}"
         return
     if code.size and not 0 <= int(start.min()) <= int(start.max()) < len(table):
         yield "a part outside the table"
         return
-    if code.size and int((start + code).max()) >= len(table):
+    if code.size and int((start + _numbers(code, high)).max()) >= len(table):
         yield "a number outside the table"
         return
     listed = int((_places(place, code.size) == _OTHER).sum())

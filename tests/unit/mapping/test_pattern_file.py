@@ -15,13 +15,13 @@ from cimrobust.mapping.pattern_file import read_pattern, write_pattern
 _GENERATOR = np.random.default_rng(0)
 
 
-def box_of_levels(shape: tuple[int, ...], column_axis: int | None = None) -> Box:
-    """Return weights of 15 levels; intervals grow with the level and differ by column."""
+def box_of_levels(shape: tuple[int, ...], column_axis: int | None = None, *, top: int = 7) -> Box:
+    """Return weights whose intervals grow with the level and differ by column."""
     scale = np.float32(0.1)
     if column_axis is not None:
         sizes = [shape[column_axis] if axis == column_axis else 1 for axis in range(len(shape))]
         scale = _GENERATOR.uniform(0.1, 0.2, sizes).astype(np.float32)
-    level = _GENERATOR.integers(-7, 8, shape)
+    level = _GENERATOR.integers(-top, top + 1, shape)
     nominal = (level * scale).astype(np.float32)
     hi = ((1 + np.abs(level)) * scale * np.float32(0.01)).astype(np.float32)
     return Box({"w": nominal}, {"w": -hi / 2}, {"w": hi})
@@ -49,10 +49,20 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pattern_file, "_WHOLE_UP_TO", 0)
 
 
-@pytest.mark.parametrize("column_axis", [None, 0, 1])
-@pytest.mark.parametrize("shape", [(61, 67), (40, 41, 3, 3)])
-def test_a_large_network_is_read_as_it_was_bit_by_bit(shape, column_axis, tmp_path, large):
-    box = box_of_levels(shape, column_axis)
+@pytest.mark.parametrize(
+    ("shape", "column_axis", "top"),
+    [
+        ((61, 67), None, 7),
+        ((61, 67), 0, 7),
+        ((61, 67), 1, 7),
+        ((40, 41, 3, 3), None, 7),
+        ((40, 41, 3, 3), 0, 7),
+        ((101, 103), None, 255),
+        ((101, 103), None, 1000),
+    ],
+)
+def test_a_large_network_is_read_as_it_was_bit_by_bit(shape, column_axis, top, tmp_path, large):
+    box = box_of_levels(shape, column_axis, top=top)
     pattern = at_ends_and_inside(box)
     write_pattern(tmp_path / "f", box, pattern)
     assert "w.code" in load_file(tmp_path / "f")
@@ -62,10 +72,11 @@ def test_a_large_network_is_read_as_it_was_bit_by_bit(shape, column_axis, tmp_pa
         assert found[key].tobytes() == np.ascontiguousarray(array).tobytes(), key
 
 
-def test_a_large_network_takes_less_than_two_bytes_a_weight(tmp_path, large):
-    box = box_of_levels((300, 400))
+@pytest.mark.parametrize(("top", "most"), [(7, 1.3), (255, 1.6)])
+def test_a_large_network_takes_few_bytes_a_weight(top, most, tmp_path, large):
+    box = box_of_levels((300, 400), top=top)
     write_pattern(tmp_path / "f", box, box.random_corner(_GENERATOR))
-    assert (tmp_path / "f").stat().st_size < 1.3 * 300 * 400
+    assert (tmp_path / "f").stat().st_size < most * 300 * 400
 
 
 def test_a_small_network_is_stored_as_it_is(tmp_path):
@@ -90,6 +101,8 @@ def test_a_layer_that_no_small_table_gives_is_stored_as_it_is(tmp_path, large):
     [
         ("code", lambda array: array + np.uint8(200), "a number outside the table"),
         ("code", lambda array: array.astype(np.int64), "parts of types int64"),
+        ("high", lambda array: np.full(5, 1, np.uint8), "high bits of 5"),
+        ("high", lambda array: np.full(-(-61 * 67 // 4), 255, np.uint8), "a number outside"),
         ("start", lambda array: array - 1, "a part outside the table"),
         ("start", lambda array: array[0], "parts of shapes that do not fit"),
         ("table", lambda array: array[:, :2], "parts of shapes that do not fit"),
