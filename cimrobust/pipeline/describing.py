@@ -23,7 +23,7 @@ from cimrobust.data.label_readings import Reading, best_reading
 from cimrobust.data.load_dataset import load_data
 from cimrobust.data.parquet_columns import read_parquet_columns
 from cimrobust.data.row_choice import Wanted
-from cimrobust.data.shards import read_shards, shards_of
+from cimrobust.data.sample_shards import read_shards, shards_of
 from cimrobust.data.sources import RawData, read_arrays, read_csv
 from cimrobust.engine.judged_outputs import output_of
 from cimrobust.engine.ort import run_original

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cimrobust.data import shards
+from cimrobust.data import sample_shards as shards
 from cimrobust.data.load_dataset import load_data
 from cimrobust.data.parquet_columns import no_steps
 from cimrobust.data.row_choice import Wanted
-from cimrobust.data.shards import read_shards
+from cimrobust.data.sample_shards import read_shards
 from cimrobust.errors import InputRefusedError, UsageError
 from cimrobust.onnx_io.network import TensorSpec
 
