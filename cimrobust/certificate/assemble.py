@@ -24,27 +24,12 @@ from cimrobust.certificate.models import (
 from cimrobust.certificate.policy import Policy
 from cimrobust.certificate.result_names import WITNESS
 from cimrobust.certificate.verdict import NO_POLICY, judge
+from cimrobust.certificate.witness_check import witness_check
 from cimrobust.engine.machine import this_machine
 from cimrobust.reliability.chip_file import CHIP_FILE
 
 # Settings that may be given several times.
 _REPEATED = frozenset({"digital", "skip"})
-_WITNESS_CHECK = """\
-import numpy as np, onnx, onnxruntime as ort
-from onnx import numpy_helper
-from safetensors.numpy import load_file
-
-w = load_file("witness/deviations.safetensors")
-model = onnx.load("witness/worst_case.onnx")
-stored = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-for name in {key.rsplit(".", 1)[0] for key in w}:
-    lo, hi, d = w[name + ".lo"], w[name + ".hi"], w[name + ".deviation"]
-    assert ((lo <= d) & (d <= hi)).all() and (stored[name] == w[name + ".nominal"] + d).all()
-options = ort.SessionOptions()
-# Integer products exact on every processor.
-options.add_session_config_entry("session.x64quantprecision", "1")
-# Feed it the evaluation samples and count.
-session = ort.InferenceSession("witness/worst_case.onnx", options)"""
 
 
 def assemble(evidence: Evidence, policy: Policy | None = None) -> CertificateModel:
@@ -111,7 +96,9 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> CertificateMod
         seeds={"run": evidence.trials.seed},
         warnings=limits.warnings(evidence),
         reproduce=Reproduce(
-            command=command, python=_python(evidence), witness_check=_WITNESS_CHECK
+            command=command,
+            python=_python(evidence),
+            witness_check=witness_check(evidence.devices.weights),
         ),
         timings=evidence.timings,
     )

@@ -46,7 +46,7 @@ def _whole(path: Path) -> ArraysRead:
         table = pa_csv.read_csv(pa.BufferReader(content))
         _require_header(table.column_names, path)
         columns = {name: _values(table.column(name)) for name in table.column_names}
-    label = _label_of(table.column_names)
+    label = label_of(table.column_names)
     columns[label] = _as_text(columns[label])
     features = _features(columns, label, path)
     count = len(features)
@@ -71,7 +71,7 @@ def _streamed(path: Path, choice: RowChoice) -> ArraysRead | None:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
         try:
             names = _opened(stream, None).schema.names
-            label = _label_of(names)
+            label = label_of(names)
             labels = _as_text(_values(pa.chunked_array(_column(stream, label))))
             rows, num_ignored = choice.rows(len(labels), labels)
             if not rows.size:
@@ -119,7 +119,8 @@ def _values(column: pa.ChunkedArray) -> Shaped[np.ndarray, "rows"]:
     return np.asarray(column.to_numpy(zero_copy_only=False))
 
 
-def _label_of(names: Sequence[str]) -> str:
+def label_of(names: Sequence[str]) -> str:
+    """Return the column of the labels: the one that is called so, else the last."""
     return next((name for name in names if name.lower() in _LABEL_COLUMNS), names[-1])
 
 

@@ -26,7 +26,7 @@ class Step(_Strict):
     """One preprocessing step; which of the keys it needs depends on `op`."""
 
     op: Literal["subtract", "multiply", "divide", "transpose", "reshape", "resize", "crop"]
-    """What to do. `resize` and `crop` work on image folders, and come first."""
+    """What to do. `resize` and `crop` work on images that are unpacked, and come first."""
     value: Values | None = None
     """For `subtract`, `multiply` and `divide`: a number, or one for each entry of the last axis."""
     perm: list[int] | None = None
@@ -69,8 +69,8 @@ class Input(_Strict):
     name: Annotated[str, Field(min_length=1)] | None = None
     """Graph input. May be left out where the graph has one."""
     array: str | None = None
-    """Array of the file. Left out: `x`; of ONNX test data, the name of the input. Images and CSV
-    columns are `x`."""
+    """Array of the file: of Parquet a column, of shards what follows the key of a sample. Left out:
+    `x`; of ONNX test data, the name of the input. Images and CSV columns are `x`."""
     value: Number | list[Any] | None = None
     """The same array in every run, in place of `array` and `steps`."""
     dtype: Literal[
@@ -208,8 +208,8 @@ class Description(_Strict):
     format: Literal[1] = Field(alias="schema")
     """Format of the description."""
     file: Annotated[str, Field(min_length=1)]
-    """Data, relative to the description: `.npz`, `.csv`, a folder of images or of ONNX test data,
-    or `module:function`."""
+    """Data, relative to the description: `.npz`, `.csv`, `.parquet`, a `.tar` shard or a folder of
+    them, a folder of images or of ONNX test data, or `module:function`."""
     train_file: Annotated[str, Field(min_length=1)] | None = None
     """The same for re-training and for the ranges of converters."""
     input: list[Input] = [Input()]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,9 +26,13 @@ if TYPE_CHECKING:
 # What a file is follows from its content; of other formats, such as EPS, Pillow runs other
 # programs.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+#: Steps that give images one size, done before they are stacked.
+SIZE_STEPS = ("resize", "crop")
+#: Ends of the names of image files.
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 _MAX_PIXELS = 80_000_000
-_IMAGE = FileKind("image", 2**28)
+#: A file that holds one image.
+IMAGE_FILE = FileKind("image", 2**28)
 
 
 def read_image_folder(
@@ -52,18 +57,12 @@ def read_image_folder(
         are grey, and ``y``; and the steps that are left.
 
     Raises:
-        UsageError: Pillow is missing, there are no images, or their sizes differ after the steps.
+        UsageError: There are no images; or as `decoded_images`.
         InputRefusedError: A file is not an image.
     """
-    try:
-        import PIL.Image  # noqa: F401, PLC0415  # an extra, for image folders alone
-    except ImportError as err:
-        raise UsageError(
-            f"image folders need Pillow, got none installed ({folder}); install cimrobust[images]"
-        ) from err
     classes = sorted(entry for entry in folder.iterdir() if entry.is_dir())
     files = [
-        sorted(path for path in entry.rglob("*") if path.suffix.lower() in _SUFFIXES)
+        sorted(path for path in entry.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
         for entry in classes
     ]
     if not any(files):
@@ -74,31 +73,21 @@ def read_image_folder(
     chosen = sorted(
         (position, label) for label, paths in enumerate(files) for position in range(len(paths))
     )[:limit]
-    leading = [step for step in steps if step.op in ("resize", "crop")]
     places, num_ignored = _wanted([label for _, label in chosen], choice)
-    images: list[Shaped[np.ndarray, "..."]] = []
-    labels, digest = [], hashlib.sha256()
-    for place, (position, label) in enumerate(chosen):
-        path = files[label][position]
-        content = read_input(path, _IMAGE)
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + content)
-        if place not in places:
-            continue
-        images.append(_read_image(content, path, leading))
-        labels.append(label)
-        if len(images) == 1:
-            require_fit(
-                2 * len(places) * images[0].nbytes,
-                what="images of a folder and their stack",
-                where=folder,
-            )
-    shapes = sorted({image.shape for image in images})
-    if len(shapes) > 1:
-        raise UsageError(
-            f"images must have one size, got {shapes[:3]} ({folder}); add a 'resize' or 'crop' step"
-        )
-    left = tuple(step for step in steps if step.op not in ("resize", "crop"))
-    arrays = {"x": np.stack(images), "y": np.asarray(labels, dtype=np.int64)}
+    digest = hashlib.sha256()
+
+    def contents() -> Iterator[tuple[bytes, object]]:
+        for place, (position, label) in enumerate(chosen):
+            path = files[label][position]
+            content = read_input(path, IMAGE_FILE)
+            digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + content)
+            if place in places:
+                yield content, path
+
+    images = decoded_images(contents(), len(places), folder, steps)
+    labels = [label for place, (_, label) in enumerate(chosen) if place in places]
+    left = tuple(step for step in steps if step.op not in SIZE_STEPS)
+    arrays = {"x": images, "y": np.asarray(labels, dtype=np.int64)}
     raw = RawData(
         arrays,
         {folder.name: digest.hexdigest()},
@@ -106,6 +95,45 @@ def read_image_folder(
         None if choice is None else Taken(dict.fromkeys(arrays, len(chosen)), num_ignored),
     )
     return raw, left
+
+
+def decoded_images(
+    contents: Iterable[tuple[bytes, object]], count: int, where: object, steps: Sequence[Step]
+) -> Shaped[np.ndarray, "images ..."]:
+    """Unpack images one after the other, and stack them.
+
+    Args:
+        contents: Bytes of the file of every image, and where it is.
+        count: How many there are.
+        where: Where all of them are.
+        steps: Of these, leading `resize` and `crop` steps are done to every image.
+
+    Returns:
+        Images, uint8 [images, height, width, 3], or without the last axis where all are grey.
+
+    Raises:
+        UsageError: Pillow is missing, or the sizes of the images differ after the steps.
+        InputRefusedError: One is no image.
+    """
+    if importlib.util.find_spec("PIL") is None:
+        raise UsageError(
+            f"images need Pillow, got none installed ({printable(where)}); install"
+            " cimrobust[images]"
+        )
+    leading = [step for step in steps if step.op in SIZE_STEPS]
+    images: list[Shaped[np.ndarray, "..."]] = []
+    for content, place in contents:
+        images.append(_read_image(content, place, leading))
+        if len(images) == 1:
+            needed = 2 * count * images[0].nbytes
+            require_fit(needed, what="images and their stack", where=where)
+    shapes = sorted({image.shape for image in images})
+    if len(shapes) > 1:
+        raise UsageError(
+            f"images must have one size, got {shapes[:3]} ({printable(where)}); add a 'resize' or"
+            " 'crop' step"
+        )
+    return np.stack(images)
 
 
 def _wanted(labels: Sequence[int], choice: RowChoice | None) -> tuple[frozenset[int], int]:
@@ -119,7 +147,7 @@ def _wanted(labels: Sequence[int], choice: RowChoice | None) -> tuple[frozenset[
     return frozenset(rows.tolist()) or frozenset({0}), num_ignored
 
 
-def _read_image(content: bytes, path: Path, steps: Sequence[Step]) -> Shaped[np.ndarray, "..."]:
+def _read_image(content: bytes, path: object, steps: Sequence[Step]) -> Shaped[np.ndarray, "..."]:
     from PIL import Image  # noqa: PLC0415  # an extra
 
     with (
@@ -147,7 +175,7 @@ def _read_image(content: bytes, path: Path, steps: Sequence[Step]) -> Shaped[np.
     return np.asarray(image)
 
 
-def _as_bytes(opened: Image.Image, path: Path) -> Image.Image:
+def _as_bytes(opened: Image.Image, path: object) -> Image.Image:
     """Return a picture as grey or colour of 8 bits a channel.
 
     Its size is known before its pixels are unpacked.

@@ -14,8 +14,9 @@ from cimrobust.data.class_axis import AxisHint
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import Decision, LabelReading
 from cimrobust.data.findings import check_clean
+from cimrobust.data.fitted_task import make_task
 from cimrobust.data.labels import as_text, is_counted, is_text
-from cimrobust.data.task import Task, make_task
+from cimrobust.data.task import Task
 from cimrobust.errors import CimrobustError, UsageError
 from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.output_axis import output_axis

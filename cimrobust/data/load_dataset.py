@@ -13,9 +13,10 @@ from jaxtyping import Int64, Shaped
 from cimrobust.data.casting import constant
 from cimrobust.data.dataset import DataSet, DataSource, StoredOutput
 from cimrobust.data.decision import Decision, LabelReading
-from cimrobust.data.description import Description, Input, Step, read_description
+from cimrobust.data.described_file import Steps, read_described, require_arrays
+from cimrobust.data.description import Description, Input, read_description
 from cimrobust.data.graph_input import GraphInput, check_shape, fit_flat
-from cimrobust.data.images import read_image_folder
+from cimrobust.data.parquet_columns import no_steps, read_parquet_columns
 from cimrobust.data.row_choice import Keep, RowChoice, Wanted, as_slices
 from cimrobust.data.sources import RawData, Taken, call_function, read_arrays, read_csv
 from cimrobust.data.steps import apply_steps
@@ -39,8 +40,8 @@ def load_data(
     """Load a data set.
 
     Args:
-        path: A description (.toml), .npz with x (ready to be fed) and y, .csv, folder of ONNX test
-            data, or ``module:function``.
+        path: A description (.toml), .npz with x (ready to be fed) and y, .csv, .parquet, folder of
+            ONNX test data, or ``module:function``.
         inputs: Graph inputs that it has to feed.
         limit: Take the first so many samples.
         part: ``train`` takes the description's ``train_file``.
@@ -74,15 +75,22 @@ def load_data(
         )
     if source.suffix == ".csv":
         return _bare(read_csv(source, wanted.of("y")), source.name, inputs, wanted)
+    if source.suffix == ".parquet":
+        raw = read_parquet_columns(source, _names(inputs), no_steps, wanted.of("y"))
+        return _bare(raw, source.name, inputs, wanted)
     if source.is_dir():
         return _folder(source, inputs, wanted)
-    names = {"x", "y"} if len(inputs) == 1 else {*(spec.name for spec in inputs), "y"}
     if source.suffix != ".npz":
         raise UsageError(
-            f"data must be .toml, .npz, .csv, a folder or module:function, got '{text}' (--data);"
-            " see the README"
+            "data must be .toml, .npz, .csv, .parquet, a folder or module:function, got"
+            f" '{text}' (--data); see the README"
         )
-    return _bare(read_arrays(source, names, wanted.of("y")), source.name, inputs, wanted)
+    return _bare(read_arrays(source, _names(inputs), wanted.of("y")), source.name, inputs, wanted)
+
+
+def _names(inputs: Sequence[GraphInput]) -> set[str]:
+    """Return the arrays that data without a description must have."""
+    return {"x", "y"} if len(inputs) == 1 else {*(spec.name for spec in inputs), "y"}
 
 
 def _described(
@@ -106,12 +114,12 @@ def _described(
             name: entry.model_copy(update={"array": entry.array or name})
             for name, entry in entries.items()
         }
-        left = {name: tuple(entry.steps) for name, entry in entries.items()}
-        _require(
+        left: Steps = {name: tuple(entry.steps) for name, entry in entries.items()}
+        require_arrays(
             {str(entry.array) for entry in entries.values() if entry.value is None}, raw, source
         )
     else:
-        raw, left = _read_described(source, description, entries, wanted)
+        raw, left = read_described(source, description, entries, wanted)
     arrays = {
         name: apply_steps(
             raw.arrays[entry.array or "x"],
@@ -181,48 +189,6 @@ def _labels(
     if raw.folders and reading.classes is not None and labels is not None:
         labels = np.asarray(raw.folders)[labels]
     return stored, labels, reading
-
-
-def _read_described(
-    file: Path | RawData, description: Description, entries: Mapping[str, Input], wanted: Wanted
-) -> tuple[RawData, dict[str, tuple[Step, ...]]]:
-    """Read the arrays that a description names, or take those given.
-
-    Return them and the steps that are left to do.
-    """
-    left = {name: tuple(entry.steps) for name, entry in entries.items()}
-    names = {entry.array or "x" for entry in entries.values() if entry.value is None}
-    names |= {description.label.array} if description.label.array is not None else set()
-    choice = wanted.of(description.label.array, _not_counted(description, file))
-    if isinstance(file, RawData):
-        raw, file = file, Path("function")
-    elif file.is_dir():
-        fed = [name for name, entry in entries.items() if entry.value is None]
-        if len(fed) != 1:
-            raise UsageError(
-                f"image folders feed one graph input, got {fed} ({file}); save the arrays as .npz"
-            )
-        raw, left[fed[0]] = read_image_folder(file, left[fed[0]], limit=wanted.limit, choice=choice)
-    else:
-        raw = read_csv(file, choice) if file.suffix == ".csv" else read_arrays(file, names, choice)
-    _require(names, raw, file)
-    return raw, left
-
-
-def _not_counted(description: Description, file: Path | RawData) -> tuple[int, ...]:
-    """Return the labels that are not counted; where names of folders are labels, all are."""
-    reading = description.label.to_reading()
-    is_named = isinstance(file, Path) and file.is_dir() and reading.classes is not None
-    return () if is_named else reading.ignore
-
-
-def _require(wanted: set[str], raw: RawData, file: Path) -> None:
-    """Raise UsageError unless a file has the arrays."""
-    if wanted - raw.arrays.keys():
-        raise UsageError(
-            f"data file must hold the arrays {sorted(wanted)}, got {sorted(raw.arrays)} ({file});"
-            " check [[input]] array and [label] array"
-        )
 
 
 def _entries(

@@ -45,12 +45,14 @@ class RawData:
         files: SHA-256 digest of every file read.
         folders: Names of the sub-folders that ``y`` counts; empty: it counts none.
         taken: Of what these are the wanted samples; None: they are all samples.
+        images: Arrays that are unpacked images, whose leading steps were done.
     """
 
     arrays: Mapping[str, Shaped[np.ndarray, "..."]]
     files: Mapping[str, str]
     folders: tuple[str, ...] = ()
     taken: Taken | None = None
+    images: frozenset[str] = frozenset()
 
 
 def read_arrays(path: Path, names: set[str], choice: RowChoice | None = None) -> RawData:

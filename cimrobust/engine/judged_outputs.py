@@ -10,8 +10,9 @@ import numpy as np
 from cimrobust.data.class_axis import AxisHint
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import Decision, LabelReading, LabelValue
+from cimrobust.data.fitted_task import make_task
 from cimrobust.data.labels import is_text
-from cimrobust.data.task import Task, make_task
+from cimrobust.data.task import Task
 from cimrobust.engine.batches import cast_inputs
 from cimrobust.engine.ort import decision_output, run_original
 from cimrobust.onnx_io.network import Network, TensorSpec

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 
 from cimrobust.errors import CimrobustError
+from cimrobust.freed_memory import share_freed
 from cimrobust.onnx_io import functions, normalise
 from cimrobust.onnx_io.branches import Branches, resolve_branches
 from cimrobust.onnx_io.external import ExternalFiles
 from cimrobust.onnx_io.fold import Constants, fold_shape_arithmetic
 from cimrobust.onnx_io.loops import iteration_problems, repeating_nodes
 from cimrobust.onnx_io.lowering.lower_model import Lowered, lower
-from cimrobust.onnx_io.memory_needs import require_memory
+from cimrobust.onnx_io.memory_needs import require_room_for
 from cimrobust.onnx_io.model_files import digest, read_model_file
 from cimrobust.onnx_io.network import FileDigest, Network
 from cimrobust.onnx_io.problems import not_covered, one_line, refuse
@@ -104,7 +105,9 @@ def _complete(path: Path, model: onnx.ModelProto) -> tuple[FileDigest, ...]:
     refuse(path, nesting_problems(model.graph))
     tensors = list(all_tensors(model))
     refuse(path, [problem for tensor in tensors if (problem := form_problem(tensor))])
-    _require_memory(path, [num_bytes(tensor) for tensor in tensors])
+    sizes = [num_bytes(tensor) for tensor in tensors]
+    require_room_for(sizes, where=path)
+    share_freed(sum(sizes))
     files = ExternalFiles(path.absolute().parent)
     problems = files.embed(
         tensor for tensor in tensors if tensor.data_location == onnx.TensorProto.EXTERNAL
@@ -112,14 +115,6 @@ def _complete(path: Path, model: onnx.ModelProto) -> tuple[FileDigest, ...]:
     problems += [problem for tensor in tensors if (problem := _content_problem(tensor))]
     refuse(path, problems)
     return files.digests
-
-
-def _require_memory(path: Path, sizes: Sequence[int]) -> None:
-    """Raise ModelNotCoveredError unless all tensors fit into memory.
-
-    The largest is there three times for a moment: as it is read, in the model, and as values.
-    """
-    require_memory(sum(sizes) + 2 * max(sizes, default=0), what="tensors of the model", where=path)
 
 
 def _content_problem(tensor: onnx.TensorProto) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cimrobust.available_memory import available_memory
 from cimrobust.errors import ModelNotCoveredError
 from cimrobust.onnx_io.problems import one_line
@@ -28,3 +30,16 @@ def require_memory(num_bytes: int, *, what: str, where: object, hint: str = WAY_
             f"{what} must fit into memory, got {num_bytes} bytes that are needed and {free} that"
             f" are free ({one_line(where)}); {hint}"
         )
+
+
+def require_room_for(sizes: Sequence[int], *, where: object) -> None:
+    """Raise ModelNotCoveredError unless all tensors of a model fit into memory.
+
+    The largest is there three times for a moment: as it is read, in the model, and as values.
+
+    Args:
+        sizes: Bytes of every tensor.
+        where: The model file.
+    """
+    needed = sum(sizes) + 2 * max(sizes, default=0)
+    require_memory(needed, what="tensors of the model", where=where)

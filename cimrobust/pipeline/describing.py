@@ -21,6 +21,9 @@ from cimrobust.data.graph_input import fits_input
 from cimrobust.data.images import read_image_folder
 from cimrobust.data.label_readings import Reading, best_reading
 from cimrobust.data.load_dataset import load_data
+from cimrobust.data.parquet_columns import read_parquet_columns
+from cimrobust.data.row_choice import Wanted
+from cimrobust.data.sample_shards import read_shards, shards_of
 from cimrobust.data.sources import RawData, read_arrays, read_csv
 from cimrobust.engine.judged_outputs import output_of
 from cimrobust.engine.ort import run_original
@@ -74,7 +77,8 @@ def describe(model: str | Path, data: str | Path | None, *, folder: Path) -> Des
 
     Args:
         model: ONNX file.
-        data: .npz, .csv, folder of images or of ONNX test data; None: there are none yet.
+        data: .npz, .csv, .parquet, shards (.tar), folder of images or of ONNX test data; None:
+            there are none yet.
         folder: Folder that the description will be in.
 
     Raises:
@@ -161,19 +165,30 @@ def _read(path: Path, inputs: Sequence[TensorSpec]) -> _Source:
     if path.is_dir() and any(path.glob("**/*.pb")):
         dataset = load_data(path, inputs=inputs)
         return _Source(path, RawData(dataset.inputs, {}), is_stored=True)
-    if path.is_dir():
+    shards = shards_of(path)
+    if shards or path.suffix == ".parquet" or path.is_dir():
         size = _image_size(inputs)
         steps = () if size is None else ({"op": "resize", "size": size},)
-        raw, _ = read_image_folder(path, [Step.model_validate(step) for step in steps], limit=TRIED)
-        return _Source(path, raw, image_steps=steps)
+        raw = _with_images(path, shards, [Step.model_validate(step) for step in steps])
+        return _Source(path, raw, image_steps=steps if raw.images else ())
     if path.suffix == ".csv":
         return _Source(path, read_csv(path))
     if path.suffix != ".npz":
         raise UsageError(
-            "data to describe must be .npz, .csv, a folder of images or of ONNX test data, got"
-            f" '{path}' (DATA); save arrays as .npz"
+            "data to describe must be .npz, .csv, .parquet, shards (.tar), a folder of images or of"
+            f" ONNX test data, got '{path}' (DATA); save arrays as .npz"
         )
     return _Source(path, read_arrays(path, set(names_in_npz(path))))
+
+
+def _with_images(path: Path, shards: Sequence[Path], steps: Sequence[Step]) -> RawData:
+    """Read the first samples of data that may hold images."""
+    if not shards and path.is_dir():
+        return replace(read_image_folder(path, steps, limit=TRIED)[0], images=frozenset({"x"}))
+    first = Wanted(TRIED).of(None)
+    if shards:
+        return read_shards(shards, lambda _array: steps, first)
+    return read_parquet_columns(path, None, lambda _array: steps, first)
 
 
 def _image_size(inputs: Sequence[TensorSpec]) -> list[int] | None:

@@ -15,8 +15,9 @@ from cimrobust.certify.bound_summary import Certification
 from cimrobust.diagnose.safety_class import SafetyClass
 from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.box import box_of
+from cimrobust.mapping.pattern_file import write_pattern
 from cimrobust.mapping.placement import Placement
-from cimrobust.search.witness import SAFETY_FILE, write_deviations
+from cimrobust.search.witness import SAFETY_FILE
 
 
 def check_unbroken(certification: Certification, diagnosis: Diagnosis) -> None:
@@ -35,7 +36,7 @@ def write_safety_witness(folder: Path, placement: Placement, diagnosis: Diagnosi
     """Write the pattern that is worst for the safety class, if there is one."""
     for outcome in diagnosis.outcomes:
         if isinstance(outcome.result, SafetyClass):
-            write_deviations(folder / SAFETY_FILE, box_of(placement), outcome.result.deviations)
+            write_pattern(folder / SAFETY_FILE, box_of(placement), outcome.result.deviations)
 
 
 def worst_required(policy: Policy | None) -> float | None:

@@ -21,6 +21,7 @@ from cimrobust.pipeline.arguments import check_day, check_tolerance
 from cimrobust.pipeline.stated_settings import state
 from cimrobust.planning.time_span import seconds_of
 from cimrobust.run import Run
+from cimrobust.search.search_budget import budget_for
 from cimrobust.settings.analysis_settings import AnalysisSettings
 from cimrobust.settings.commands import ANALYZE
 from cimrobust.settings.subject_settings import SubjectSettings
@@ -91,12 +92,13 @@ def resolve(
     """Check settings beyond their own ranges, and fill in what they leave open.
 
     Raises:
-        UsageError: A setting names nothing, or asks for another that is missing; the policy is
-            wrong; or shards are missing.
+        UsageError: A setting names nothing, is out of range, or asks for another that is missing;
+            the policy is wrong; or shards are missing.
     """
     check_tolerance(subject.tolerance)
     check_day("--issued", settings.issued)
     open_device(run.device_type)
+    budget_for(run)
     if settings.time is not None:
         seconds_of(settings.time)
     _check_trials_on(settings)

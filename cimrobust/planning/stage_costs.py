@@ -29,7 +29,7 @@ _SCORED = 30
 _AT_HAND, _KEPT_BY_ATTACKS = 16, 60
 # Bytes a weight: a chip that is drawn and its session; weights, gradients and copies of one piece;
 # the files of the worst chip.
-_CHIP_BYTES, _PIECE_BYTES, _FILE_BYTES = 16, 12, 40
+_CHIP_BYTES, _PIECE_BYTES, _FILE_BYTES = 16, 12, 20
 # Samples of a piece of the attack set.
 _PIECE = 64
 # Writing: seconds of report and replay, and what every weight of the witness costs, in chips that

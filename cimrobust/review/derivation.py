@@ -30,6 +30,7 @@ from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.engine.ort import run_original
 from cimrobust.errors import CimrobustError, InputRefusedError
 from cimrobust.mapping.box import Box, Pattern, box_of
+from cimrobust.mapping.pattern_file import read_pattern
 from cimrobust.montecarlo.effect_costs import EffectTable
 from cimrobust.montecarlo.trial_table import TrialTable, from_parquet
 from cimrobust.onnx_io.load_network import load_network
@@ -42,7 +43,6 @@ from cimrobust.search.device_witness import write_device_witness
 from cimrobust.search.search_results import MemberResult, SearchResult
 from cimrobust.search.witness import DEVIATIONS_FILE, MODEL_FILE
 from cimrobust.search.witness_replay import confirm
-from cimrobust.tensor_file import read_tensors
 from cimrobust.twin_trials.confirmed_trials import TRIALS_ON_DEVICE
 
 
@@ -85,7 +85,7 @@ def witness_checks(directory: Path, opened: OpenedAnalysis) -> Iterator[ReplayCh
         directory: Folder of the certificate.
         opened: The analysis, opened again.
     """
-    tensors = read_tensors(directory / WITNESS / DEVIATIONS_FILE, what="deviations of the witness")
+    tensors = read_pattern(directory / WITNESS / DEVIATIONS_FILE, what="deviations of the witness")
     for part, wrong in wrong_parts(tensors, box_of(opened.placement)).items():
         says = (
             "the quantised weights of the model"
@@ -273,7 +273,7 @@ def stored_pattern(path: Path, box: Box) -> Pattern:
     Raises:
         InputRefusedError: Deviations are missing or leave the box.
     """
-    tensors = read_tensors(path, what="deviations of the witness")
+    tensors = read_pattern(path, what="deviations of the witness")
     pattern: Pattern = {}
     for name, low in box.lo.items():
         deviation = tensors.get(f"{name}.deviation")

@@ -22,6 +22,7 @@ from cimrobust.certify import per_sample
 from cimrobust.device.load_profile import profile_of
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
+from cimrobust.mapping.pattern_file import read_pattern
 from cimrobust.montecarlo.stopping import Watch
 from cimrobust.montecarlo.trial_table import TrialTable, from_parquet
 from cimrobust.onnx_io.load_network import load_network
@@ -40,7 +41,6 @@ from cimrobust.review.safety_files import check_safety_files
 from cimrobust.review.verdict_check import verdict_check
 from cimrobust.review.witness_box import box_problem, deviating_layers, left_out
 from cimrobust.review.witness_files import require_listed
-from cimrobust.tensor_file import read_tensors
 
 MODEL = "witness/worst_case.onnx"
 #: Large tensors of the model, where one file does not hold them.
@@ -104,7 +104,7 @@ def _hashes(directory: Path, certificate: CertificateModel) -> list[ReplayCheck]
 
 
 def _deviations(directory: Path) -> dict[str, np.ndarray]:
-    return read_tensors(directory / _DEVIATIONS, what="deviations of the witness")
+    return read_pattern(directory / _DEVIATIONS, what="deviations of the witness")
 
 
 def _devices(
@@ -114,7 +114,7 @@ def _devices(
         return ReplayCheck(
             "witness_devices",
             None,
-            f"the certificate has no {DEVICES}: it was made by an earlier version",
+            f"the certificate has no {DEVICES}: large networks have none, nor had earlier versions",
         )
     parts = _deviations(directory)
     nominal = {

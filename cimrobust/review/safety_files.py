@@ -11,7 +11,7 @@ from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.diagnosed import SafetyClass
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
-from cimrobust.tensor_file import read_tensors
+from cimrobust.mapping.pattern_file import read_pattern
 
 SAFETY_FILE = "witness/safety_class.safetensors"
 _WORST_FILE = "witness/deviations.safetensors"
@@ -73,4 +73,4 @@ def safety_tensors(directory: Path, name: str = SAFETY_FILE) -> dict[str, np.nda
     Raises:
         InputRefusedError: The file is missing or corrupt.
     """
-    return read_tensors(directory / name, what="deviations of the witness")
+    return read_pattern(directory / name, what="deviations of the witness")

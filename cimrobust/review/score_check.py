@@ -9,7 +9,7 @@ import numpy as np
 
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.data.dataset import DataSet
-from cimrobust.data.task import make_task
+from cimrobust.data.fitted_task import make_task
 from cimrobust.engine.ort import run_original
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import Network

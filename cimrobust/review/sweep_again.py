@@ -21,6 +21,7 @@ from cimrobust.certificate.models.swept import SweepModel, SweptPoint, SweptProo
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
 from cimrobust.finished_parts import NOTHING_KEPT
+from cimrobust.mapping.pattern_file import read_pattern
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.inspection import Inspection
 from cimrobust.pipeline.stated_settings import restored
@@ -42,7 +43,6 @@ from cimrobust.settings.commands import SWEEP
 from cimrobust.settings.gathered import Gathered
 from cimrobust.settings.subject_settings import SubjectSettings
 from cimrobust.settings.sweep_settings import SweepSettings
-from cimrobust.tensor_file import read_tensors
 from cimrobust.tolerance_sweep.sweep_tolerances import SweepContext, draw_chips, prove
 from cimrobust.tolerance_sweep.worst_at_tolerance import Proof, Worst
 
@@ -193,7 +193,7 @@ def _points(directory: Path, sweep: SweepModel, opened: Reopened) -> Iterator[Re
         wrong = [
             f"{part} of {named(layers)}"
             for part, layers in wrong_parts(
-                read_tensors(path, what="deviations of the witness"), box
+                read_pattern(path, what="deviations of the witness"), box
             ).items()
             if layers
         ]

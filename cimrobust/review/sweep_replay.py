@@ -13,7 +13,7 @@ import numpy as np
 
 from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.certificate.result_names import SWEEP, SWEEP_REPORT
-from cimrobust.data.task import make_task
+from cimrobust.data.fitted_task import make_task
 from cimrobust.engine.ort import run_original
 from cimrobust.errors import InputRefusedError
 from cimrobust.onnx_io.load_network import load_network

@@ -15,13 +15,13 @@ from cimrobust.device.load_profile import profile_of
 from cimrobust.device.profile_changes import with_tolerance
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
+from cimrobust.mapping.pattern_file import read_pattern
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.pipeline.sweep import WITNESSES
 from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.review.witness_box import box_problem, deviating_layers, left_out
 from cimrobust.review.witness_files import require_listed
 from cimrobust.search.witness import DEVIATIONS_FILE, MODEL_FILE
-from cimrobust.tensor_file import read_tensors
 
 
 def witness_folder(directory: Path, point: SweptPoint) -> Path:
@@ -76,7 +76,7 @@ def _chip(
     """
     folder = witness_folder(directory, point)
     tensors, witness = (
-        read_tensors(folder / DEVIATIONS_FILE, what="deviations of the witness"),
+        read_pattern(folder / DEVIATIONS_FILE, what="deviations of the witness"),
         load_network(folder / MODEL_FILE),
     )
     require_listed(

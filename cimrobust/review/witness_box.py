@@ -10,9 +10,9 @@ from cimrobust.device.profile import DeviceProfile
 from cimrobust.errors import CimrobustError
 from cimrobust.input_file import printable
 from cimrobust.mapping.decided import stored_layers
+from cimrobust.mapping.pattern_file import PARTS
 from cimrobust.onnx_io.network import Network
 
-PARTS = ("nominal", "lo", "hi", "deviation")
 _MOST_NAMED = 3
 
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from cimrobust.errors import UsageError
 from cimrobust.mapping.box import Pattern
+from cimrobust.mapping.pattern_file import read_pattern
 from cimrobust.mapping.placement import Placement
 from cimrobust.search.witness import DEVIATIONS_FILE
-from cimrobust.tensor_file import read_tensors
 
 
 def transferred_pattern(folder: Path, placement: Placement) -> Pattern:
@@ -28,7 +28,7 @@ def transferred_pattern(folder: Path, placement: Placement) -> Pattern:
         InputRefusedError: There is no such witness, or its file is corrupt.
     """
     path = folder / DEVIATIONS_FILE
-    tensors = read_tensors(path, what="witness")
+    tensors = read_pattern(path, what="witness")
     pattern: Pattern = {}
     for name, tensor in placement.tensors.items():
         parts = [tensors.get(f"{name}.{part}") for part in ("lo", "hi", "deviation")]

@@ -9,7 +9,7 @@ points to is scored beside it; the loss may be rescaled from pass to pass.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -114,12 +114,14 @@ def _climb(
     for index in range(passes):
         pattern = space.pattern(position)
         evaluation = scorer.evaluate(pattern, loss, scale)
-        found = _keep(scorer, member, pattern, evaluation, found, origin)
-        fewest, since = (found.key.score, 0) if found.key.score < fewest else (fewest, since + 1)
-        scale = evaluation.scale
         signs: Mapping[str, Tensor] = {
             name: grad.sign().to(torch.int8) for name, grad in evaluation.gradients.items()
         }
+        # Gradients are as large as the network, and scoring holds other weights of it.
+        evaluation = replace(evaluation, gradients={})
+        found = _keep(scorer, member, pattern, evaluation, found, origin)
+        fewest, since = (found.key.score, 0) if found.key.score < fewest else (fewest, since + 1)
+        scale = evaluation.scale
         if evaluation.loss > best.loss:
             improved += 1
             best = _Best(evaluation.loss, position, signs)

@@ -21,6 +21,7 @@ from cimrobust.mapping.device_levels import (
     fold_levels,
     target_levels,
 )
+from cimrobust.mapping.pattern_file import is_whole
 from cimrobust.mapping.placement import Placement, TensorPlacement
 
 DEVICES_FILE = "devices.safetensors"
@@ -134,9 +135,10 @@ def check_pattern(tensor: TensorPlacement, deviation: np.ndarray, pattern: Devic
 def write_device_witness(
     folder: Path, placement: Placement, deviations: Mapping[str, np.ndarray]
 ) -> DeviceCheck:
-    """Project a pattern to devices, check every one of them, and write the file.
+    """Project a pattern to devices, check every one of them, and write the file of small networks.
 
-    Whole or not at all.
+    It follows from deviations, model and profile, so large networks have none: it would take up to
+    20 bytes a weight. What is written is whole.
 
     Args:
         folder: Existing folder.
@@ -149,19 +151,28 @@ def write_device_witness(
     tensors: dict[str, np.ndarray] = {}
     devices = weights = 0
     largest = 0.0
+    is_written = is_whole(sum(tensor.nominal.size for tensor in placement.tensors.values()))
     for name, tensor in placement.tensors.items():
         pattern = device_pattern(tensor, deviations[name])
         largest = max(largest, check_pattern(tensor, deviations[name], pattern))
         devices, weights = devices + pattern.deviation.size, weights + tensor.nominal.size
-        tensors[f"{name}.level"] = _compact_levels(pattern.level, tensor)
-        tensors[f"{name}.device_deviation"] = np.ascontiguousarray(pattern.deviation)
-        tensors[f"{name}.device_lo"], tensors[f"{name}.device_hi"] = (
-            np.ascontiguousarray(pattern.lo),
-            np.ascontiguousarray(pattern.hi),
-        )
-        tensors[f"{name}.scale"] = np.ascontiguousarray(pattern.scale)
-    write_whole(folder / DEVICES_FILE, save(tensors))
+        if is_written:
+            tensors |= _written(name, tensor, pattern)
+    if is_written:
+        write_whole(folder / DEVICES_FILE, save(tensors))
     return DeviceCheck(devices, weights, largest)
+
+
+def _written(name: str, tensor: TensorPlacement, pattern: DevicePattern) -> dict[str, np.ndarray]:
+    """Return the tensors of a file that one layer has."""
+    parts = {
+        "level": _compact_levels(pattern.level, tensor),
+        "device_deviation": pattern.deviation,
+        "device_lo": pattern.lo,
+        "device_hi": pattern.hi,
+        "scale": pattern.scale,
+    }
+    return {f"{name}.{part}": np.ascontiguousarray(array) for part, array in parts.items()}
 
 
 def _sum_of_levels(tensor: TensorPlacement, levels: np.ndarray) -> np.ndarray:

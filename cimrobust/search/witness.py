@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save
 
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.ort import OrtEngine
-from cimrobust.files import write_whole
 from cimrobust.mapping.box import Box
+from cimrobust.mapping.pattern_file import write_pattern
 from cimrobust.onnx_io.deploy import deploy
 from cimrobust.onnx_io.large_models import is_large
 from cimrobust.onnx_io.save import Model, save_model, weighted
@@ -38,18 +37,8 @@ def write_witness(
     Raises:
         SelfCheckError: The pattern leaves the box.
     """
-    write_deviations(folder / DEVIATIONS_FILE, box, deviations)
+    write_pattern(folder / DEVIATIONS_FILE, box, deviations)
     save_model(witness_model(runtime, box.weights(deviations)), folder / MODEL_FILE)
-
-
-def write_deviations(path: Path, box: Box, deviations: Mapping[str, np.ndarray]) -> None:
-    """Write a pattern, its box and the nominal weights, whole or not at all.
-
-    Raises:
-        SelfCheckError: The pattern leaves the box.
-    """
-    box.check(deviations, origin=path.name)
-    write_whole(path, save(_tensors(box, deviations)))
 
 
 def witness_model(runtime: Runtime, weights: Mapping[str, np.ndarray]) -> Model:
@@ -65,21 +54,3 @@ def witness_model(runtime: Runtime, weights: Mapping[str, np.ndarray]) -> Model:
         runtime.network, runtime.scan, widen=False, has_batch=engine.feeding.mode != "none"
     )
     return weighted(deployed, weights)
-
-
-def _tensors(box: Box, deviations: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    tensors: dict[str, np.ndarray] = {}
-    for name in box.names:
-        parts = {
-            "nominal": box.nominal[name],
-            "lo": box.lo[name],
-            "hi": box.hi[name],
-            "deviation": deviations[name],
-        }
-        tensors.update(
-            {
-                f"{name}.{part}": np.ascontiguousarray(array, dtype=np.float32)
-                for part, array in parts.items()
-            }
-        )
-    return tensors

@@ -4,13 +4,17 @@ sentence that names the key.
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import tarfile
 import tomllib
 from pathlib import Path
 
 import numpy as np
 import onnx
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from onnx import numpy_helper, parser
 from PIL import Image
@@ -427,3 +431,20 @@ def test_init_of_a_broken_network_says_so_in_the_file(tmp_path, capsys):
     assert (
         "# As it stands: model must give scores that decide" in (tmp_path / "made.toml").read_text()
     )
+
+
+def test_init_describes_parquet_and_shards(tmp_path, capsys):
+    network, labels = model(tmp_path, PLAIN), (X @ W).argmax(axis=1)
+    pq.write_table(pa.table({"features": X.tolist(), "label": labels}), tmp_path / "d.parquet")
+    found = _init(tmp_path, network, tmp_path / "d.parquet", capsys)
+    assert (found["file"]["input"][0]["array"], found["clean"]["score"]) == ("features", 1.0)
+    with tarfile.open(tmp_path / "d.tar", "w") as archive:
+        for number, (row, label) in enumerate(zip(X, labels, strict=True)):
+            stream = io.BytesIO()
+            np.save(stream, row)
+            for ending, content in (("npy", stream.getvalue()), ("cls", str(label).encode())):
+                info = tarfile.TarInfo(f"{number:03}.{ending}")
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+    found = _init(tmp_path, network, tmp_path / "d.tar", capsys)
+    assert (found["file"]["label"]["array"], found["clean"]["score"]) == ("y", 1.0)

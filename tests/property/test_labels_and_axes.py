@@ -15,8 +15,9 @@ from hypothesis.extra import numpy as arrays
 from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import IGNORED, Decision, LabelReading
 from cimrobust.data.failure import margins_of
+from cimrobust.data.fitted_task import make_task
 from cimrobust.data.rows import decisive_rows, have_decision
-from cimrobust.data.task import Task, make_task
+from cimrobust.data.task import Task
 from cimrobust.errors import UsageError
 from cimrobust.search.losses import margins
 from cimrobust.search.readout import decide, decisive

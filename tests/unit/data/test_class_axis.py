@@ -12,7 +12,7 @@ from cimrobust.data.dataset import DataSet, DataSource, StoredOutput
 from cimrobust.data.decision import NO_DECISION, Decision, LabelReading
 from cimrobust.data.failure import margins_of
 from cimrobust.data.findings import check_clean
-from cimrobust.data.task import make_task
+from cimrobust.data.fitted_task import make_task
 from cimrobust.errors import ModelNotCoveredError, UsageError
 
 GENERATOR = np.random.default_rng(3)

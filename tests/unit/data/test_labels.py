@@ -9,8 +9,8 @@ import pytest
 
 from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import IGNORED, NO_DECISION, Decision, LabelReading
+from cimrobust.data.fitted_task import make_task
 from cimrobust.data.labels import class_indices, is_counted
-from cimrobust.data.task import make_task
 from cimrobust.errors import UsageError
 
 SCORES = np.eye(3)[[0, 1, 2, 1]]

@@ -9,8 +9,8 @@ import onnx
 import pytest
 from PIL import Image
 
+from cimrobust.data.fitted_task import make_task
 from cimrobust.data.load_dataset import load_data
-from cimrobust.data.task import make_task
 from cimrobust.errors import InputRefusedError, UsageError
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import TensorSpec

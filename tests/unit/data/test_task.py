@@ -7,7 +7,7 @@ import pytest
 
 from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision, Score
-from cimrobust.data.task import make_task
+from cimrobust.data.fitted_task import make_task
 from cimrobust.errors import UsageError
 
 

@@ -96,6 +96,7 @@ def test_the_most_probable_chip_is_searched_for_unless_it_is_left_out():
         ({"rare_budget": 100}, "--rare-below"),
         ({"stop_early": True}, "give --policy"),
         ({"diagnostics": "nothing"}, "nothing"),
+        ({"passes": 1}, "passes must be from .* got 1 \\(option --passes\\)"),
     ],
 )
 def test_wrong_arguments_name_their_option(change, message):

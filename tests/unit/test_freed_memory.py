@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from cimrobust import freed_memory
+from cimrobust.freed_memory import share_freed
+
+
+def test_small_networks_leave_the_allocator_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(freed_memory.ctypes, "CDLL", lambda _name: pytest.fail("it was asked"))
+    assert share_freed(2**20) is False
+
+
+def test_other_allocators_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(freed_memory.ctypes, "CDLL", lambda _name: object())
+    assert share_freed(2**40) is False
+
+
+@pytest.mark.skipif(
+    not hasattr(freed_memory.ctypes.CDLL(None), "gnu_get_libc_version"), reason="not glibc"
+)
+def test_threads_after_it_take_what_others_freed() -> None:
+    """Heaps of threads lie in mappings of 64 MiB of their own; after the call none is added."""
+    code = textwrap.dedent("""
+        import ctypes, threading, sys
+        from cimrobust.freed_memory import share_freed
+
+        libc = ctypes.CDLL(None)
+        libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+        if sys.argv[1] == "shared":
+            assert share_freed(2**40)
+        found = []
+
+        def take():
+            found.append(libc.malloc(4096))
+
+        for _ in range(4):
+            thread = threading.Thread(target=take)
+            thread.start()
+            thread.join()
+        take()
+        heap = [line.split()[0] for line in open("/proc/self/maps") if "[heap]" in line]
+        spans = [[int(end, 16) for end in span.split("-")] for span in heap]
+        print(all(any(low <= at < high for low, high in spans) for at in found))
+    """)
+    asked = [sys.executable, "-c", code]
+    shared, alone = (
+        subprocess.run([*asked, word], check=True, capture_output=True, text=True).stdout.strip()
+        for word in ("shared", "alone")
+    )
+    assert (shared, alone) == ("True", "False")
