@@ -63,7 +63,8 @@ def _breaks(
         leaves = {name: value.detach().requires_grad_() for name, value in chip.items()}
         with torch.enable_grad():
             lowest = _lowest_margins(twin, reading, feed, leaves, label)
-            if float(lowest.detach().max()) <= 0.0:
+            # Where all others may be ahead, no decision is wrong.
+            if len(lowest) > reading.most_ahead and float(lowest.detach().max()) <= 0.0:
                 return True
             if step == _STEPS or not lowest.requires_grad:
                 return False
@@ -86,7 +87,10 @@ def _lowest_margins(
     scores = twin(feed, chip, outputs=[reading.tensor])[reading.tensor]
     form, offset = reading.forms(label, scores.shape)
     margins = (form * scores[None]).flatten(1).sum(1) + offset[:, 0]
-    return margins.topk(min(reading.most_ahead + 1, len(margins)), largest=False).values
+    lowest: Float64[Tensor, "failing"] = margins.topk(
+        min(reading.most_ahead + 1, len(margins)), largest=False
+    ).values
+    return lowest
 
 
 def _corner(
