@@ -28,7 +28,8 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval
-from cimrobust.certify.plan import ACTIVE, KNOWN, Plan, PlannedStep
+from cimrobust.certify.plan import Plan, PlannedStep
+from cimrobust.certify.rule_choice import ACTIVE, KNOWN
 from cimrobust.certify.rules.bilinear import Bilinear
 from cimrobust.certify.rules.product import MatrixProduct
 from cimrobust.certify.rules.relaxation import Activation

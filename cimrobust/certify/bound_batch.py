@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 from cimrobust.certify.backward import State, lower_bounds
 from cimrobust.certify.bounded_network import BoundedNetwork
 from cimrobust.certify.branch import BranchSettings, prove
+from cimrobust.certify.breaking_chip import broken_samples
 from cimrobust.certify.interval import Interval, flat
 from cimrobust.certify.kept_samples import Bound
 from cimrobust.certify.propagate import propagate
@@ -40,6 +41,10 @@ class Effort:
     branching: BranchSettings | None
 
 
+#: Linear bounds and nothing else.
+_CHEAPEST = Effort("linear", 0.0, None)
+
+
 @dataclass(frozen=True)
 class Batch:
     """Samples that are bounded together.
@@ -56,15 +61,40 @@ class Batch:
     samples: Int64[np.ndarray, "samples"]
     inputs: Mapping[str, Shaped[Tensor, "samples ..."]]
 
+    def part(self, places: Int64[Tensor, "some"]) -> Batch:
+        """Return some of the samples, by their places in the batch."""
+        return replace(
+            self,
+            samples=self.samples[places.numpy()],
+            inputs={name: tensor[places] for name, tensor in self.inputs.items()},
+        )
+
 
 def bound_batch(network: BoundedNetwork, effort: Effort, batch: Batch) -> Bound:
     """Return which samples of a batch are certified, and the bounds of their margins.
 
-    See `Bounds.certified` and `Bounds.margin`. A function of its arguments alone: sums are taken
-    by one thread.
+    See `Bounds.certified` and `Bounds.margin`; margins are as tight as the decision needed. A
+    function of its arguments alone: sums are taken by one thread.
     """
     torch.set_num_threads(1)  # the setting belongs to a thread, and this may be a new one
     check_stopped()
+    if effort.method == "interval" or effort == _CHEAPEST or network.twin is None:
+        worst, enough = _bounded(network, effort, batch)
+        return enough.numpy(), worst.numpy()
+    # What costs least decides most samples: forms without narrowing prove, a chip disproves.
+    worst, enough = _bounded(network, _CHEAPEST, batch)
+    left = (~enough).nonzero()[:, 0]
+    left = left[~_broken(network, batch.part(left))]
+    if len(left):
+        worst_left, enough[left] = _bounded(network, effort, batch.part(left))
+        worst[left] = torch.maximum(worst[left], worst_left)
+    return enough.numpy(), worst.numpy()
+
+
+def _bounded(
+    network: BoundedNetwork, effort: Effort, batch: Batch
+) -> tuple[Float64[Tensor, "samples"], Bool[Tensor, "samples"]]:
+    """Return the lower bound of the margins of a batch, and whether the decisions are proven."""
     state = propagate(
         network.plan,
         batch.inputs,
@@ -73,8 +103,21 @@ def bound_batch(network: BoundedNetwork, effort: Effort, batch: Batch) -> Bound:
         effort=effort.narrowing if effort.method == "linear" else 0.0,
         forwards_only=effort.method == "interval",
     )
-    worst, enough = _decided(network, state, batch, effort.method, effort.branching)
-    return enough.numpy(), worst.numpy()
+    return _decided(network, state, batch, effort.method, effort.branching)
+
+
+def _broken(network: BoundedNetwork, batch: Batch) -> Bool[Tensor, "samples"]:
+    """Return which samples of a batch a chip of the box decides wrong."""
+    assert network.twin is not None
+    labels = torch.from_numpy(np.ascontiguousarray(network.task.labels[batch.samples]))
+    return broken_samples(
+        network.twin,
+        network.reading,
+        batch.inputs,
+        network.constants,
+        batch.weights,
+        labels.reshape(-1),
+    )
 
 
 def _decided(

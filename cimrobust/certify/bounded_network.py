@@ -24,7 +24,7 @@ from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import CimrobustError
 from cimrobust.mapping.placement import Placement
-from cimrobust.twin.to_torch import to_torch
+from cimrobust.twin.to_torch import Twin, to_torch
 
 #: Samples that are bounded together. As many units are narrowed for each as the one with the most
 #: bent units needs, so company can only tighten a bound.
@@ -44,6 +44,8 @@ class BoundedNetwork:
         placement: Stored weights and their box.
         inputs: Samples by graph input, floating-point ones in float64.
         constants: Graph inputs that are the same for all samples.
+        twin: The network in float64, to look for chips that break a sample; None: of a regression,
+            or no linear bounds will be asked for.
         cost: Multiplications that linear bounds of one sample take in one box, about.
     """
 
@@ -53,6 +55,7 @@ class BoundedNetwork:
     placement: Placement
     inputs: Mapping[str, Shaped[Tensor, "samples ..."]]
     constants: Mapping[str, Shaped[Tensor, "..."]]
+    twin: Twin | None
     cost: float = 0.0
 
     @property
@@ -124,6 +127,7 @@ def open_bounds(
         inputs = {name: _tensor(array) for name, array in dataset.inputs.items()}
         constants = {name: _tensor(array) for name, array in dataset.constants.items()}
         shape = torch.Size((len(task.labels), *runtime.clean_output.shape[1:]))
+        twin.straight_through = True
         reading = reading_of(twin, task, runtime.plain.output, shape)
         plan = make_plan(twin, reading.tensor)
         check_samples_apart(plan, twin, inputs, constants)
@@ -132,7 +136,9 @@ def open_bounds(
         return err.refusal
     except CimrobustError as err:
         return Refusal(f"the network has no form that can be bounded: {err}")
-    return _tried(BoundedNetwork(plan, reading, task, placement, inputs, constants), most_cost)
+    return _tried(
+        BoundedNetwork(plan, reading, task, placement, inputs, constants, twin), most_cost
+    )
 
 
 def _tried(network: BoundedNetwork, most_cost: float) -> BoundedNetwork | Refusal:
@@ -172,7 +178,8 @@ def _tried(network: BoundedNetwork, most_cost: float) -> BoundedNetwork | Refusa
             "a rule of the bounds fails on a tensor of this network, which is a fault of this tool"
             f" ({type(err).__name__}: {err}); report this"
         )
-    return replace(network, cost=cost)
+    asks_chips = is_linear and network.reading.kind != "value"
+    return replace(network, cost=cost, twin=network.twin if asks_chips else None)
 
 
 def _refuse_size(needed: int) -> Refusal | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -16,20 +15,17 @@ from cimrobust.certify.expand import expanded
 from cimrobust.certify.given_tensors import element_types, given_rule, is_exact, makes_integers
 from cimrobust.certify.patterns import recognised
 from cimrobust.certify.refusal import CannotBoundError, NotBoundedError
-from cimrobust.certify.rules.affine import Affine, keep
-from cimrobust.certify.rules.bilinear import product_of_activations
+from cimrobust.certify.rule_choice import ACTIVE, KNOWN, WEIGHT, rule_of, steps_read
+from cimrobust.certify.rules.affine import Affine
 from cimrobust.certify.rules.max_pool import MaxPool
 from cimrobust.certify.rules.product import MatrixProduct
-from cimrobust.certify.rules.quantise import quantiser
 from cimrobust.certify.rules.rule import Rule
-from cimrobust.certify.rules.rule_table import RULES, SHAPE_OPS
+from cimrobust.certify.rules.rule_table import SHAPE_OPS
 from cimrobust.twin.ops.converter_registry import Node
 from cimrobust.twin.ops.program import Step
 from cimrobust.twin.to_torch import Twin
 
 _INT64 = 7
-
-KNOWN, WEIGHT, ACTIVE = "known", "weight", "active"
 
 
 @dataclass(frozen=True)
@@ -174,7 +170,7 @@ def make_plan(twin: Twin, tensor: str, *, known: Collection[str] = ()) -> Plan:
         if kind != KNOWN:
             reason = ""
             try:
-                rule = _rule_of(
+                rule = rule_of(
                     step, reads, constants, sum(read_steps.get(name, 0.0) for name in read)
                 )
             except CannotBoundError as err:
@@ -192,7 +188,7 @@ def make_plan(twin: Twin, tensor: str, *, known: Collection[str] = ()) -> Plan:
             read_steps[name] = (
                 0.0
                 if stays_float
-                else _steps_read(node, constants, sum(read_steps.get(part, 0.0) for part in read))
+                else steps_read(node, constants, sum(read_steps.get(part, 0.0) for part in read))
             )
         steps.append(PlannedStep(step, rule, kind, depth))
     if problems:
@@ -290,87 +286,6 @@ def pools_first(plan: Plan) -> Plan:
 def _renamed(step: PlannedStep, source: str, output: str) -> PlannedStep:
     node = replace(step.node, inputs=(source, *step.node.inputs[1:]), outputs=(output,))
     return replace(step, step=replace(step.step, node=node))
-
-
-def _steps_read(node: Node, constants: Mapping[str, Shaped[Tensor, "..."]], before: float) -> float:
-    """Return the sum of the steps of the levels that a tensor is computed from.
-
-    It goes back to the quantisers or stored weights in front of the tensor. Infinite behind a
-    Softmax of levels: engines fuse it to one of integer exponentials, whose error is not known.
-    """
-    if node.op == "QuantizeLinear":
-        return 0.0
-    if node.op == "DequantizeLinear" and node.inputs[1] in constants:
-        return float(constants[node.inputs[1]].max())
-    if node.op == "Softmax" and before:
-        return math.inf
-    return before
-
-
-def _does_nothing(node: Node, constants: Mapping[str, Shaped[Tensor, "..."]]) -> bool:
-    """Return whether a node is a maximum with the lowest float.
-
-    Deployment puts such nodes behind layers so that engines leave the layers alone.
-    """
-    lowest = constants.get(node.inputs[1]) if node.op == "Max" and len(node.inputs) == 2 else None
-    return (
-        lowest is not None
-        and lowest.numel() == 1
-        and float(lowest) <= -torch.finfo(torch.float32).max
-    )
-
-
-def _rule_of(
-    step: Step, reads: list[str], constants: Mapping[str, Shaped[Tensor, "..."]], steps: float
-) -> Rule:
-    """Return the rule of a node.
-
-    Args:
-        step: The node.
-        reads: Kinds of its inputs.
-        constants: What is known, by name.
-        steps: Sum of the steps of the levels that its inputs are computed from.
-
-    Raises:
-        CannotBoundError: There is none, or not for such inputs.
-    """
-    node = step.node
-    if _does_nothing(node, constants):
-        return keep(node, step.kernel)
-    if node.op == "QuantizeLinear" and reads[1:].count(ACTIVE) == 0:
-        return quantiser(node, step.kernel, constants, steps)
-    maker = RULES.get(node.op) if node.domain in ("", "com.microsoft") else None
-    if maker is None:
-        raise CannotBoundError("no bound is built in for this operator")
-    if len([name for name in node.outputs if name]) != 1:
-        raise CannotBoundError("it has several outputs")
-    if node.op in ("MatMul", "Mul") and reads.count(ACTIVE) == 2:
-        return product_of_activations(node, step.kernel)
-    _check_kinds(node, reads)
-    return maker(node, step.kernel)
-
-
-def _check_kinds(node: Node, reads: list[str]) -> None:
-    """Check that a node reads activations and stored weights where its rule expects them.
-
-    Raises:
-        CannotBoundError: It does not.
-    """
-    active, weights = reads.count(ACTIVE), reads.count(WEIGHT)
-    if node.op in ("Conv", "Gemm", "MatMul"):
-        if reads[0] != ACTIVE or active > 1:
-            raise CannotBoundError(
-                "it multiplies activations by activations, or has its weight on the left"
-            )
-    elif node.op in ("Mul", "Div"):
-        if active + weights > 1 or (node.op == "Div" and reads[0] == KNOWN):
-            raise CannotBoundError("it multiplies or divides by something that is not constant")
-    elif node.op == "Cast" and active:
-        raise CannotBoundError("it changes the type of activations")
-    elif active and weights:
-        raise CannotBoundError("it mixes stored weights with activations")
-    elif node.op not in ("Add", "Sub", "Concat", "Where") and reads[1:].count(ACTIVE):
-        raise CannotBoundError("a parameter of it is not constant")
 
 
 @torch.no_grad()

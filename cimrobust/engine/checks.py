@@ -32,7 +32,7 @@ HALF_TOLERANCE = 16.0 * 2.0**-11
 # of the end follows from that of a layer; of 21 networks built for it no decision in 256 was seen
 # to differ, of the two of the model zoo 0 and 1 in 2000 (docs/explanation/integers.md). Share of
 # decisions that may: an alarm, not a tolerance of arithmetic, which is checked operator by operator
-# (`certify.arithmetic`).
+# (`certify.exact_arithmetic`).
 INTEGER_DECISIONS = 0.01
 # The same for regression, as a share of the largest output: a few levels of 8 bits, 0.4 % each; two
 # of them, 1.3 %, were seen.

@@ -146,7 +146,7 @@ def optimised_template(
     if not 0 < sum(sizes) <= MOST_WEIGHTS:
         return None
     # Exact in float32, none of them zero, and no number twice.
-    starts = np.cumsum([1, *sizes])
+    starts = np.cumsum([1, *sizes]).tolist()
     numbers = {
         name: np.arange(first, end, dtype=np.float32).reshape(shape)
         for (name, shape), (first, end) in zip(shapes.items(), pairwise(starts), strict=True)

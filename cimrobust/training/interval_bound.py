@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from cimrobust.certify.interval import Interval
-from cimrobust.certify.plan import ACTIVE, Plan, PlannedStep
+from cimrobust.certify.plan import Plan, PlannedStep
+from cimrobust.certify.rule_choice import ACTIVE
 from cimrobust.certify.rules.convolution import Convolution
 from cimrobust.certify.rules.product import MatrixProduct, halves, product_ends
 from cimrobust.certify.rules.rule import Value

@@ -25,6 +25,8 @@ from cimrobust.twin.ops.converter_registry import Kernel, Node
 
 #: Operators that keep every element, once.
 _ONE_TO_ONE = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+#: Those of them that change the shape alone, if anything.
+_IN_ORDER = _ONE_TO_ONE - {"Transpose"}
 #: Element types of ONNX that hold every float32: float and double.
 _AT_LEAST_FLOAT32 = (1, 11)
 
@@ -36,10 +38,12 @@ class Affine:
     Attributes:
         kernel: Computes the operator.
         interval: Bounds its output from those of its inputs.
+        is_in_order: Its output is its first input in another shape at most.
     """
 
     kernel: Kernel
     interval: Callable[[Kernel, Sequence[Value]], Interval]
+    is_in_order: bool = False
 
     def forward(self, inputs: Sequence[Value]) -> Interval:
         """As in `Rule`."""
@@ -52,6 +56,12 @@ class Affine:
         output: Interval,
     ) -> Pulled:
         """As in `Rule`."""
+        if self.is_in_order:
+            # The transpose is the same reshaping; autograd would load a compiler to find that.
+            source = inputs[0]
+            assert isinstance(source, Interval)
+            coefs = (form.reshape(len(form), *source.lo.shape), *(None for _ in inputs[1:]))
+            return Pulled(coefs, torch.zeros(form.shape[:2], dtype=form.dtype))
         with torch.enable_grad():
             zeros = [
                 (
@@ -72,18 +82,20 @@ class Affine:
                     made, leaves, form, is_grads_batched=True, create_graph=form.requires_grad
                 )
             )
-        coefs = tuple(next(grads) if isinstance(value, Interval) else None for value in inputs)
-        return Pulled(coefs, total(form, made.detach()))
+        pulled = tuple(next(grads) if isinstance(value, Interval) else None for value in inputs)
+        return Pulled(pulled, total(form, made.detach()))
 
 
 def move(node: Node, kernel: Kernel) -> Affine:
     """Return the rule of an operator that moves elements and rounds nothing."""
-    return Affine(kernel, _rearranged if node.op in _ONE_TO_ONE else _monotone)
+    return Affine(
+        kernel, _rearranged if node.op in _ONE_TO_ONE else _monotone, node.op in _IN_ORDER
+    )
 
 
 def keep(node: Node, kernel: Kernel) -> Affine:
     """Return the rule of an operator that turns out to do nothing."""
-    return Affine(kernel, _rearranged)
+    return Affine(kernel, _rearranged, is_in_order=True)
 
 
 def widen(node: Node, kernel: Kernel) -> Affine:

@@ -4,6 +4,10 @@ A convolution is a product with the columns of its windows; the formulas are tho
 `certify.rules.product`, derived there. One kernel element is one device for all positions, so it
 has one worst deviation, not one a position (`shared_form`). Where positions are bounded apart, the
 minimum is over more chips than there are: lower, and sound.
+
+References:
+    V. Dumoulin, F. Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285,
+    section 4 (a convolution backwards is a transposed one, and what strides leave over).
 """
 
 from __future__ import annotations

@@ -124,12 +124,14 @@ def shared_form(
         The form on the activations [forms, samples, groups, rows, positions], and what it leaves
         out [forms, samples].
     """
-    flipped = data.middle.transpose(-1, -2)
-    middle = form @ flipped
-    reach = form.abs() @ data.radius.transpose(-1, -2)
+    middle = _over_positions(form, data.middle)
+    reach = _over_positions(form.abs(), data.radius)
     slope, intercept = chord_of_absolute(middle, reach)
     effective = torch.addcmul(weight.middle, weight.radius, slope, value=-1.0)
-    return effective.transpose(-1, -2) @ form, -(intercept * weight.radius).flatten(2).sum(-1)
+    # One column makes an outer product, which torch is slower at as a product of matrices.
+    turned = effective.transpose(-1, -2)
+    pulled = turned * form if form.shape[-2] == 1 else turned @ form
+    return pulled, -(intercept * weight.radius).flatten(2).sum(-1)
 
 
 def shared_point(
@@ -141,8 +143,22 @@ def shared_point(
 
     Arguments as for `shared_form`.
     """
-    gradient = form @ data.transpose(-1, -2)
+    gradient = _over_positions(form, data)
     return (weight.middle * gradient - weight.radius * gradient.abs()).flatten(2).sum(-1)
+
+
+def _over_positions(
+    form: Float64[Tensor, "forms samples groups columns positions"],
+    data: Float64[Tensor, "samples groups rows positions"],
+) -> Float64[Tensor, "forms samples groups columns rows"]:
+    """Return the sums over positions of forms times activations.
+
+    All forms on a sample in one product: `form @ data.mT` would copy the activations for each.
+    """
+    forms, samples, groups, columns, positions = form.shape
+    stacked = form.permute(1, 2, 0, 3, 4).reshape(samples, groups, forms * columns, positions)
+    sums = stacked @ data.transpose(-1, -2)
+    return sums.reshape(samples, groups, forms, columns, -1).permute(2, 0, 1, 3, 4)
 
 
 def corner_ends(

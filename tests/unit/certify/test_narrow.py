@@ -10,8 +10,9 @@ from torch import Tensor
 from cimrobust.certify.bounded_network import BoundedNetwork
 from cimrobust.certify.bounds import largest_certified_tolerance
 from cimrobust.certify.interval import Interval
-from cimrobust.certify.plan import ACTIVE, make_plan, pools_first
+from cimrobust.certify.plan import make_plan, pools_first
 from cimrobust.certify.propagate import propagate
+from cimrobust.certify.rule_choice import ACTIVE
 from cimrobust.certify.rules.max_pool import MaxPool
 from cimrobust.twin.to_torch import to_torch
 from tests.unit.certify.attack import Chip

@@ -1,0 +1,103 @@
+"""Which rule bounds an operator, from what it reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+from cimrobust.certify.refusal import CannotBoundError
+from cimrobust.certify.rules.affine import keep
+from cimrobust.certify.rules.bilinear import product_of_activations
+from cimrobust.certify.rules.quantise import quantiser
+from cimrobust.certify.rules.rule import Rule
+from cimrobust.certify.rules.rule_table import RULES
+from cimrobust.twin.ops.converter_registry import Node
+from cimrobust.twin.ops.program import Step
+
+#: Kinds of tensors: known, stored weights (moved at most), and what depends on samples or on both.
+KNOWN, WEIGHT, ACTIVE = "known", "weight", "active"
+
+
+def steps_read(node: Node, constants: Mapping[str, Shaped[Tensor, "..."]], before: float) -> float:
+    """Return the sum of the steps of the levels that a tensor is computed from.
+
+    It goes back to the quantisers or stored weights in front of the tensor. Infinite behind a
+    Softmax of levels: engines fuse it to one of integer exponentials, whose error is not known.
+    """
+    if node.op == "QuantizeLinear":
+        return 0.0
+    if node.op == "DequantizeLinear" and node.inputs[1] in constants:
+        return float(constants[node.inputs[1]].max())
+    if node.op == "Softmax" and before:
+        return math.inf
+    return before
+
+
+def _does_nothing(node: Node, constants: Mapping[str, Shaped[Tensor, "..."]]) -> bool:
+    """Return whether a node is a maximum with the lowest float.
+
+    Deployment puts such nodes behind layers so that engines leave the layers alone.
+    """
+    lowest = constants.get(node.inputs[1]) if node.op == "Max" and len(node.inputs) == 2 else None
+    return (
+        lowest is not None
+        and lowest.numel() == 1
+        and float(lowest) <= -torch.finfo(torch.float32).max
+    )
+
+
+def rule_of(
+    step: Step, reads: Sequence[str], constants: Mapping[str, Shaped[Tensor, "..."]], steps: float
+) -> Rule:
+    """Return the rule of a node.
+
+    Args:
+        step: The node.
+        reads: Kinds of its inputs.
+        constants: What is known, by name.
+        steps: Sum of the steps of the levels that its inputs are computed from.
+
+    Raises:
+        CannotBoundError: There is none, or not for such inputs.
+    """
+    node = step.node
+    if _does_nothing(node, constants):
+        return keep(node, step.kernel)
+    if node.op == "QuantizeLinear" and reads[1:].count(ACTIVE) == 0:
+        return quantiser(node, step.kernel, constants, steps)
+    maker = RULES.get(node.op) if node.domain in ("", "com.microsoft") else None
+    if maker is None:
+        raise CannotBoundError("no bound is built in for this operator")
+    if len([name for name in node.outputs if name]) != 1:
+        raise CannotBoundError("it has several outputs")
+    if node.op in ("MatMul", "Mul") and reads.count(ACTIVE) == 2:
+        return product_of_activations(node, step.kernel)
+    _check_kinds(node, reads)
+    return maker(node, step.kernel)
+
+
+def _check_kinds(node: Node, reads: Sequence[str]) -> None:
+    """Check that a node reads activations and stored weights where its rule expects them.
+
+    Raises:
+        CannotBoundError: It does not.
+    """
+    active, weights = reads.count(ACTIVE), reads.count(WEIGHT)
+    if node.op in ("Conv", "Gemm", "MatMul"):
+        if reads[0] != ACTIVE or active > 1:
+            raise CannotBoundError(
+                "it multiplies activations by activations, or has its weight on the left"
+            )
+    elif node.op in ("Mul", "Div"):
+        if active + weights > 1 or (node.op == "Div" and reads[0] == KNOWN):
+            raise CannotBoundError("it multiplies or divides by something that is not constant")
+    elif node.op == "Cast" and active:
+        raise CannotBoundError("it changes the type of activations")
+    elif active and weights:
+        raise CannotBoundError("it mixes stored weights with activations")
+    elif node.op not in ("Add", "Sub", "Concat", "Where") and reads[1:].count(ACTIVE):
+        raise CannotBoundError("a parameter of it is not constant")
