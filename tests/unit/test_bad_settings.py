@@ -194,7 +194,10 @@ DESCRIPTIONS = {
     "missing data file": (GOOD.replace("d.npz", "none.npz"), "none.npz"),
     "unknown array": (GOOD.replace('array = "x"', 'array = "z"'), "'z'"),
     "unknown label array": (GOOD + '[label]\narray = "labels"', "labels"),
-    "unknown input name": (GOOD.replace('"image"', '"imaeg"'), "imaeg"),
+    "unknown input name": (
+        GOOD.replace('"image"', '"imaeg"'),
+        "names must be the graph's inputs ['image'], got ['imaeg']",
+    ),
     "unknown step": (GOOD + 'steps = [{ op = "normalise", value = 1 }]', "op"),
     "step without its number": (
         GOOD + 'steps = [{ op = "divide" }]',

@@ -109,12 +109,17 @@ def test_inputs_that_disagree_on_the_sample_axis_are_refused() -> None:
 
 
 def test_samples_of_the_wrong_rank_are_refused() -> None:
-    with pytest.raises(UsageError, match="rank 3 or 4, got shape"):
+    with pytest.raises(
+        UsageError, match="samples of graph input 'x' must have rank 3 or 4, got shape"
+    ):
         feeding_of_file([_spec(1, 1, 3, 3)], {"x": X}, 32)
 
 
 def test_names_that_do_not_match_are_all_listed() -> None:
-    with pytest.raises(UsageError, match=r"missing \['x'\], unknown \['image', 'y'\]"):
+    with pytest.raises(
+        UsageError,
+        match=r"must give exactly the graph inputs .*missing \['x'\], unknown \['image', 'y'\]",
+    ):
         check_inputs([_spec(1, 3)], ["y", "image"])
 
 

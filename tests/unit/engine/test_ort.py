@@ -109,7 +109,10 @@ def test_any_output_can_be_the_decision(load: Loader) -> None:
 
 def test_wrong_weights_are_refused(load: Loader) -> None:
     engine = _engine(load)
-    with pytest.raises(UsageError, match=r"missing \['w2'\], unknown \['w3'\]"):
+    with pytest.raises(
+        UsageError,
+        match=r"given for every mapped initializer, got missing \['w2'\], unknown \['w3'\]",
+    ):
         engine.open({"w1": W["w1"], "w3": W["w2"]})
     with pytest.raises(UsageError, match=r"'w1' must have shape \(6, 5\), got \(5, 6\)"):
         engine.open({"w1": W["w1"].T, "w2": W["w2"]})
@@ -136,7 +139,7 @@ def test_original_that_changed_is_refused(load: Loader) -> None:
     with pytest.raises(InputRefusedError, match="must not change during a run"):
         run_original(network, {"x": X})
     network.path.unlink()
-    with pytest.raises(InputRefusedError, match="must stay readable"):
+    with pytest.raises(InputRefusedError, match="model file must stay readable during a run; "):
         run_original(network, {"x": X})
 
 
