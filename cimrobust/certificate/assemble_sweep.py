@@ -5,12 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
-
-from jsonschema import Draft202012Validator
 
 from cimrobust.certificate.blocks import item_block as item
 from cimrobust.certificate.blocks.results import CONFIDENCE, KPP_PERCENTAGES
+from cimrobust.certificate.certificate_files import check_own
 from cimrobust.certificate.models import Setting, Timings
 from cimrobust.certificate.models.swept import (
     CleanScores,
@@ -122,11 +120,7 @@ def assemble_sweep(evidence: SweepEvidence) -> SweepModel:
         ),
         timings=timings,
     )
-    error = next(iter(_validator().iter_errors(made.model_dump())), None)
-    if error is not None:
-        raise SelfCheckError(
-            f"sweep must follow its schema, got {error.message} ({error.json_path}); report this"
-        )
+    check_own(made, "sweep")
     return made
 
 
@@ -233,8 +227,3 @@ def sweep_command(
     for key, value in settings:
         parts += [f"--{key}"] if value is True else [f"--{key}", str(value)]
     return shlex.join(parts)
-
-
-@cache
-def _validator() -> Draft202012Validator:
-    return Draft202012Validator(SweepModel.published_schema())

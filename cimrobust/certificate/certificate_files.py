@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 
 from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.models.result_file import ResultFile
 from cimrobust.certificate.read_record import read_result
 from cimrobust.errors import SelfCheckError, UsageError
 from cimrobust.files import write_whole
@@ -54,13 +55,17 @@ def atomic_bytes(path: Path, content: bytes) -> None:
         ) from err
 
 
-def check_certificate(certificate: CertificateModel) -> None:
-    """Raise SelfCheckError unless a certificate of our own follows the published schema."""
-    error = next(iter(_validator().iter_errors(certificate.model_dump())), None)
+def check_own(record: ResultFile, what: str) -> None:
+    """Raise SelfCheckError unless a result of our own follows its published schema.
+
+    Args:
+        record: The result.
+        what: What it is, for the message.
+    """
+    error = next(iter(_validator(type(record)).iter_errors(record.model_dump())), None)
     if error is not None:
         raise SelfCheckError(
-            f"certificate must follow its schema, got {error.message} ({error.json_path}); report"
-            " this"
+            f"{what} must follow its schema, got {error.message} ({error.json_path}); report this"
         )
 
 
@@ -75,5 +80,5 @@ def read_certificate(directory: Path) -> CertificateModel:
 
 
 @cache
-def _validator() -> Draft202012Validator:
-    return Draft202012Validator(CertificateModel.published_schema())
+def _validator(kind: type[ResultFile]) -> Draft202012Validator:
+    return Draft202012Validator(kind.published_schema())

@@ -9,15 +9,13 @@ import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import tomli_w
-from jsonschema import Draft202012Validator
 
 from cimrobust.certificate.blocks import item_block as item
-from cimrobust.certificate.certificate_files import atomic_text
+from cimrobust.certificate.certificate_files import atomic_text, check_own
 from cimrobust.certificate.models import Setting, Timings
 from cimrobust.certificate.models.suggested import (
     SuggestedLayer,
@@ -211,14 +209,9 @@ def describe_suggestion(evidence: SuggestEvidence) -> dict[str, Any]:
             *(f"{warned.code}: {warned.text}" for warned in evidence.base.warnings),
         ],
         timings=timings,
-    ).model_dump()
-    error = next(iter(_validator().iter_errors(made)), None)
-    if error is not None:
-        raise SelfCheckError(
-            f"suggestion must follow its schema, got {error.message} ({error.json_path}); report"
-            " this"
-        )
-    return made
+    )
+    check_own(made, "suggestion")
+    return made.model_dump()
 
 
 def write_profile(evidence: SuggestEvidence, path: Path) -> None:
@@ -385,8 +378,3 @@ def _without_nothing(value: Any) -> Any:
         return {key: part for key, part in kept.items() if part != []}
     rows = isinstance(value, list | tuple)
     return [_without_nothing(part) for part in value] if rows else value
-
-
-@cache
-def _validator() -> Draft202012Validator:
-    return Draft202012Validator(SuggestModel.published_schema())

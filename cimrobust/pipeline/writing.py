@@ -17,7 +17,7 @@ from cimrobust.certificate.certificate_files import (
     WITNESS,
     atomic_text,
     canonical_json,
-    check_certificate,
+    check_own,
 )
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.certificate.manifest import remove_seal
@@ -89,7 +89,7 @@ def write_files(opened: OpenedAnalysis, findings: Findings, clock: Clock) -> Cer
         # The report states the time too, so that what is left to be done can be in no stage.
         timings = Timings.of(opened.run.workers, clock.stages)
         certificate = certificate.model_copy(update={"timings": timings})
-        check_certificate(certificate)
+        check_own(certificate, "certificate")
         atomic_text(made / REPORT, render(certificate, pictures=pictures))
         _move(made, out)
         atomic_text(out / CERTIFICATE, canonical_json(certificate))

@@ -48,7 +48,7 @@ def test_a_loop_without_end_is_refused_by_name(write: Write) -> None:
         time_limit(1),
         pytest.raises(
             ModelNotCoveredError,
-            match=r"within limits of time and memory, got one .*within 1 seconds .*node 'y' \(Loop\)",
+            match=r"limits of time and memory, got one .*within 1 seconds .*node 'y' \(Loop\)",
         ),
     ):
         run_original(network, FEED)

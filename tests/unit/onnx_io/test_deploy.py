@@ -408,7 +408,7 @@ def test_weights_given_must_fit(load: Load) -> None:
         load(HEAD + "g (float[N, 4] x) => (y) { y = MatMul(x, W) }", W=normal(4, 3))
     )
     for wrong in ({"V": normal(4, 3)}, {"W": normal(3, 4)}, {"W": normal(4, 3).astype(np.float64)}):
-        with pytest.raises(ValueError, match="must be stored"):
+        with pytest.raises(ValueError, match="must be stored, float32 and of shape"):
             with_weights(deployed, wrong)
 
 
