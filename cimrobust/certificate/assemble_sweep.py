@@ -23,7 +23,6 @@ from cimrobust.certificate.models.swept import (
 from cimrobust.certificate.safe_statements import Safe, safe_tolerances
 from cimrobust.engine.machine import this_machine
 from cimrobust.engine.open import Runtime
-from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.trial_table import TrialTable, kpp
 from cimrobust.onnx_io.network import Network

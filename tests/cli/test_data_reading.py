@@ -374,6 +374,8 @@ def test_init_without_data_and_init_that_would_replace_a_file(tmp_path, capsys):
     (tmp_path / "there.toml").write_text("mine")
     assert run(["init", str(network), "--out", str(tmp_path / "there.toml")]) == 2
     assert "must not replace a file" in capsys.readouterr().err
+    assert run(["init", str(network), "--out", str(tmp_path / "none" / "d.toml")]) == 2
+    assert "description must go into a folder that is there, got" in capsys.readouterr().err
     assert (tmp_path / "there.toml").read_text() == "mine"
     assert run(["init", str(network), str(tmp_path / "none.npz"), "--out", "-"]) == 2
 

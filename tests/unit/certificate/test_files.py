@@ -35,7 +35,7 @@ def test_certificates_that_are_none(tmp_path, content, text):
 
 
 def test_a_result_of_our_own_that_breaks_its_schema_is_an_internal_error():
-    made = CertificateModel.model_construct(schema_version="1.6", tool=3)
+    made = CertificateModel.model_construct(schema_version="1.6")
     with pytest.raises(
         SelfCheckError, match=r"certificate must follow its schema, got .*report this"
     ):

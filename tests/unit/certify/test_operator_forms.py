@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from cimrobust.certify import plan
+from cimrobust.certify import exact_arithmetic, plan
 from cimrobust.certify.bounded_network import open_bounds
+from cimrobust.certify.given_tensors import Given
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.refusal import CannotBoundError, Refusal
 from cimrobust.certify.rules.affine import normalise
@@ -195,3 +196,12 @@ def test_rules_refuse_what_they_do_not_bound(call: Callable[[], object], reason:
     """Forms that opening a network refuses first, and what a rule alone knows of its inputs."""
     with pytest.raises(CannotBoundError, match=reason):
         call()
+
+
+def test_exact_values_are_needed_where_no_rule_bounds() -> None:
+    wide = Interval(KNOWN, KNOWN + 1)
+    with pytest.raises(CannotBoundError, match="an input is not known exactly"):
+        exact_arithmetic._points([wide])
+    given = Given(torch.exp, is_exact=False, is_product=False, base=None)
+    with pytest.raises(CannotBoundError, match="it reads what is rounded before it"):
+        given.forward([wide])

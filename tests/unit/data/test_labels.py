@@ -81,7 +81,7 @@ def test_ignored_labels_are_not_in_any_count():
         (
             np.array(["a", "b", "c", "z"]),
             {"classes": ("a", "b", "c")},
-            r"among the 3 listed classes, got \['z'\]",
+            r"labels must be among the 3 listed classes, got \['z'\]",
         ),
         ([1, 2, 3, 2], {}, r"count from 1 to 3, set \[label\] first = 1"),
         ([0, 1, 255, 1], {}, r"set \[label\] ignore = 255"),

@@ -103,7 +103,9 @@ def test_any_output_can_be_the_decision(load: Loader) -> None:
     np.testing.assert_allclose(
         _engine(load, output="h").run(W, {"x": X}), np.maximum(X @ W["w1"], 0), rtol=1e-4, atol=1e-5
     )
-    with pytest.raises(UsageError, match=r"got 'z' \(graph has \['y', 'h'\]\)"):
+    with pytest.raises(
+        UsageError, match=r"must be an output of the graph, got 'z' \(graph has \['y', 'h'\]\)"
+    ):
         _engine(load, output="z")
 
 

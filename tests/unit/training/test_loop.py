@@ -103,7 +103,7 @@ def test_losses_that_are_not_finite_end_the_training(opened):
     session = opened()
     method = Method("broken", "test", lambda step: step.loss() * float("nan"))
     with pytest.raises(
-        DivergedError, match=r"must be finite, got 21 steps .*method broken.*--learning-rate"
+        DivergedError, match=r"losses and gradients must be finite, got 21 steps .*method broken.*--learning-rate"
     ):
         train(session.job(method, quick(epochs=10)), session.parameters, progress=NullProgress())
 

@@ -154,6 +154,13 @@ def model(path: Path, io: str, node: str, arrays: Arrays, opset: int) -> Path:
             "its mean and inverse deviation are outputs that onnxruntime does not compute",
         ),
         (
+            "(float[n, 4] x) => (float[n, 4] y, float[n, 1] m)",
+            "Gelu (x)",
+            {},
+            17,
+            "its output 1 ('m') is not made by standard operators",
+        ),
+        (
             "(float[n, 4] x, int32 a) => (float[n, 1, 4] y)",
             "ExpandDims (x, a)",
             {},
