@@ -218,6 +218,17 @@ def test_outputs_must_be_writable_files(csv: Path, tmp_path: Path, out: str, plo
     )
 
 
+def test_a_disk_that_is_full_is_told(
+    csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cimrobust.device.fitted_profile.write_whole", full)
+    assert run(["devices", "fit", str(csv), "-o", str(tmp_path / "p.toml")]) == 2
+    assert "output files must be writable, got No space left" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["list"], ["show", "pcm-joshi-2020", "--levels"], ["list", "--json"], ["show", "sonos-like"]],

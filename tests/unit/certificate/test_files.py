@@ -53,5 +53,5 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
 
 def test_places_that_cannot_be_written_to(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="writable"):
+    with pytest.raises(UsageError, match="output must be writable, got File exists"):
         atomic_text(tmp_path / "file" / "report.html", "text")

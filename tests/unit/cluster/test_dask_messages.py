@@ -13,7 +13,7 @@ from cimrobust.cluster.dask_cluster import Dask
 from cimrobust.errors import SelfCheckError, UsageError
 
 
-class KilledWorker(Exception):
+class KilledWorker(Exception):  # noqa: N818
     """As Dask calls it."""
 
 

@@ -7,6 +7,7 @@ from threading import Thread
 import numpy as np
 import pytest
 
+from cimrobust.engine import sessions
 from cimrobust.engine.batches import Feeding
 from cimrobust.engine.ort import OrtEngine, run_original
 from cimrobust.errors import InputRefusedError, ModelNotCoveredError, UsageError
@@ -143,6 +144,14 @@ def test_original_that_changed_is_refused(load: Loader) -> None:
     network.path.unlink()
     with pytest.raises(InputRefusedError, match="model file must stay readable during a run; "):
         run_original(network, {"x": X})
+
+
+def test_models_that_the_runtime_cannot_run_are_not_covered(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotCoveredError, match="model must be optimised by onnxruntime, got"):
+        sessions.write_optimised(b"junk", weights={}, path=tmp_path / "m.onnx")
+    message = "model must run in the memory that there is, got: std::bad_alloc"
+    with pytest.raises(ModelNotCoveredError, match=message), sessions._errors_of_runs({"x": X}):
+        raise RuntimeError("std::bad_alloc")
 
 
 def test_model_that_onnxruntime_cannot_open_is_not_covered(tmp_path: Path) -> None:

@@ -187,7 +187,10 @@ def test_what_cannot_be_handled_is_refused_by_name(
         ),
         path,
     )
-    with pytest.raises(ModelNotCoveredError, match=rf"node 'n' \({domain}::{op}\): .*{reason}"):
+    says = "model must use what this version covers, got: "
+    with pytest.raises(
+        ModelNotCoveredError, match=rf"{says}node 'n' \({domain}::{op}\): .*{reason}"
+    ):
         load_network(path)
 
 
