@@ -172,7 +172,12 @@ _GOOD = [f"{target},{target + 0.001 * index}" for target in (1.0, 2.0) for index
         (_rows(*_GOOD, "1.0,"), [], 5, "must hold finite numbers, got none"),
         (_rows(*_GOOD, "1.0,abc"), [], 5, "column 'measured' must hold numbers, got string"),
         (_rows(*_GOOD, "3.0,3.0"), [], 5, "at least 20 devices"),
-        (_rows(*_GOOD), ["--g-min", "1.5"], 5, "targets must lie in the conductance range, got 1"),
+        (
+            _rows(*_GOOD),
+            ["--g-min", "1.5"],
+            5,
+            "targets must lie in the conductance range, got -1",
+        ),
         (
             _rows(*_GOOD),
             ["--g-min", "5", "--g-max", "4"],
@@ -181,7 +186,7 @@ _GOOD = [f"{target},{target + 0.001 * index}" for target in (1.0, 2.0) for index
         ),
         (_rows(*_GOOD), ["--relative"], 5, "conductance range"),
         (_rows(*_GOOD), ["--form", "curve"], 2, "at least 4 targets"),
-        (_rows(), [], 5, "measurements must have rows, got none"),
+        (_rows() + b"\n", [], 5, "measurements must have rows, got none"),
         (_rows(*_GOOD), ["-o", "p.json"], 2, "profile must be written to a .toml file"),
         (_rows(*_GOOD), ["--plot", "p.gif"], 2, "plot must be an .svg or .png file"),
         (b"", [], 5, "CSV"),

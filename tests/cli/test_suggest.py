@@ -188,11 +188,6 @@ def test_no_set_within_the_share_is_inconclusive(
             "effort must be at least that of the policy, got quick in place of thorough",
         ),
         (
-            "worst_found_accuracy = 0.5",
-            ("--most-share", "0"),
-            "share of protected devices must be above 0 and at most 1, got 0.0",
-        ),
-        (
             "clean_accuracy = 1.0\nworst_found_accuracy = 0.5",
             (),
             "clean score must reach what the policy asks",
