@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
@@ -14,7 +13,6 @@ from jaxtyping import Shaped
 from cimrobust.data.array_files import ArraysRead, read_rows_of_npz
 from cimrobust.data.csv_files import read_table
 from cimrobust.data.dataset import StoredOutput
-from cimrobust.data.labels import is_text
 from cimrobust.data.row_choice import RowChoice
 from cimrobust.data.user_code import run_function
 from cimrobust.errors import UsageError
@@ -157,27 +155,4 @@ def call_function(text: str) -> RawData:
     array for each graph input and ``y``. This runs the user's own code, found on the import path or
     in the working folder, in a process of its own.
     """
-    arrays: Any = run_function(text)
-    if not isinstance(arrays, Mapping) or not arrays:
-        raise UsageError(
-            'data function must return a mapping such as {"x": ..., "y": ...}, got'
-            f" {type(arrays).__name__} ({text})"
-        )
-    made = {str(name): np.asarray(value) for name, value in arrays.items()}
-    made = {
-        name: (
-            value.astype(str)
-            if is_text(value) and all(isinstance(part, str) for part in value.flat)
-            else value
-        )
-        for name, value in made.items()
-    }
-    wrong = sorted(
-        name for name, value in made.items() if value.dtype.kind not in "biufU" or value.ndim == 0
-    )
-    if wrong:
-        raise UsageError(
-            "data function must return arrays of numbers, or text for labels, with a sample axis,"
-            f" got others for {wrong} ({text})"
-        )
-    return RawData(made, {})
+    return RawData(run_function(text), {})

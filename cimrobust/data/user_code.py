@@ -141,7 +141,7 @@ def _receive(source: BufferedReader, text: str) -> dict[str, Shaped[np.ndarray, 
     """
     size = int.from_bytes(_exactly(source, 8), "little")
     if size > _MAX_HEAD:
-        raise ValueError(f"a head of {size} bytes")
+        raise EOFError
     head: dict[str, Any] = json.loads(_exactly(source, size))
     if head["problem"] is not None:
         raise UsageError(

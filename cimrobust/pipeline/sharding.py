@@ -69,22 +69,23 @@ def draw_shard(
     """
     given = gather(ANALYZE, settings, run, options)
     share = Shard.parse(shard)
-    asked = resolve(
-        given.part(SubjectSettings, model=model, data=data),
-        given.part(AnalysisSettings),
-        given.run(),
-        out=Path(out),
-    )
-    if asked.shards is not None:
+    stated = given.part(AnalysisSettings)
+    if stated.shards is not None:
         raise UsageError(
             "a shard draws its trials itself, got a folder of others (--shards); give --shard or"
             " --shards, not both"
         )
-    if asked.settings.summary is not None:
+    if stated.summary is not None:
         raise UsageError(
             "a summary must be of a certificate, got a shard (--summary, --shard); give --summary"
             " with --shards"
         )
+    asked = resolve(
+        given.part(SubjectSettings, model=model, data=data),
+        stated,
+        given.run(),
+        out=Path(out),
+    )
     if asked.settings.trials_on == "device":
         raise UsageError(
             "a shard scores its chips on the processor, got --trials-on device (--shard); leave it"

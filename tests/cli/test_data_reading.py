@@ -317,6 +317,12 @@ def test_init_finds_how_labels_are_coded(tmp_path, capsys, labels, key, value):
     assert found["file"]["label"][key] == value
 
 
+def test_init_names_what_it_can_describe(tmp_path, capsys):
+    (tmp_path / "d.xlsx").write_bytes(b"rows")
+    assert run(["init", str(model(tmp_path, PLAIN)), str(tmp_path / "d.xlsx")]) == 2
+    assert "data to describe must be .npz, .csv, .parquet, shards" in capsys.readouterr().err
+
+
 def test_init_finds_the_axis_and_says_what_it_could_not_tell(tmp_path, capsys):
     network = model(tmp_path, "(float[N, 4, 8] x) => (float[N, 4, 4] y) { y = MatMul(x, w) }")
     np.savez(tmp_path / "d.npz", x=TOKENS[:, :4], y=(TOKENS[:, :4] @ W).argmax(axis=-1))
@@ -381,6 +387,8 @@ def test_init_without_data_and_init_that_would_replace_a_file(tmp_path, capsys):
     (tmp_path / "there.toml").write_text("mine")
     assert run(["init", str(network), "--out", str(tmp_path / "there.toml")]) == 2
     assert "must not replace a file" in capsys.readouterr().err
+    assert run(["init", str(network), "--out", str(tmp_path / "none" / "d.toml")]) == 2
+    assert "description must go into a folder that is there, got" in capsys.readouterr().err
     assert (tmp_path / "there.toml").read_text() == "mine"
     assert run(["init", str(network), str(tmp_path / "none.npz"), "--out", "-"]) == 2
 

@@ -169,14 +169,26 @@ _GOOD = [f"{target},{target + 0.001 * index}" for target in (1.0, 2.0) for index
     [
         (_rows(*_GOOD, header="target,got"), [], 2, "one column 'measured'"),
         (_rows(*_GOOD, "1.0,nan"), [], 5, "row 62"),
-        (_rows(*_GOOD, "1.0,"), [], 5, "finite"),
-        (_rows(*_GOOD, "1.0,abc"), [], 5, "numbers"),
+        (_rows(*_GOOD, "1.0,"), [], 5, "must hold finite numbers, got none"),
+        (_rows(*_GOOD, "1.0,abc"), [], 5, "column 'measured' must hold numbers, got string"),
         (_rows(*_GOOD, "3.0,3.0"), [], 5, "at least 20 devices"),
-        (_rows(*_GOOD), ["--g-min", "1.5"], 5, "conductance range"),
-        (_rows(*_GOOD), ["--g-min", "5", "--g-max", "4"], 2, "rise"),
+        (
+            _rows(*_GOOD),
+            ["--g-min", "1.5"],
+            5,
+            "targets must lie in the conductance range, got -1",
+        ),
+        (
+            _rows(*_GOOD),
+            ["--g-min", "5", "--g-max", "4"],
+            2,
+            "conductance range must rise from 0 or more",
+        ),
         (_rows(*_GOOD), ["--relative"], 5, "conductance range"),
         (_rows(*_GOOD), ["--form", "curve"], 2, "at least 4 targets"),
-        (_rows(), [], 5, "rows"),
+        (_rows() + b"\n", [], 5, "measurements must have rows, got none"),
+        (_rows(*_GOOD), ["-o", "p.json"], 2, "profile must be written to a .toml file"),
+        (_rows(*_GOOD), ["--plot", "p.gif"], 2, "plot must be an .svg or .png file"),
         (b"", [], 5, "CSV"),
         (bytes(range(256)) * 20, [], 5, "CSV"),
     ],
@@ -209,6 +221,17 @@ def test_outputs_must_be_writable_files(csv: Path, tmp_path: Path, out: str, plo
         run(["devices", "fit", str(csv), "-o", str(tmp_path / out), "--plot", str(tmp_path / plot)])
         == 2
     )
+
+
+def test_a_disk_that_is_full_is_told(
+    csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cimrobust.device.fitted_profile.write_whole", full)
+    assert run(["devices", "fit", str(csv), "-o", str(tmp_path / "p.toml")]) == 2
+    assert "output files must be writable, got No space left" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

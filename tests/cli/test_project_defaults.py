@@ -90,11 +90,17 @@ def test_lists_and_tables_are_given_as_on_the_line(taken):
         ("[analyze]\nsede = 1\n", "the nearest known one is 'seed'"),
         ("[analyze]\nallow-code = true\n", "got 'analyze.allow-code'"),
         ("[defaults]\nresume = true\n", "got 'defaults.resume'"),
-        ("[analyze]\ntrials = 0\n", "'analyze.trials' = 0"),
-        ("[analyze]\ntrials = true\n", "'analyze.trials' = True"),
+        (
+            "[analyze]\ntrials = 0\n",
+            "key must have a value that --trials takes, got 'analyze.trials' = 0",
+        ),
+        (
+            "[analyze]\ntrials = true\n",
+            "'analyze.trials' = True: true or false is for options that take no value",
+        ),
         ("[analyze]\nstop-early = 'yes'\n", "'analyze.stop-early' = 'yes'"),
         ("[analyze]\neffort = 'much'\n", "'analyze.effort' = 'much'"),
-        ("[analyze.seed]\nx = 1\n", "'analyze.seed'"),
+        ("[analyze.seed]\nx = 1\n", "a table or a list of lists is no value of it"),
         ("[analyze", "project defaults must be TOML"),
     ],
 )

@@ -85,6 +85,21 @@ def test_places_that_cannot_be_written_are_refused(
     assert model.read_bytes() == content
 
 
+def test_a_disk_that_is_full_is_told(
+    samples: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cimrobust.pipeline.rewriting.save_model", full)
+    model = samples / "breast_cancer_mlp.onnx"
+    assert run(["rewrite", str(model), "-o", str(tmp_path / "out.onnx")]) == 2
+    assert "output file must be writable, got No space left" in capsys.readouterr().err
+
+
 def test_a_refused_model_leaves_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no model")
     assert run(["rewrite", str(tmp_path / "model.onnx"), "-o", str(tmp_path / "c.onnx")]) == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -137,6 +138,20 @@ def flipped(shards: Path) -> None:
     file.write_bytes(bytes(content))
 
 
+def fewer(shards: Path) -> None:
+    """A file of trials that somebody shortened, and stated in its manifest."""
+    file, manifest = (shards / "shard-3-of-3" / name for name in ("trials", "shard.json"))
+    whole = file.read_bytes()
+    file.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))
+    old, new = (hashlib.sha256(content).hexdigest() for content in (whole, file.read_bytes()))
+    manifest.write_text(manifest.read_text().replace(old, new))
+
+
+def emptied(shards: Path) -> None:
+    for manifest in shards.glob("*/shard.json"):
+        manifest.unlink()
+
+
 def broken_manifest(shards: Path) -> None:
     (shards / "shard-3-of-3" / "shard.json").write_text("{")
 
@@ -149,13 +164,20 @@ def other_version(shards: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "code", "message"),
     [
-        (remove(2), 2, "got none of 2/3"),
+        (remove(2), 2, "all 3 shards must be there and finished, got none of 2/3"),
         (unfinished, 2, "got none of 1/3"),
         (doubled, 2, "got shard-1-of-3 and shard-1-of-3-copy with the same trials"),
-        (other_division, 2, "2 shards of 7 trials, 3 shards of 7 trials"),
+        (
+            other_division,
+            2,
+            "shards must be of one division of one run, got 2 shards of 7 trials, 3",
+        ),
         (flipped, 5, "the file is damaged"),
+        (fewer, 5, "shard must hold trials 4 to 6, got 1 of them missing, the first 6"),
+        (shutil.rmtree, 2, "folder of shards must be readable, got No such file"),
+        (emptied, 2, "folder of shards must hold finished ones, got none"),
         (broken_manifest, 5, "manifest of a shard must be"),
-        (other_version, 2, "differs in versions"),
+        (other_version, 2, "shard must be of this run, got one that differs in versions"),
     ],
 )
 def test_shards_that_are_not_whole_are_refused(
@@ -209,14 +231,22 @@ def test_other_numbers_of_trials_are_refused(
     assert "got 7 trials where this run has 8" in " ".join(capsys.readouterr().err.split())
 
 
-@pytest.mark.parametrize("shard", ["0/3", "4/3", "1", "a/b", "8/9"])
+@pytest.mark.parametrize("shard", ["0/3", "4/3", "1", "a/b"])
 def test_a_shard_that_is_none_is_refused(
     command: list[str], tmp_path: Path, shard: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--trials", str(TRIALS), "--shard", shard, "--out", str(tmp_path)]
     assert run([*command, *arguments]) == 2
-    assert "--shard" in capsys.readouterr().err
+    assert "shard must be I/N with I from 1 to N, got" in capsys.readouterr().err
     assert not list(tmp_path.glob("shard-*"))
+
+
+def test_more_shards_than_trials_are_refused(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*command, "--trials", str(TRIALS), "--shard", "8/9", "--out", str(tmp_path)]) == 2
+    message = "number of shards must be at most the number of trials, got 9 shards of 7 trials"
+    assert message in capsys.readouterr().err
 
 
 def test_shards_of_a_run_that_may_stop_early_stop_where_it_stops(

@@ -465,7 +465,9 @@ def test_a_forged_folder_with_a_manifest_of_its_own_is_not_signed(
     assert run(["report", str(folder)]) == 0
     write_manifest(folder)
     assert run(["sign", str(folder), "--key", str(signer.private)]) == 6
-    assert "broken: verdict" in capsys.readouterr().err
+    assert (
+        "certificate must hold before it is signed, got broken: verdict" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema_version": "1.0"}', b"\xff"])

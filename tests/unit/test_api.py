@@ -6,6 +6,8 @@ import pkgutil
 import subprocess
 import sys
 
+import pytest
+
 import cimrobust
 
 
@@ -21,6 +23,11 @@ def test_public_names_are_there():
     assert all(
         callable(getattr(cimrobust, name)) for name in cimrobust.__all__ if name != "__version__"
     )
+
+
+def test_a_name_that_is_not_there_is_told():
+    with pytest.raises(AttributeError, match="module 'cimrobust' has no attribute 'analyse'"):
+        cimrobust.analyse  # noqa: B018
 
 
 def test_public_names_are_listed_before_they_are_imported():

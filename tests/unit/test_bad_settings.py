@@ -22,10 +22,32 @@ from cimrobust.onnx_io.network import TensorSpec
 
 INPUT = (TensorSpec("image", "float32", ("batch", 1, 2, 2)),)
 
+DEVICE = 'schema = 1\nname = "x"\n[device]\n'
+NORMAL = DEVICE + "tolerance = 0.1\nsigma = 0.1\n"
+
+
+def curve(keys: str) -> str:
+    """A profile whose tolerance is a curve of the level."""
+    return DEVICE + f"sigma = 0.1\ntolerance = {{ {keys} }}"
+
+
 PROFILES = {
-    "not toml": ("name = ", "TOML"),
+    "not toml": ("name = ", "device profile must be TOML, got: Invalid value"),
+    "no text": (b"name = '\xff'", "device profile must be UTF-8 text, got byte 0xff at 8"),
+    "lists in lists": (
+        f"a = {'[' * 200_000}",
+        "device profile must not nest deeply, got more levels than can be read",
+    ),
+    "tables in tables": (
+        f"[{'.'.join('a' * 60)}]",
+        "device profile must hold values that can be read, got tables nested in more than",
+    ),
+    "a huge number": (
+        NORMAL + f"x = {2**70}",
+        "must hold values that can be read, got a whole number of 71 bits",
+    ),
     "wrong schema": ('schema = 2\nname = "x"\n[device]\ntolerance = 0.1\nsigma = 0.1', "schema"),
-    "no device": ('schema = 1\nname = "x"', "'device' is missing"),
+    "no device": ('schema = 1\nname = "x"', "must follow its format, got: key 'device' is missing"),
     "unknown key": (
         'schema = 1\nname = "x"\n[device]\ntolerence = 0.1\nsigma = 0.1',
         "nearest known key 'tolerance'",
@@ -46,8 +68,14 @@ PROFILES = {
         'schema = 1\nname = "x"\n[device]\ntolerance = 0.1\nsigma = -1',
         "device.sigma",
     ),
-    "no sigma": ('schema = 1\nname = "x"\n[device]\ntolerance = 0.1', "needs 'sigma'"),
-    "no tolerance": ('schema = 1\nname = "x"\n[device]\nsigma = 0.1', "needs 'tolerance'"),
+    "no sigma": (
+        'schema = 1\nname = "x"\n[device]\ntolerance = 0.1',
+        "distribution 'truncated_gaussian' needs 'sigma'",
+    ),
+    "no tolerance": (
+        'schema = 1\nname = "x"\n[device]\nsigma = 0.1',
+        "needs 'tolerance'; without write-verify give distribution",
+    ),
     "zero bits": (
         'schema = 1\nname = "x"\n[weight]\nbits = 0\n[device]\ntolerance = 0.1\nsigma = 0.1',
         "weight.bits",
@@ -61,7 +89,81 @@ PROFILES = {
     ),
     "falling quantiles": (
         'schema = 1\nname = "x"\n[device]\ndistribution = "table"\nquantiles = [0.1, -0.1]',
-        "ascend",
+        "quantiles must ascend",
+    ),
+    "a tolerance without write-verify": (
+        NORMAL + 'distribution = "gaussian"',
+        "distribution 'gaussian' is unbounded and takes no 'tolerance'",
+    ),
+    "both kinds of tolerance": (
+        NORMAL + "tolerance_low = 0.1",
+        "give either 'tolerance' or 'tolerance_low' and 'tolerance_high'",
+    ),
+    "one side of a tolerance": (
+        DEVICE + "sigma = 0.1\ntolerance_low = 0.1",
+        "'tolerance_low' and 'tolerance_high' belong together",
+    ),
+    "both kinds of quantiles": (
+        DEVICE + 'distribution = "table"\nquantiles = [0, 1]\nlevel_quantiles = [[0, 1], [0, 1]]',
+        "give either 'quantiles' or 'level_quantiles'",
+    ),
+    "one quantile": (
+        DEVICE + 'distribution = "table"\nquantiles = [0]',
+        "distribution 'table' needs at least two 'quantiles'",
+    ),
+    "fewer rows than levels": (
+        DEVICE + 'distribution = "table"\nbits = 2\nlevel_quantiles = [[0, 1], [0, 1]]',
+        "needs a row for each of the 4 levels, got 2",
+    ),
+    "quantiles beyond the tolerance": (
+        DEVICE + 'distribution = "table"\ntolerance = 0.1\nquantiles = [-0.2, 0.1]',
+        "'quantiles' must lie within 'tolerance'",
+    ),
+    "quantiles and a curve": (
+        curve('form = "polynomial", coefficients = [0.1]').replace("sigma = 0.1", "")
+        + '\ndistribution = "table"\nquantiles = [-0.1, 0.1]',
+        "'quantiles' go with one 'tolerance', not with a curve",
+    ),
+    "a polynomial of nothing": (
+        curve('form = "polynomial"'),
+        "form 'polynomial' needs 'coefficients', ascending powers",
+    ),
+    "one coefficient": (
+        curve('form = "logarithmic", coefficients = [1]'),
+        "form 'logarithmic' needs two 'coefficients'",
+    ),
+    "saturation from above": (
+        curve('form = "saturating", coefficients = [1, 0]'),
+        "form 'saturating' needs a second coefficient above 0",
+    ),
+    "one point": (
+        curve('form = "points", x = [0], y = [0.1]'),
+        "form 'points' needs 'x' and 'y' of the same length, at least two values",
+    ),
+    "breaks without pieces": (
+        curve('form = "piecewise", breaks = [0.5]'),
+        "form 'piecewise' needs 'breaks' and one more 'pieces' than breaks",
+    ),
+    "falling points": (curve('form = "points", x = [1, 0], y = [0.1, 0.1]'), "'x' must ascend"),
+    "a reference of no unit": (
+        curve('form = "polynomial", coefficients = [0.1], reference_g_max_microsiemens = 25'),
+        "'reference_g_max_microsiemens' belongs to a curve in microsiemens",
+    ),
+    "an empty window": (
+        NORMAL + "[window]\ng_min_microsiemens = 9\ng_max_microsiemens = 9",
+        "'g_min_microsiemens' must be below 'g_max_microsiemens'",
+    ),
+    "no device that works": (
+        NORMAL + "[faults]\nstuck_low = 0.5\nstuck_high = 0.5",
+        "'stuck_low' and 'stuck_high' must add up to less than 1",
+    ),
+    "one bit with a sign": (
+        NORMAL + '[dac]\nbits = 1\nencoding = "signed"',
+        "a signed input needs at least 2 'bits'",
+    ),
+    "sums of one bit": (
+        NORMAL + "[dac]\nbits = 4\n[adc]\nbits = 1",
+        "a converter of signed sums needs at least 2 'bits'",
     ),
     "NaN": ('schema = 1\nname = "x"\n[device]\ntolerance = nan\nsigma = 0.1', "device.tolerance"),
     "curve without its window": (
@@ -92,22 +194,80 @@ DESCRIPTIONS = {
     "missing data file": (GOOD.replace("d.npz", "none.npz"), "none.npz"),
     "unknown array": (GOOD.replace('array = "x"', 'array = "z"'), "'z'"),
     "unknown label array": (GOOD + '[label]\narray = "labels"', "labels"),
-    "unknown input name": (GOOD.replace('"image"', '"imaeg"'), "imaeg"),
+    "unknown input name": (
+        GOOD.replace('"image"', '"imaeg"'),
+        "names must be the graph's inputs ['image'], got ['imaeg']",
+    ),
     "unknown step": (GOOD + 'steps = [{ op = "normalise", value = 1 }]', "op"),
-    "step without its number": (GOOD + 'steps = [{ op = "divide" }]', "takes 'value'"),
-    "divide by zero": (GOOD + 'steps = [{ op = "divide", value = 0 }]', "divide by 0"),
-    "wrong perm": (GOOD + 'steps = [{ op = "transpose", perm = [1, 0] }]', "perm"),
-    "wrong reshape": (GOOD + 'steps = [{ op = "reshape", shape = [3, 3] }]', "shape"),
+    "step without its number": (
+        GOOD + 'steps = [{ op = "divide" }]',
+        "step 'divide' takes 'value' and nothing else, got nothing",
+    ),
+    "divide by zero": (
+        GOOD + 'steps = [{ op = "divide", value = 0 }]',
+        "step 'divide' must not divide by 0",
+    ),
+    "wrong perm": (
+        GOOD + 'steps = [{ op = "transpose", perm = [1, 0] }]',
+        "perm must reorder the 4 axes of shape",
+    ),
+    "wrong reshape": (
+        GOOD + 'steps = [{ op = "reshape", shape = [3, 3] }]',
+        "shape must hold the 4 numbers of a sample",
+    ),
     "wrong rank": (GOOD + 'steps = [{ op = "reshape", shape = [4] }]', "'image'"),
     "three numbers for two channels": (
         GOOD + 'steps = [{ op = "subtract", value = [1, 2, 3] }]',
-        "last axis",
+        "numbers must be one, or one for each of the last axis's channels",
     ),
-    "two labels": (GOOD + '[label]\narray = "y"\nself = true', "exactly one"),
-    "threshold without value": (GOOD + '[decision]\nread = "threshold"', "value"),
+    "two labels": (
+        GOOD + '[label]\narray = "y"\nself = true',
+        "'self = true', and exactly one of them",
+    ),
+    "a constant with steps": (
+        GOOD + 'value = 1\nsteps = [{ op = "divide", value = 2 }]',
+        "an input takes 'value', or 'array' and 'steps', not both",
+    ),
+    "labels counted that are not there": (
+        GOOD + "[label]\nself = true\nfirst = 1",
+        "'first' and 'ignore' are about labels of an 'array'",
+    ),
+    "labels listed and counted": (
+        GOOD + '[label]\narray = "y"\nclasses = [1, 2]\nfirst = 1',
+        "labels are listed by 'classes' or counted from 'first', not both",
+    ),
+    "a class twice": (
+        GOOD + '[label]\narray = "y"\nclasses = [1, 1]',
+        "'classes' must list every class once",
+    ),
+    "classes of targets": (
+        GOOD + '[label]\narray = "y"\nclasses = [1, 2]\n[decision]\nread = "value"',
+        '[label] classes is about classes; read = "value" has targets',
+    ),
+    "labels counted that are the output": (
+        GOOD + '[label]\narray = "y"\nfirst = 1\n[decision]\nread = "label"',
+        "where output and labels are the same numbers; list 'classes'",
+    ),
+    "k without topk": (GOOD + "[decision]\nk = 2", "needs 'k', and nothing else takes one"),
+    "an axis of no classes": (
+        GOOD + '[decision]\nread = "value"\naxis = 1',
+        "'axis' is that of the classes, or of several thresholds; nothing else takes one",
+    ),
+    "resized arrays": (
+        GOOD + 'steps = [{ op = "resize", size = [2, 2] }]',
+        "step 'resize' works on image folders, got an array",
+    ),
+    "one sample alone": (
+        GOOD.replace('"x"', '"one"'),
+        "an array must have samples along its first axis, got a single number",
+    ),
+    "threshold without value": (
+        GOOD + '[decision]\nread = "threshold"',
+        "needs 'value', and nothing else takes one",
+    ),
     "accuracy of a regression": (
         GOOD + '[decision]\nread = "value"\nmetric = "accuracy"',
-        "does not fit",
+        "decisions take accuracy, values an error metric",
     ),
     "unknown metric": (GOOD + '[decision]\nmetric = "f1"', "metric"),
 }
@@ -126,7 +286,7 @@ def refused(call: Callable[[], object], *, code: int, texts: tuple[str, ...]) ->
 def test_bad_profiles_name_file_and_key(name, tmp_path):
     body, text = PROFILES[name]
     path = tmp_path / "p.toml"
-    path.write_text(body)
+    path.write_bytes(body if isinstance(body, bytes) else body.encode())
     refused(lambda: load_profile(path), code=2, texts=("p.toml", text))
 
 
@@ -141,7 +301,7 @@ def test_bad_policies_name_file_and_key(name, tmp_path):
 @pytest.mark.parametrize("name", DESCRIPTIONS)
 def test_bad_descriptions_name_file_and_key(name, tmp_path):
     body, text = DESCRIPTIONS[name]
-    np.savez(tmp_path / "d.npz", x=np.zeros((3, 1, 2, 2), np.float32), y=np.zeros(3, np.int64))
+    npz(tmp_path / "d.npz", x=X, y=Y, one=np.float32(1))
     (tmp_path / "d.toml").write_text(body)
     refused(lambda: load_data(tmp_path / "d.toml", inputs=INPUT), code=2, texts=(text,))
 
@@ -166,12 +326,28 @@ DATA_FILES = {
     "empty": (lambda path: path.write_bytes(b""), 5, "d.npz"),
     "text": (lambda path: path.write_text("x,y"), 5, "d.npz"),
     "no labels": (lambda path: npz(path, x=X), 2, "'y'"),
-    "objects": (lambda path: np.savez(path, x=np.array([{}], dtype=object), y=Y), 5, "array 'x'"),
-    "text for numbers": (lambda path: npz(path, x=np.full((3, 1, 2, 2), "a"), y=Y), 2, "array 'x'"),
+    "objects": (
+        lambda path: np.savez(path, x=np.array([{}], dtype=object), y=Y),
+        5,
+        "array must hold numbers or text, got type object",
+    ),
+    "text for numbers": (
+        lambda path: npz(path, x=np.full((3, 1, 2, 2), "a"), y=Y),
+        2,
+        "an input must hold numbers, got type <U1",
+    ),
     "lying header": (lying_header, 5, "array 'x'"),
-    "fewer labels": (lambda path: npz(path, x=X, y=Y[:2]), 2, "labels"),
-    "no samples": (lambda path: npz(path, x=X[:0], y=Y[:0]), 2, "one or more samples"),
-    "NaN": (lambda path: npz(path, x=X + np.nan, y=Y), 2, "finite"),
+    "fewer labels": (lambda path: npz(path, x=X, y=Y[:2]), 2, "as many in every array as labels"),
+    "no samples": (
+        lambda path: npz(path, x=X[:0], y=Y[:0]),
+        2,
+        "data must have one or more samples",
+    ),
+    "NaN": (
+        lambda path: npz(path, x=X + np.nan, y=Y),
+        2,
+        "samples must be finite, got NaN or infinity",
+    ),
     "wrong shape": (lambda path: npz(path, x=np.zeros((3, 1, 5, 5), np.float32), y=Y), 2, "image"),
 }
 

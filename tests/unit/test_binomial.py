@@ -58,3 +58,8 @@ def test_roots_are_those_of_scipy_to_the_last_bit():
 def test_a_root_needs_two_signs():
     with pytest.raises(ValueError, match="signs must differ"):
         root(lambda x: x * x + 1.0, -1.0, 1.0, xtol=1e-9)
+
+
+def test_a_root_of_what_is_no_number_in_between_is_given_up():
+    with pytest.raises(ValueError, match=r"no zero was found between -1\.0 and 1\.0"):
+        root(lambda x: x if abs(x) == 1.0 else math.nan, -1.0, 1.0, xtol=1e-9)

@@ -44,7 +44,9 @@ def test_numbers_that_cannot_be_written_out_are_described(sign):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_numbers_must_be_finite(value):
-    with pytest.raises(UsageError, match="below must be finite"):
+    with pytest.raises(
+        UsageError, match=r"below must be finite, got .* \(--below\); give another number"
+    ):
         check_number("below", value)
 
 

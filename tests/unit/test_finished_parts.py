@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from jaxtyping import Bool
+from safetensors.numpy import save
 
 from cimrobust import finished_parts
 from cimrobust.data.decision import Score
@@ -74,7 +76,7 @@ def test_an_array_that_occurs_twice_is_written_once():
 @pytest.mark.parametrize(
     ("harm", "why"),
     [
-        (lambda content: content[:-1], "damaged"),
+        (lambda content: content[:-1], "it is damaged"),
         (lambda content: content[:70] + bytes([content[70] ^ 1]) + content[71:], "damaged"),
         (lambda content: b"", "damaged"),
         (lambda content: b"cut off", "damaged"),
@@ -98,7 +100,7 @@ def test_a_part_of_another_run_or_of_other_input_is_made_again(tmp_path):
         FinishedParts(tmp_path, "a").within("s"),
     ):
         assert other.find("x", Part) is None
-        assert "another run" in other.notes[0]
+        assert "it is of another run: its model, data, settings, tool or machine" in other.notes[0]
     assert FinishedParts(tmp_path, "a").within("s", np.arange(3)).find("x", Part) is not None
 
 
@@ -138,6 +140,43 @@ def test_a_part_that_makes_no_sense_is_made_again(tmp_path):
 def test_values_of_another_type_are_refused(kind, plain):
     with pytest.raises(ValueError, match="must"):
         from_plain(kind, plain, {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "plain", "message"),
+    [
+        (int, "1", "int must be of another type, got str"),
+        (Pair, [1.0], "Pair must be a list of 2 entries"),
+        (Score, {"value": 1.0}, "Score must have the fields value, count, num_samples"),
+        (np.ndarray, {"array": "0"}, "ndarray must be one of the arrays of the file"),
+        (set, [], "set cannot be read: no rule for <class 'set'>"),
+    ],
+)
+def test_what_is_wrong_is_told(kind, plain, message):
+    with pytest.raises(ValueError, match=message):
+        from_plain(kind, plain, {})
+
+
+def test_what_has_no_form_on_disk_is_refused():
+    with pytest.raises(TypeError, match="value must be made of numbers, texts and arrays, got"):
+        as_plain({1, 2}, {})
+
+
+def test_a_part_beyond_memory_is_made_again(tmp_path, monkeypatch):
+    FinishedParts(tmp_path, "a").keep("x", PART)
+    monkeypatch.setattr(finished_parts, "available_memory", lambda: 100)
+    parts = FinishedParts(tmp_path, "a")
+    assert parts.find("x", Part) is None
+    assert "it does not fit into memory" in parts.notes[0]
+
+
+def test_a_file_of_something_else_is_no_part(tmp_path):
+    FinishedParts(tmp_path, "a").keep("x", PART)
+    body = save({"w": np.zeros(1)})
+    (tmp_path / "x.part").write_bytes(hashlib.sha256(body).hexdigest().encode() + body)
+    parts = FinishedParts(tmp_path, "a")
+    assert parts.find("x", Part) is None
+    assert "it is no part of a run" in parts.notes[0]
 
 
 def test_an_array_of_another_type_is_refused():

@@ -9,7 +9,14 @@ import pytest
 
 from cimrobust.errors import InputRefusedError, UsageError
 from cimrobust.files import sha256_of
-from cimrobust.input_file import FileKind, open_input, printable, read_input, refusing_what_fails
+from cimrobust.input_file import (
+    FileKind,
+    open_input,
+    printable,
+    read_input,
+    read_whole,
+    refusing_what_fails,
+)
 
 KIND = FileKind("policy", 100)
 
@@ -51,6 +58,22 @@ def test_only_regular_files_of_a_size_are_read(make, error, text, tmp_path, monk
 def test_names_that_no_file_can_have(name, tmp_path):
     with pytest.raises(UsageError, match="policy must be a readable file"):
         read_input(tmp_path / name, KIND)
+
+
+def test_a_file_that_cannot_be_read_to_its_end_is_refused(tmp_path):
+    """A disk that fails, or a folder of the network that is gone."""
+    (tmp_path / "file").write_bytes(b"text")
+
+    class Failing:
+        def __init__(self, real):
+            self.fileno = real.fileno
+
+        def read(self, size):
+            raise OSError(5, "Input/output error")
+
+    message = "policy must be readable, got 'Input/output error'"
+    with (tmp_path / "file").open("rb") as real, pytest.raises(UsageError, match=message):
+        read_whole(Failing(real), tmp_path / "file", KIND)
 
 
 def test_a_link_to_a_file_is_the_file(tmp_path):

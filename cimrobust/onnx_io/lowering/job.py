@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from types import MappingProxyType
 
 import numpy as np
@@ -159,7 +160,7 @@ class Job:
 
         Raises UnknownTypeError where it is not known (yet).
         """
-        kind = self.types.get(_present(name))
+        kind = self.types.get(needed(name))
         if kind is None or kind.elem_type == TensorProto.UNDEFINED:
             raise UnknownTypeError(name)
         return kind.elem_type
@@ -169,7 +170,7 @@ class Job:
 
         Raises UnknownTypeError where it is not known (yet).
         """
-        rank = rank_of(_present(name), self.types, self.makers)
+        rank = rank_of(needed(name), self.types, self.makers)
         if rank is None:
             raise UnknownTypeError(name)
         return rank
@@ -179,7 +180,7 @@ class Job:
 
         Raises UnknownTypeError where not even the rank is known (yet).
         """
-        kind = self.types.get(_present(name))
+        kind = self.types.get(needed(name))
         if kind is None or kind.shape is None:
             raise UnknownTypeError(name)
         return kind.shape
@@ -236,6 +237,8 @@ class Job:
         read = list(inputs)
         while read and not read[-1]:
             read.pop()
+        if len(read) < _least_inputs(op, self.opset):
+            needed("")  # which refuses
         name = f"{self.node.name}.{wish or op}"
         made = [self.names.take(name) for _ in range(outputs)]
         node = helper.make_node(op, read, made, name=self.node_names.take(name))
@@ -348,8 +351,21 @@ class Job:
         self._bound[result] = output
 
 
-def _present(name: str) -> str:
-    """Return the name of a tensor that an operator cannot be without."""
+@cache
+def _least_inputs(op: str, opset: int) -> int:
+    """Return how many inputs a standard operator cannot be without."""
+    try:
+        return int(onnx.defs.get_schema(op, opset).min_input)
+    except onnx.defs.SchemaError:
+        return 0  # a set without the operator, which the checker refuses
+
+
+def needed(name: str) -> str:
+    """Return the name of a tensor that an operator cannot be without.
+
+    Raises:
+        RefusedError: It is ``""``: left out.
+    """
     if not name:
         raise RefusedError("it has not all the inputs that its operator needs")
     return name

@@ -202,7 +202,8 @@ def _constant(
 
     A matrix or kernel as DequantizeLinear, a bias (and what has no such form) as floats.
     """
-    source, values = job.input(0), ((levels - zero) * scale).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        source, values = job.input(0), ((levels - zero) * scale).astype(np.float32)
     if not np.isfinite(values).all():
         raise RefusedError("its weights, scales and zero points must give finite numbers")
     form = _form(job, levels, scale, zero)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import helper
 
-from cimrobust.onnx_io.lowering.job import Job
+from cimrobust.onnx_io.lowering.job import Job, needed
 from cimrobust.onnx_io.lowering.lowering_registry import StaysError
 
 END = sys.maxsize
@@ -102,7 +102,7 @@ def at_most(job: Job, first: str, second: str) -> str:
 def total(job: Job, *names: str) -> str:
     """Add tensors one after the other; those left out (``""``) are none."""
     present = [name for name in names if name]
-    result = present[0]
+    result = needed(present[0] if present else "")
     for name in present[1:]:
         result = job.add("Add", result, name)
     return result

@@ -9,6 +9,7 @@ import pytest
 
 from cimrobust.certificate.extras import needing
 from cimrobust.errors import UsageError
+from cimrobust.report.archive import pdf_of
 
 
 @pytest.mark.parametrize("extra", ["sign", "sign-sigstore", "bom"])
@@ -20,6 +21,18 @@ def test_the_command_is_named(extra):
         needing(extra, "signatures"),
     ):
         import absent_library  # type: ignore[import-not-found]  # noqa: F401, PLC0415
+
+
+def test_a_library_of_the_system_is_named(monkeypatch):
+    class Without:
+        def find_spec(self, name, path=None, target=None):
+            if name == "weasyprint":
+                raise OSError("cannot load library 'libpango-1.0-0'\nmore")
+
+    monkeypatch.delitem(sys.modules, "weasyprint", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Without(), *sys.meta_path])
+    with pytest.raises(UsageError, match=r"a PDF must have Pango, got none \(cannot load .*0'\)"):
+        pdf_of("")
 
 
 def test_nothing_but_signing_needs_them():

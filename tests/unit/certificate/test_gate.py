@@ -315,7 +315,7 @@ def test_the_evidence_of_the_baseline_is_checked_too(failing, tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"no_worse_than": 0.1}, "give --baseline too"),
+        ({"no_worse_than": 0.1}, "comparison needs a certificate to compare with, got none"),
         ({"baseline": "failing"}, "must be asked about"),
         ({"baseline": "failing", "no_worse_than": -0.1}, "at least 0"),
         ({"today": "today"}, "day must be like"),

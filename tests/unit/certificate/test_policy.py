@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cimrobust.certificate.policy import Policy, read_policy
+from cimrobust.certificate.policy import Policy, read_policy, stop_rule
 from cimrobust.errors import UsageError
 from cimrobust.pipeline.demonstration import sample_folder
 
@@ -107,7 +107,7 @@ BAD = {
         f"{ROW}worst_found_accuracy = 0.9",
         "exactly one of .*got clean_accuracy, worst_found_accuracy",
     ),
-    "no kind": ('[[require]]\nid = "a"', "exactly one of .*got none"),
+    "no kind": ('[[require]]\nid = "a"', "a requirement must ask exactly one of .*got none"),
     "an unknown key of a row": (
         f"{ROW}sample = 'beyond'",
         "unknown key 'require.0.sample', nearest known key 'samples'",
@@ -120,12 +120,19 @@ BAD = {
         ROW.replace("SR-1", "condition: x"),
         "must not be 'verdict' nor begin",
     ),
-    "an id of two lines": (ROW.replace("SR-1", "a\\nb"), "one line"),
+    "an id of two lines": (
+        ROW.replace("SR-1", "a\\nb"),
+        "must be one line without spaces around it",
+    ),
+    "an id of control characters": (
+        ROW.replace("SR-1", "a\\u0007b"),
+        "must be text of printable characters",
+    ),
     "no condition": (f"[conditions]\n{ROW}", "at least one condition"),
     "a tolerance that is none": (f"[conditions]\nleast_tolerance = 0\n{ROW}", "greater than 0"),
     "a digest that is none": (
         f"[conditions]\nmodel_sha256 = 'abc'\n{ROW}",
-        "64 hexadecimal digits",
+        "must be a SHA-256 digest, 64 hexadecimal digits",
     ),
     "a profile digest that is none": (
         f"[conditions]\ndevice = 'sha256:abc'\n{ROW}",
@@ -134,13 +141,21 @@ BAD = {
     "a version that is none": (f"[conditions]\ntool = 'new'\n{ROW}", "conditions.tool"),
     "costs in two forms": (
         f"{ROW}[cost]\nmatrix = [[0, 1], [1, 0]]\n[[cost.pair]]\nlabel = 0\ndecision = 1\ncost = 2",
-        "and not both",
+        r"\[cost\] must have a matrix, or \[\[cost.pair\]\] tables, and not both",
     ),
     "costs that are not square": (
         f"{ROW}[cost]\nmatrix = [[0, 1, 2], [1, 0, 2]]",
         "as many columns as rows",
     ),
 }
+
+
+def test_a_run_stops_early_for_a_percentile_alone(tmp_path):
+    policy = read(tmp_path, "[require]\nclean_accuracy = 0.9")
+    with pytest.raises(
+        UsageError, match="a run that may stop early needs a percentile requirement"
+    ):
+        stop_rule(policy, higher_is_better=True)
 
 
 @pytest.mark.parametrize("name", BAD)

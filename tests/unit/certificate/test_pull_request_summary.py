@@ -16,7 +16,7 @@ from cimrobust.certificate.certificate_files import read_certificate
 from cimrobust.certificate.gate_evidence import EvidenceProblem
 from cimrobust.certificate.gate_outcome import GateOutcome
 from cimrobust.certificate.markdown_text import code, code_block, escaped
-from cimrobust.certificate.pull_request_summary import summary_markdown
+from cimrobust.certificate.pull_request_summary import append_summary, summary_markdown
 from cimrobust.cli.main import run
 from cimrobust.errors import EvidenceRefutedError, UsageError
 
@@ -143,10 +143,16 @@ def test_a_shared_summary_that_cannot_be_written_keeps_the_verdict(
     assert "warning: GITHUB_STEP_SUMMARY is not writable" in capsys.readouterr().err
 
 
+def test_a_shared_summary_says_what_is_in_the_way(tmp_path: Path) -> None:
+    outcome: Any = None  # the place is looked at first
+    with pytest.raises(UsageError, match="summary must be writable, got Is a directory"):
+        append_summary(outcome, tmp_path)
+
+
 def test_a_summary_that_was_asked_for_and_cannot_be_written_is_an_error(
     failing: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "p.toml").write_text(STRICT)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="writable"):
+    with pytest.raises(UsageError, match="output must be writable, got File exists"):
         cimrobust.gate(failing, policy=tmp_path / "p.toml", summary=tmp_path / "file" / "g.md")

@@ -83,7 +83,7 @@ def test_every_operator_without_a_bound_is_named(opened: Opener) -> None:
         )
     )
     assert isinstance(refused, Refusal)
-    assert "one decision, got 3" in refused.reason
+    assert "a sample must have one decision, got 3" in refused.reason
     runtime, placement = opened(
         text,
         {"w": np.ones((4, 3), np.float32)},

@@ -44,7 +44,9 @@ def test_results_are_the_same_where_a_worker_dies_and_errors_come_back(
         results.close()
         with pytest.raises(UsageError, match="item must be small"):
             list(executor.map_ordered(tasks.Fails("usage"), range(9)))
-        with pytest.raises(SelfCheckError, match=r"KeyError.*--cluster"):
+        with pytest.raises(
+            SelfCheckError, match=r"worker must end a block, got KeyError.*--cluster"
+        ):
             list(executor.map_ordered(tasks.Fails("key"), range(9)))
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from cimrobust.data import array_files as arrays
 from cimrobust.data.array_files import read_npz
+from cimrobust.data.member_rows import read_header
 from cimrobust.errors import InputRefusedError, UsageError
 
 X = np.arange(60, dtype=np.float32).reshape(3, 20)
@@ -171,8 +172,23 @@ def test_names_that_stand_twice_are_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "d.npz", "w") as archive:
         archive.writestr("x.npy", npy(X))
         archive.writestr("x.npy", npy(X + 1))
-    with pytest.raises(InputRefusedError, match="repeated names"):
+    with pytest.raises(
+        InputRefusedError, match="data file must name each array once, got repeated names"
+    ):
         read_npz(tmp_path / "d.npz", {"x"})
+
+
+def test_archives_of_too_many_arrays_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(arrays, "MAX_MEMBERS", 1)
+    np.savez(tmp_path / "d.npz", x=X, y=X)
+    with pytest.raises(InputRefusedError, match="data file must hold at most 1 arrays, got 2"):
+        read_npz(tmp_path / "d.npz", {"x"})
+
+
+def test_a_long_header_is_refused_before_it_is_read():
+    content = b"\x93NUMPY\x02\x00" + (10**9).to_bytes(4, "little")
+    with pytest.raises(ValueError, match="its header has 1000000000 bytes, more than"):
+        read_header(io.BytesIO(content))
 
 
 def test_large_archives_of_64_bits_are_read(tmp_path):

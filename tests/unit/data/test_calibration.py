@@ -61,7 +61,10 @@ def test_given_calibration_data_are_used(tmp_path):
 def test_the_evaluated_file_cannot_calibrate(tmp_path):
     data = _write(tmp_path / "d.npz", 0, 20)
     (tmp_path / "copy.npz").write_bytes(data.read_bytes())
-    with pytest.raises(UsageError, match=r"same file.*--calibration"):
+    with pytest.raises(
+        UsageError,
+        match=r"calibration data must not be evaluation data, got the same file, .*--calibration",
+    ):
         load_samples(
             data, str(tmp_path / "copy.npz"), inputs=ROW, limit=None, needs_calibration=True
         )

@@ -35,7 +35,9 @@ def dataset(labels, size, decision=None, reading=None) -> DataSet:
     ("shape", "labels"), [((4, 5, 5), (4, 5)), ((4, 3, 3, 2), (4, 3, 2)), ((4, 5, 5), (4, 5, 1))]
 )
 def test_labels_that_fit_two_axes_are_refused_with_the_key(shape, labels):
-    with pytest.raises(UsageError, match=r"say which: \[decision\] axis = 2 or 1"):
+    with pytest.raises(
+        UsageError, match=r"and labels of shape .* fit each; say which: \[decision\] axis = 2 or 1"
+    ):
         make_task(dataset(np.zeros(labels, int), 4), np.zeros(shape))
 
 
@@ -48,7 +50,9 @@ def test_the_axis_that_is_named_is_taken():
 
 @pytest.mark.parametrize("shape", [(8, 6, 3), (8, 3, 4, 5), (8, 2, 2)])
 def test_own_decisions_along_several_axes_are_refused(shape):
-    with pytest.raises(UsageError, match=r"several|say which: \[decision\] axis"):
+    with pytest.raises(
+        UsageError, match=r"and the labels do not tell; say which: \[decision\] axis|several"
+    ):
         make_task(dataset(None, 8), np.zeros(shape))
 
 

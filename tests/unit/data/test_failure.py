@@ -110,5 +110,7 @@ def test_accuracies_that_no_chip_or_every_chip_misses_are_refused(below: float) 
 
 def test_an_output_that_is_the_decision_is_refused() -> None:
     task = Task(Decision(read="label"), np.zeros(5, dtype=np.int64), None, 2)
-    with pytest.raises(UsageError, match="scores of classes"):
+    with pytest.raises(
+        UsageError, match="rare events need an output with scores of classes, got one with the"
+    ):
         FailureScore(task, 0.9)

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from cimrobust.data import array_files as arrays
+from cimrobust.data import images
+from cimrobust.data.description import Step
 from cimrobust.data.images import read_image_folder
-from cimrobust.errors import InputRefusedError
+from cimrobust.errors import InputRefusedError, UsageError
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -95,6 +97,21 @@ def test_other_kinds_of_pictures_are_grey_or_colour(mode, name, shape, tmp_path)
     raw, _ = read_image_folder(tmp_path, [], limit=None)
     assert raw.arrays["x"].shape == (1, *shape)
     assert raw.arrays["x"].dtype == np.uint8
+
+
+def test_a_crop_is_no_larger_than_the_picture(tmp_path):
+    (tmp_path / "a").mkdir()
+    Image.new("L", (4, 3)).save(tmp_path / "a" / "1.png")
+    with pytest.raises(
+        UsageError, match=r"crop must be no larger than the image, got 5 x 4 of 3 x 4 .*1\.png"
+    ):
+        read_image_folder(tmp_path, [Step(op="crop", size=[5, 4])], limit=None)
+
+
+def test_without_pillow_it_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "Image", None)
+    with pytest.raises(UsageError, match=r"image folders need Pillow, got none installed"):
+        read_image_folder(tmp_path, [], limit=None)
 
 
 def test_folders_larger_than_memory_are_refused_after_their_first_picture(tmp_path, monkeypatch):

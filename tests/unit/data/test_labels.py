@@ -81,7 +81,7 @@ def test_ignored_labels_are_not_in_any_count():
         (
             np.array(["a", "b", "c", "z"]),
             {"classes": ("a", "b", "c")},
-            r"among the 3 listed classes, got \['z'\]",
+            r"labels must be among the 3 listed classes, got \['z'\]",
         ),
         ([1, 2, 3, 2], {}, r"count from 1 to 3, set \[label\] first = 1"),
         ([0, 1, 255, 1], {}, r"set \[label\] ignore = 255"),
@@ -89,7 +89,7 @@ def test_ignored_labels_are_not_in_any_count():
         ([1, 2, 256, 2], {"first": 1}, r"in 1\.\.3, got 256"),
         ([1, 2, 255, 2], {"first": 1}, r"set \[label\] ignore = 255"),
         ([0, 1, 7, 1], {}, r"classes = \[\.\.\.\]"),
-        ([0, 1, 1.5, 2], {}, r"whole numbers.*read = \"value\""),
+        ([0, 1, 1.5, 2], {}, r"labels must be whole numbers, got fractions .*read = \"value\""),
     ],
 )
 def test_labels_of_another_coding_are_refused_with_the_key(labels, reading, text):

@@ -16,6 +16,7 @@ from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import TensorSpec
 
 IMAGE = (TensorSpec("image", "float32", ("batch", 3, 2, 4)),)
+X = np.zeros((1, 3), np.float32)
 ROW = (TensorSpec("row", "float32", ("batch", 3)),)
 
 
@@ -101,6 +102,81 @@ def test_image_folders_need_a_description(tmp_path):
         load_data(tmp_path / "images", inputs=IMAGE)
 
 
+MORE = (*ROW, TensorSpec("more", "float32", ("batch", 3)))
+
+
+@pytest.mark.parametrize(
+    ("sets", "description", "inputs", "problem"),
+    [
+        (
+            {0: {"input_0": X, "input_1": X}},
+            "",
+            ROW,
+            "test data must fit the 1 graph inputs, got input_1.pb named ''",
+        ),
+        (
+            {0: {"input_0": X, "output_0": X}, 1: {"input_0": X}},
+            "",
+            ROW,
+            r"every test data set must have all inputs and outputs, got gaps for \['output_0.pb'\]",
+        ),
+        (
+            {0: {"input_0": X}, 1: {"input_0": X[:, :2]}},
+            "",
+            ROW,
+            "test data sets must have inputs of one shape, got .* for 'row'",
+        ),
+        (
+            {0: {"input_0": X, "output_0": X}},
+            '[label]\narray = "z"\n',
+            ROW,
+            "labels of a folder of test data are its stored outputs, got array 'z'",
+        ),
+        (
+            {},
+            None,
+            ROW,
+            r"a folder must hold ONNX test data \(test_data_set_\*/input_0.pb\), got none",
+        ),
+        ({}, "", ROW, "image folder must have one sub-folder of images a class, got none"),
+        (
+            {},
+            '[[input]]\nname = "row"\n[[input]]\nname = "more"\n',
+            MORE,
+            r"image folders feed one graph input, got \['row', 'more'\]",
+        ),
+    ],
+)
+def test_folders_that_hold_something_else_are_refused(tmp_path, sets, description, inputs, problem):
+    (tmp_path / "data").mkdir()
+    for index, arrays in sets.items():
+        folder = tmp_path / "data" / f"test_data_set_{index}"
+        folder.mkdir()
+        for name, array in arrays.items():
+            content = onnx.numpy_helper.from_array(array).SerializeToString()
+            (folder / f"{name}.pb").write_bytes(content)
+    source = tmp_path / "data"
+    if description is not None:
+        source = tmp_path / "d.toml"
+        source.write_text(f'schema = 1\nfile = "data"\n{description}')
+    with pytest.raises(UsageError, match=problem):
+        load_data(source, inputs=inputs)
+
+
+@pytest.mark.parametrize(
+    ("given", "part", "problem"),
+    [
+        ("d.npz", "train", "training data must come from a description with train_file, got .*npz"),
+        ("d.toml", "train", "data description must name a train_file for training, got none"),
+        ("d.txt", "eval", "data must be .toml, .npz, .csv, a folder or module:function, got"),
+    ],
+)
+def test_data_that_nothing_reads_are_refused_with_what_is_read(tmp_path, given, part, problem):
+    (tmp_path / "d.toml").write_text('schema = 1\nfile = "d.npz"\n')
+    with pytest.raises(UsageError, match=problem):
+        load_data(tmp_path / given, inputs=ROW, part=part)
+
+
 def test_onnx_test_data_label_themselves(tmp_path):
     for index in range(3):
         folder = tmp_path / f"test_data_set_{index}"
@@ -184,7 +260,10 @@ def test_values_that_the_type_cannot_hold_are_refused(tmp_path, values, dtype, w
     (tmp_path / "d.toml").write_text(
         f'schema = 1\nfile = "d.npz"\n[[input]]\narray = "x"\ndtype = "{dtype}"\n'
     )
-    with pytest.raises(UsageError, match=f"as {dtype}, got .*{wrong}.*key 'dtype'"):
+    with pytest.raises(
+        UsageError,
+        match=f"values must be (finite|whole) numbers.* as {dtype}, got .*{wrong}.*key 'dtype'",
+    ):
         load_data(tmp_path / "d.toml", inputs=ROW)
 
 
@@ -192,8 +271,8 @@ def test_values_that_the_type_cannot_hold_are_refused(tmp_path, values, dtype, w
     ("value", "problem"),
     [
         ("[[1, 2], [3]]", "lists of equal length"),
-        ('["a"]', "finite numbers"),
-        (f"[{2**70}]", "64 bits"),
+        ('["a"]', "'value' must hold finite numbers that fit 64 bits, got others"),
+        (f"[{2**70}]", "got a whole number of 71 bits, where 64 bits are read"),
         ("[1.5]", "as int64, got 1.5"),
     ],
 )

@@ -118,7 +118,11 @@ def test_named_members_are_arrays_of_their_names(tmp_path):
         ([("1.npy", npy(np.array(["a"])))], tarfile.REGTYPE, "arrays must hold numbers"),
         ([("1.npy", npy(np.ones(9))[:-8])], tarfile.REGTYPE, "array must have 72 bytes"),
         ([("1.png", b"no image")], tarfile.REGTYPE, "image must be readable"),
-        ([("1.npy", npy(np.ones(2))), ("2.npy", npy(np.ones(3)))], tarfile.REGTYPE, "be alike"),
+        (
+            [("1.npy", npy(np.ones(2))), ("2.npy", npy(np.ones(3)))],
+            tarfile.REGTYPE,
+            "alike in all samples",
+        ),
         ([("1.npy", npy(np.ones(2))), ("2.cls", b"1")], tarfile.REGTYPE, "members of the first"),
         ([("1.npy", npy(np.ones(2))), ("1.jpg", b"")], tarfile.REGTYPE, "got two"),
         ([("1.npy", npy(np.ones(2))), ("1.cls", b"1" * 300)], tarfile.REGTYPE, "at most 256 bytes"),
@@ -152,3 +156,15 @@ def test_shards_without_samples_are_refused(tmp_path):
     path = shard(tmp_path / "a.tar", [("1.txt", b"none")])
     with pytest.raises(UsageError, match="shards must hold samples"):
         read_shards([path], no_steps, None)
+
+
+def test_a_shard_that_shrinks_while_it_is_read_is_refused(tmp_path):
+    path = shard(tmp_path / "a.tar", [("1.npy", npy(np.ones(9000)))])
+
+    def shrink(name):
+        with path.open("r+b") as file:
+            file.truncate(1000)
+        return ()
+
+    with pytest.raises(InputRefusedError, match="member must have 72128 bytes, got"):
+        read_shards([path], shrink, None)

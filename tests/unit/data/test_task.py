@@ -105,8 +105,24 @@ def test_confusion_counts_what_was_decided():
     ("labels", "output", "decision", "text"),
     [
         ([0, 3], np.zeros((2, 3)), Decision(), r"labels must be in 0\.\.2, got 3 at sample 1"),
-        ([0, 1], np.zeros((2, 1)), Decision(), 'read = "threshold"'),
-        ([0, 1], np.zeros(2), Decision(), "axis of classes"),
+        (
+            [0, 1],
+            np.zeros((2, 1)),
+            Decision(),
+            r"argmax needs at least two classes, got 1 in an output of shape \[2, 1\]",
+        ),
+        (
+            [0, 1],
+            np.array([["a", "b"]] * 2),
+            Decision(),
+            r"argmax needs an output of numbers, got text; choose another \[decision\] output",
+        ),
+        (
+            [0, 1],
+            np.zeros(2),
+            Decision(),
+            r"argmax needs an axis of classes, got an output of shape \[2\]",
+        ),
         ([0.5, 1.0], np.zeros((2, 3)), Decision(), "whole numbers"),
         ([0, 1, 1], np.zeros((2, 3)), Decision(), "one entry a sample"),
         ([[0, 1], [1, 0]], np.zeros((2, 3)), Decision(), "one class for each"),

@@ -50,9 +50,12 @@ def test_arrays_come_back(module):
         ("os.abort()", "ended with signal 6"),
         ("os.kill(os.getpid(), 9)", "ended with signal 9"),
         ("raise ValueError('a\\nb')", "got ValueError: a b"),
-        ("return [1, 2]", "return a mapping such as .*, got list"),
+        ("return [1, 2]", r'return a mapping such as {"x": ..., "y": ...}, got list'),
         ("return {}", "return a mapping"),
-        ("return {'x': (i for i in iter(int, 1)), 'y': [0]}", r"others for \['x'\]"),
+        (
+            "return {'x': (i for i in iter(int, 1)), 'y': [0]}",
+            r"return arrays of numbers, or text for labels, with a sample axis, got others",
+        ),
         ("return {'x': [object()], 'y': [0]}", r"others for \['x'\]"),
         ("return {'x': np.float32(1), 'y': [0]}", r"others for \['x'\]"),
         (
@@ -74,6 +77,23 @@ def test_names_of_other_functions_are_refused(module, name):
     module(GOOD)
     with pytest.raises(UsageError, match="data function must"):
         run_function(name)
+
+
+def test_what_is_no_name_of_a_function_is_refused():
+    with pytest.raises(
+        UsageError, match="data function must be named module:function, got 'a:b:c'"
+    ):
+        run_function("a:b:c")
+
+
+def test_a_function_that_writes_into_the_pipe_gives_no_arrays(module):
+    body = (
+        "fds = [int(fd) for fd in os.listdir('/proc/self/fd') if int(fd) > 2]\n"
+        "    [os.write(fd, b'\\xff' * 9) for fd in fds if os.path.exists(f'/proc/self/fd/{fd}')"
+        " and 'pipe' in os.readlink(f'/proc/self/fd/{fd}')]"
+    )
+    with pytest.raises(UsageError, match="data function must return arrays, got a process that"):
+        run_function(module(body))
 
 
 def test_importing_may_not_end_the_command(module):

@@ -104,8 +104,8 @@ def test_stated_effects_are_written_out(tmp_path):
             "[0.26348, 1.9650, -1.1731]",
             "[-0.26348]",
             (
-                "'device.sigma' must be finite and not negative at every level, is -0.0109783 at"
-                " level 0"
+                "must state numbers that hold at every level, got key 'device.sigma' must be"
+                " finite and not negative at every level, is -0.0109783 at level 0"
             ),
         ),
         (

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from cimrobust.attack.subject_parts import part_of
+from cimrobust.data.decision import Decision
+from cimrobust.data.task import Task
 from cimrobust.diagnose.classes import CLASSES
 from cimrobust.diagnose.safety_class import SAFETY_CLASS, check_safety_class
 from cimrobust.engine.subject import Subject
@@ -63,6 +65,14 @@ def test_safety_class_is_searched_and_replayed(one_fragile_class, request_of):
 
 def test_without_a_class_it_says_so(small, request_of):
     assert "--safety-class" in SAFETY_CLASS.applies(request_of(*small))
+
+
+def test_several_decisions_a_sample_have_no_safety_class():
+    task = Task(Decision(), np.zeros((5, 2), dtype=np.int64), None, 2)
+    with pytest.raises(
+        UsageError, match="safety class needs one decision a sample, got samples with several"
+    ):
+        check_safety_class(task, 0)
 
 
 @pytest.mark.parametrize("label", [4, -1])

@@ -270,7 +270,7 @@ def test_shares_must_ascend():
         UsageError, match=r"ascending numbers in \(0, 1\], got 0.5, 0.1 \(--shares\)"
     ):
         VerifySettings((0.5, 0.1))
-    with pytest.raises(UsageError, match="factor above 1, got 1"):
+    with pytest.raises(UsageError, match="tighter verification must be a factor above 1, got 1"):
         Tightening(space_of(profile()), 1.0)
 
 

@@ -183,3 +183,5 @@ def test_batch_first_is_the_same_transposed():
 def test_unknown_activation_is_refused():
     with pytest.raises(ModelNotCoveredError, match="got 'Swish'"):
         got("RNN", arrays("RNN", 1, set(), 0), {"activations": ["Swish"]}, 1)
+    with pytest.raises(ModelNotCoveredError, match="clip of a RNN node must be positive, got 0"):
+        got("RNN", arrays("RNN", 1, set(), 0), {"clip": 0.0}, 1)

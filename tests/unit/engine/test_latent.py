@@ -121,7 +121,10 @@ def test_zero_latents_give_the_median_and_extremes_stay_in_the_box() -> None:
 @pytest.mark.parametrize(
     ("profile", "named"),
     [
-        (replace(BASE, faults=FaultsTable(0.01, 0.0)), "stuck devices"),
+        (
+            replace(BASE, faults=FaultsTable(0.01, 0.0)),
+            "must draw every device from a continuous distribution, once, got stuck devices",
+        ),
         (replace(BASE, read_noise=ReadNoiseTable(0.01)), "read noise"),
     ],
 )

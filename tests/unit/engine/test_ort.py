@@ -7,6 +7,7 @@ from threading import Thread
 import numpy as np
 import pytest
 
+from cimrobust.engine import sessions
 from cimrobust.engine.batches import Feeding
 from cimrobust.engine.ort import OrtEngine, run_original
 from cimrobust.errors import InputRefusedError, ModelNotCoveredError, UsageError
@@ -103,13 +104,18 @@ def test_any_output_can_be_the_decision(load: Loader) -> None:
     np.testing.assert_allclose(
         _engine(load, output="h").run(W, {"x": X}), np.maximum(X @ W["w1"], 0), rtol=1e-4, atol=1e-5
     )
-    with pytest.raises(UsageError, match=r"got 'z' \(graph has \['y', 'h'\]\)"):
+    with pytest.raises(
+        UsageError, match=r"must be an output of the graph, got 'z' \(graph has \['y', 'h'\]\)"
+    ):
         _engine(load, output="z")
 
 
 def test_wrong_weights_are_refused(load: Loader) -> None:
     engine = _engine(load)
-    with pytest.raises(UsageError, match=r"missing \['w2'\], unknown \['w3'\]"):
+    with pytest.raises(
+        UsageError,
+        match=r"given for every mapped initializer, got missing \['w2'\], unknown \['w3'\]",
+    ):
         engine.open({"w1": W["w1"], "w3": W["w2"]})
     with pytest.raises(UsageError, match=r"'w1' must have shape \(6, 5\), got \(5, 6\)"):
         engine.open({"w1": W["w1"].T, "w2": W["w2"]})
@@ -136,8 +142,16 @@ def test_original_that_changed_is_refused(load: Loader) -> None:
     with pytest.raises(InputRefusedError, match="must not change during a run"):
         run_original(network, {"x": X})
     network.path.unlink()
-    with pytest.raises(InputRefusedError, match="must stay readable"):
+    with pytest.raises(InputRefusedError, match="model file must stay readable during a run; "):
         run_original(network, {"x": X})
+
+
+def test_models_that_the_runtime_cannot_run_are_not_covered(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotCoveredError, match="model must be optimised by onnxruntime, got"):
+        sessions.write_optimised(b"junk", weights={}, path=tmp_path / "m.onnx")
+    message = "model must run in the memory that there is, got: std::bad_alloc"
+    with pytest.raises(ModelNotCoveredError, match=message), sessions._errors_of_runs({"x": X}):
+        raise RuntimeError("std::bad_alloc")
 
 
 def test_model_that_onnxruntime_cannot_open_is_not_covered(tmp_path: Path) -> None:

@@ -140,7 +140,10 @@ def test_compensation_is_the_ratio_of_the_stored_conductances():
 
 def test_compensation_refuses_a_layer_that_has_drifted_to_nothing():
     drift = DriftTable(10.0, 1.0, model="shift", mean=-0.9, compensation="global")
-    with pytest.raises(InputRefusedError, match="positive mean conductance"):
+    with pytest.raises(
+        InputRefusedError,
+        match="drift compensation must have a positive mean conductance to start from",
+    ):
         place(LayerScan((layer([[1.0, 0.0]]),), ()), profile(drift=drift))
 
 

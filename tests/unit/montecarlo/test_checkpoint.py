@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cimrobust.data.decision import Score
 from cimrobust.errors import InputRefusedError, UsageError
-from cimrobust.montecarlo.trial_checkpoint import Checkpoint
+from cimrobust.montecarlo.trial_checkpoint import Checkpoint, trials_in
 
 SCORES = {0: Score(0.1 + 0.2, 3, 10), 2: Score(1 / 3, None, 10)}
 
@@ -52,10 +53,34 @@ def test_damaged_line_is_refused_with_its_number(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
     _write(path)
     path.write_bytes(path.read_bytes() + b'{"trial": "x"}\n')
-    with pytest.raises(InputRefusedError, match="line 4"):
+    with pytest.raises(
+        InputRefusedError,
+        match=r"checkpoint must hold one trial a line, got something else .*line 4",
+    ):
         Checkpoint(path, "run a")
 
 
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda content: content[:-1], "checkpoint must be whole and of this run, got another or"),
+        (lambda content: b"{}\n" + content, "checkpoint must be whole and of this run"),
+        (
+            lambda content: content + content.split(b"\n")[1] + b"\n",
+            "checkpoint must hold every trial once, got 3 lines of 2 trials",
+        ),
+    ],
+)
+def test_finished_trials_of_another_run_or_not_whole_are_refused(
+    tmp_path: Path, damage: Callable[[bytes], bytes], message: str
+) -> None:
+    path = tmp_path / "trials.jsonl"
+    _write(path)
+    assert trials_in(path.read_bytes(), path, "run a") == SCORES
+    with pytest.raises(InputRefusedError, match=message):
+        trials_in(damage(path.read_bytes()), path, "run a")
+
+
 def test_folder_that_does_not_exist_is_wrong_usage(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="writable"):
+    with pytest.raises(UsageError, match="checkpoint must be a writable file, got: No such file"):
         Checkpoint(tmp_path / "none" / "trials.jsonl", "run a")

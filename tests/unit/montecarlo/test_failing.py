@@ -9,5 +9,8 @@ from cimrobust.montecarlo import failing
 
 
 def test_populations_beyond_memory_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"at most 42$"):
+    with pytest.raises(
+        UsageError,
+        match=r"population must fit in .* GiB, got .* \(option --particles\); use at most 42$",
+    ):
         failing._check_memory(50_000_000, 100)

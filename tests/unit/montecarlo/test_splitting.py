@@ -123,9 +123,12 @@ def test_first_order_probability_is_compared_with_the_interval() -> None:
     ("settings", "message"),
     [
         (Splitting(particles=9), "at least 10"),
-        (Splitting(killed=60), "half"),
+        (
+            Splitting(killed=60),
+            "splitting must have at least 10 particles, replace between 1 and half",
+        ),
         (Splitting(moves=0), "move"),
-        (Splitting(budget=249), "budget"),
+        (Splitting(budget=249), "budget must pay for the first level, .* evaluations, got 249"),
     ],
 )
 def test_senseless_settings_are_refused(settings: Splitting, message: str) -> None:

@@ -82,7 +82,21 @@ def test_broken_file_is_refused(tmp_path: Path, content: bytes | None) -> None:
         from_parquet(path)
 
 
+def test_table_without_a_score_is_refused(tmp_path: Path) -> None:
+    to_parquet(TABLE, tmp_path / "whole")
+    table = pq.read_table(tmp_path / "whole")
+    place = table.column_names.index("trial")
+    gaps = pa.array([None] * table.num_rows, pa.int64())
+    pq.write_table(table.set_column(place, "trial", gaps), tmp_path / "gaps")
+    with pytest.raises(
+        InputRefusedError, match="rows without a trial, seed, score or number of samples"
+    ):
+        from_parquet(tmp_path / "gaps")
+
+
 def test_file_of_something_else_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1]}), tmp_path / "other")
-    with pytest.raises(InputRefusedError, match="metric"):
+    with pytest.raises(
+        InputRefusedError, match=r"trial table must be a Parquet file of trials, got: .*metric"
+    ):
         from_parquet(tmp_path / "other")

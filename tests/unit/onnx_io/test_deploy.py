@@ -15,7 +15,7 @@ from cimrobust.onnx_io.deploy import deploy, template_bytes
 from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import Network
-from cimrobust.onnx_io.save import save_model, with_weights
+from cimrobust.onnx_io.save import save_model, with_initializers, with_weights
 from cimrobust.onnx_io.scan import scan_layers
 from tests.exact_runs import exact_model, exact_options
 
@@ -408,8 +408,15 @@ def test_weights_given_must_fit(load: Load) -> None:
         load(HEAD + "g (float[N, 4] x) => (y) { y = MatMul(x, W) }", W=normal(4, 3))
     )
     for wrong in ({"V": normal(4, 3)}, {"W": normal(3, 4)}, {"W": normal(4, 3).astype(np.float64)}):
-        with pytest.raises(ValueError, match="must be stored"):
+        with pytest.raises(ValueError, match="must be stored, float32 and of shape"):
             with_weights(deployed, wrong)
+
+
+def test_initializers_given_must_fit(load: Load) -> None:
+    network = load(HEAD + "g (float[N, 4] x) => (y) { y = MatMul(x, W) }", W=normal(4, 3))
+    for wrong in ({"V": normal(4, 3)}, {"W": normal(3, 4)}, {"W": normal(4, 3).astype(np.float64)}):
+        with pytest.raises(ValueError, match="must be stored with the same shape and type, got"):
+            with_initializers(network, wrong)
 
 
 def test_saved_models_load_again(load: Load, tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_a_linked_folder_is_refused(make: Make) -> None:
 def test_a_hard_link_is_refused(make: Make) -> None:
     path = make()
     os.link(path.parent / "w.bin", path.parent.parent / "second.bin")
-    refused(path, "hard link")
+    refused(path, "external data file must have one name only, got a hard link")
 
 
 def test_a_pipe_is_refused_without_waiting(make: Make) -> None:

@@ -226,10 +226,39 @@ def test_thresholds_are_counted(tmp_path: Path, channels: int) -> None:
         (
             one("Quant", ["x", "s", "z", "b"], DOMAINS[1], rounding_mode="ODD"),
             numbers(),
-            "rounding_mode 'ODD'",
+            "its rounding_mode 'ODD' is not covered",
+        ),
+        (
+            one("Quant", ["w", "s", "z", "b"], DOMAINS[1], rounding_mode="ODD"),
+            {**numbers(), "w": np.ones((6, 6), np.float32)},
+            "its rounding_mode 'ODD' is not covered",
+        ),
+        (
+            one("Quant", ["w", "s", "z", "b"], DOMAINS[1]),
+            {**numbers(scale=2.2e38), "w": np.full((6, 6), 3.4e38, np.float32)},
+            "its weights, scales and zero points must give finite numbers",
+        ),
+        (
+            one("Quant", ["x", "s", "z", "b"], DOMAINS[1]),
+            numbers(bits=1.0, zero=1.0),
+            "it has one bit and a zero point",
+        ),
+        (
+            one("Trunc", ["x", "s", "z", "b", "b"], DOMAINS[1]),
+            numbers(scale=-0.5),
+            "its scales must be positive, got -0.5 and -0.5",
+        ),
+        (
+            one("MultiThreshold", ["x", "t"], DOMAINS[1], data_layout="NHWC"),
+            {"t": np.zeros((1, 3), np.float32)},
+            "its data_layout 'NHWC' does not fit 2 axes",
         ),
         (one("Im2Col", ["x"], DOMAINS[1]), {}, "node 'q'.*operator domain that is not known"),
-        (one("MultiThreshold", ["x", "x"], DOMAINS[1]), {}, "thresholds 'x'"),
+        (
+            one("MultiThreshold", ["x", "x"], DOMAINS[1]),
+            {},
+            "thresholds 'x' must be a constant matrix of at most",
+        ),
     ],
 )
 def test_what_is_not_covered_is_refused_by_name(
@@ -237,6 +266,25 @@ def test_what_is_not_covered_is_refused_by_name(
 ) -> None:
     with pytest.raises(ModelNotCoveredError, match=reason):
         network(tmp_path, [node], arrays, DOMAINS[1])
+
+
+def test_operator_sets_without_the_arithmetic_are_refused(tmp_path: Path) -> None:
+    node = one("Quant", ["x", "s", "z", "b"], DOMAINS[1])
+    with pytest.raises(
+        ModelNotCoveredError,
+        match="the model is of operator set 10, 11 or newer are covered; export it for a newer one",
+    ):
+        network(tmp_path, [node], numbers(), DOMAINS[1], opset=10)
+
+
+def test_thresholds_of_three_axes_need_a_layout(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Unsqueeze", ["x", "a"], ["u"]),
+        one("MultiThreshold", ["u", "t"], DOMAINS[1]),
+    ]
+    arrays = {"a": np.array([2]), "t": np.zeros((1, 3), np.float32)}
+    with pytest.raises(ModelNotCoveredError, match="it has 3 axes and no data_layout"):
+        network(tmp_path, nodes, arrays, DOMAINS[1])
 
 
 def layer_network(

@@ -405,6 +405,40 @@ def test_scales_that_contradict_each_other_are_listed(load: Load) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("io", "body", "arrays", "reason"),
+    [
+        (
+            "(float[N, 0] x)",
+            "y = MatMul (x, W)",
+            {"W": np.zeros((0, 3), np.float32)},
+            "its weight has no elements",
+        ),
+        (
+            "(uint8[N, 4] x, float s)",
+            "y = QLinearMatMul (x, a, z, W, s, z, a, z)",
+            {
+                "W": np.ones((4, 3), np.uint8),
+                "a": np.array(0.1, np.float32),
+                "z": np.array(0, np.uint8),
+            },
+            "its scale or zero point 's' is computed at run time",
+        ),
+        (
+            "(float[N, 4] x)",
+            "w = DequantizeLinear <axis = 1> (W, s) y = MatMul (x, w)",
+            {"W": np.ones((4, 3), np.int8), "s": np.ones(4, np.float32)},
+            "scales of shape [4] do not fit a weight of shape [4, 3]",
+        ),
+    ],
+)
+def test_weights_that_no_crossbar_holds_stay_digital(
+    load: Load, io: str, body: str, arrays: dict[str, np.ndarray], reason: str
+) -> None:
+    scan = scan_layers(load(f"{HEAD} g {io} => (y) {{ {body} }}", **arrays))
+    assert reason in [node.reason for node in scan.unmapped]
+
+
 def test_infinite_weights_behind_views_are_refused(load: Load) -> None:
     weights = counted(4, 3)
     weights[1, 2] = np.inf

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper, parser
 
-from cimrobust.errors import ModelNotCoveredError
+from cimrobust.errors import InputRefusedError, ModelNotCoveredError
 from cimrobust.onnx_io.write_back import require_stored, write_back
 
 TEXT = """
@@ -106,6 +106,16 @@ def test_external_data_keeps_file_offset_and_length(tmp_path):
     assert content[:16] == bytes(range(16))
     assert content[40:] == bytes(range(40, 64))
     np.testing.assert_array_equal(np.frombuffer(content[16:40], np.float32).reshape(3, 2), new)
+
+
+def test_external_data_outside_the_folder_are_left_alone(tmp_path):
+    outside = tensor(TensorProto.FLOAT, "raw")
+    outside.data_location = TensorProto.EXTERNAL
+    entry = outside.external_data.add()
+    entry.key, entry.value = "location", "../w.bin"
+    path = saved(tmp_path / "m.onnx", w=outside)
+    with pytest.raises(InputRefusedError, match=r"tensor 'w': .*; keep external data beside the"):
+        write_back(path, tmp_path / "out.onnx", {"w": np.zeros((3, 2), np.float32)})
 
 
 def test_tensors_that_the_file_does_not_hold_are_named(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import cimrobust
 from cimrobust.errors import UsageError
 from cimrobust.pipeline.arguments import make_folder, resume_folder
 
@@ -15,6 +16,14 @@ def test_progress_is_kept_only_by_a_run_that_goes_on(tmp_path):
     assert kept.exists()
     resume_folder(tmp_path / "out", ".resume", resume=False)
     assert not kept.exists()
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 1.5])
+def test_a_share_of_devices_is_a_fraction_from_python_too(share):
+    with pytest.raises(
+        UsageError, match=rf"protected devices must be above 0 and at most 1, got {share}"
+    ):
+        cimrobust.suggest("m.onnx", data="d.npz", policy="p.toml", most_share=share)
 
 
 @pytest.mark.parametrize(

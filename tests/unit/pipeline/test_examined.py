@@ -59,7 +59,10 @@ def test_a_wrong_product_of_the_runtime_is_refused(
     finding(monkeypatch, Arithmetic(4, 3, 0.1, (WRONG,), ()))
     with pytest.raises(
         ModelNotCoveredError,
-        match=r"/conv1 \(QLinearConv\): 7 of 100 values are off by up to 12 levels",
+        match=(
+            r"/conv1 \(QLinearConv\): 7 of 100 values are off by up to 12 levels.*; run it on"
+            " another processor or with another version of onnxruntime"
+        ),
     ):
         open_examined(*opened, calibration=None, workers=1)
 

@@ -18,10 +18,11 @@ from onnx import parser
 from torch.utils.data import DataLoader, TensorDataset
 
 from cimrobust.data.array_bytes import array_bytes
-from cimrobust.errors import UsageError
+from cimrobust.errors import ModelNotCoveredError, UsageError
 from cimrobust.files import stated_place
 from cimrobust.onnx_io import model_bytes as exporting
 from cimrobust.onnx_io.model_bytes import model_bytes
+from cimrobust.onnx_io.save import to_bytes
 from cimrobust.pipeline.in_memory import given_path, takes_objects
 from cimrobust.settings.analysis_settings import AnalysisSettings
 
@@ -88,6 +89,22 @@ def test_tables_are_toml_also_inside_of_settings() -> None:
     assert seen(settings={"policy": tables}) == {"policy": written}
     assert seen(settings=AnalysisSettings(policy=tables)) == {"policy": written}  # type: ignore[arg-type]
     assert seen(device={"name": "mine"})["device"][0] == "device-in-memory.toml"
+
+
+def test_a_model_beyond_one_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def beyond(self: object) -> bytes:
+        raise ValueError("Message onnx.ModelProto exceeds maximum protobuf size of 2GB")
+
+    monkeypatch.setattr(onnx.ModelProto, "SerializeToString", beyond)
+    with pytest.raises(UsageError, match="model in memory must fit in one file of 2 GiB, got Mess"):
+        exporting._serialised(onnx.ModelProto())
+    with pytest.raises(ModelNotCoveredError, match="model must fit in one ONNX file of 2 GiB, got"):
+        to_bytes(onnx.ModelProto(), Path("m.onnx"))
+
+
+def test_inputs_that_are_no_tensors_are_refused() -> None:
+    with pytest.raises(UsageError, match="example_input must be a tensor or an array, or a tuple"):
+        exporting._tensors(torch.nn.Linear(2, 2), "image")
 
 
 def test_errors_name_the_file_without_its_folder() -> None:

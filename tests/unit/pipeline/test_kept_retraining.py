@@ -45,7 +45,7 @@ def test_a_certificate_that_was_changed_is_made_again(finished):
     (folder / "certificate.json").write_text("another one")
     assert kept_certificate(parts, folder, make) == "the certificate"
     assert len(made) == 2
-    assert "changed" in parts.notes[0]
+    assert "files of the certificate were changed" in parts.notes[0]
 
 
 def test_a_certificate_of_another_run_is_made_again(finished):

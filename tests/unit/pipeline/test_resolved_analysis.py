@@ -93,8 +93,11 @@ def test_the_most_probable_chip_is_searched_for_unless_it_is_left_out():
         ({"workers": 0}, "workers must be at least 1, got 0 \\(--workers\\)"),
         ({"limit": 0}, "limit must be at least 1, got 0 \\(--limit\\)"),
         ({"tolerance": 1.5}, "tolerance must be in \\[0, 1\\], got 1.5"),
-        ({"rare_budget": 100}, "--rare-below"),
-        ({"stop_early": True}, "give --policy"),
+        (
+            {"rare_budget": 100},
+            "budget for rare failures needs a score that chips may miss, got none",
+        ),
+        ({"stop_early": True}, "a run that may stop early needs a policy to decide, got none"),
         ({"diagnostics": "nothing"}, "nothing"),
         ({"passes": 1}, "passes must be from .* got 1 \\(option --passes\\)"),
     ],

@@ -50,8 +50,12 @@ def test_check_names_the_first_weight_outside(box: Box) -> None:
         match=r"deviation of 'w' must lie in its tolerance interval.*at \[1, 1\] \(someone\)",
     ):
         box.check({"w": outside}, origin="someone")
-    with pytest.raises(SelfCheckError, match="must be float32"):
+    with pytest.raises(
+        SelfCheckError, match=r"deviation of 'w' must be float32 of shape \(2, 2\), got float64"
+    ):
         box.check({"w": HI.astype(np.float64)}, origin="someone")
+    with pytest.raises(SelfCheckError, match=r"pattern must deviate exactly \['w'\], got \['v'\]"):
+        box.check({"v": HI}, origin="someone")
     with pytest.raises(SelfCheckError, match=r"got \['v'\]"):
         box.check({"v": HI}, origin="someone")
 

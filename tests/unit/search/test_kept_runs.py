@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from cimrobust import finished_parts
+from cimrobust.attack.attack import Attack
+from cimrobust.attack.kept_attacks import KeptAttack, kept_attack
+from cimrobust.data.decision import Score
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import SelfCheckError
 from cimrobust.finished_parts import FinishedParts, digest_of
 from cimrobust.mapping.box import Box
 from cimrobust.run import Run
+from cimrobust.search import kept_runs
 from cimrobust.search.ensemble import search
-from cimrobust.search.packed_pattern import pack, unpack
+from cimrobust.search.packed_pattern import PackedPattern, pack, unpack
 
 QUICK = Run(effort="quick")
 
@@ -107,3 +113,39 @@ def test_a_pattern_of_other_layers_is_refused():
     other = Box(*({"v": array} for array in (box.nominal["w"], box.lo["w"], box.hi["w"])))
     with pytest.raises(ValueError, match="layers of the box"):
         unpack(other, packed)
+
+
+@pytest.mark.parametrize(
+    ("codes", "others", "message"),
+    [
+        (np.zeros(1, np.uint8), np.zeros(0, np.float32), r"layer must have codes of 6 weights"),
+        (
+            np.zeros(2, np.uint8),
+            np.zeros(9, np.float32),
+            "layer must have a number for every weight inside its interval",
+        ),
+    ],
+)
+def test_codes_of_another_size_are_refused(codes, others, message):
+    with pytest.raises(ValueError, match=message):
+        unpack(box_of_layers(), PackedPattern(("w",), (codes,), (others,)))
+
+
+NOTHING = PackedPattern((), (), ())
+SCORE = Score(0.5, 5, 10)
+
+
+def test_kept_parts_that_deviate_fewer_layers_are_made_again(tmp_path):
+    """Somebody's part of another search under the name of this one."""
+    box = box_of_layers()
+    parts = FinishedParts(tmp_path, "a")
+    parts.keep("attack", KeptAttack(NOTHING, SCORE, np.zeros(1), "zero", (), 1, 1, 1, 1))
+    made = Attack(box.zero(), SCORE, np.zeros(1), "made", (), 1, 1, 1, 1)
+    assert kept_attack(parts, "attack", box, lambda: made) is made
+    assert "attack must deviate every layer" in parts.notes[0]
+    with pytest.raises(ValueError, match="the runs before it were others"):
+        kept_runs._check_same_ledger(SimpleNamespace(spent=1), SimpleNamespace(spent=2))
+    with pytest.raises(ValueError, match="candidate must deviate every layer"):
+        kept_runs._candidate(
+            box, kept_runs.KeptCandidate(NOTHING, 0.5, 0.5, "zero", "member", True)
+        )

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from cimrobust.engine.latent import LatentChips
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
+from cimrobust.finished_parts import FinishedParts
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
 from cimrobust.onnx_io.scan import scan_layers
@@ -162,6 +164,36 @@ def test_the_file_holds_weights_and_latents(
         for name in small[1].tensors
     )
     assert np.sqrt(squares) == pytest.approx(found.chip.norm)
+
+
+def test_kept_starts_of_another_network_are_made_again(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = most_probable(
+        Subject(*small), Run(effort="quick"), below=0.9, parts=FinishedParts(tmp_path, "a")
+    )
+    find = FinishedParts.find
+
+    def longer(self: FinishedParts, name: str, kind: type, check: Any = None) -> Any:
+        """As if a file held chips of more devices under the name of this run."""
+        if kind is not subject.KeptAttempt or check is None:
+            return find(self, name, kind, check)
+        kept = find(self, name, kind)
+        if kept is None or kept.attempt.latents is None:
+            return kept
+        more = replace(kept.attempt, latents=np.append(kept.attempt.latents, np.float32(0)))
+        with pytest.raises(ValueError, match=f"chip must have {kept.attempt.latents.size} latents"):
+            check(replace(kept, attempt=more))
+        refused.append(name)
+        return None
+
+    refused: list[str] = []
+    monkeypatch.setattr(FinishedParts, "find", longer)
+    again = most_probable(
+        Subject(*small), Run(effort="quick"), below=0.9, parts=FinishedParts(tmp_path, "a")
+    )
+    assert refused
+    assert (again.chip is None) == (whole.chip is None)
 
 
 def test_an_effort_that_does_not_exist_is_refused(small: Small) -> None:

@@ -4,11 +4,12 @@ what is not finite.
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
 
-from cimrobust.errors import InputRefusedError, SelfCheckError, UsageError
+from cimrobust.errors import InputRefusedError, ModelNotCoveredError, SelfCheckError, UsageError
 from cimrobust.progress import NullProgress
 from cimrobust.training import loop
 from cimrobust.training.loop import train
@@ -103,7 +104,8 @@ def test_losses_that_are_not_finite_end_the_training(opened):
     session = opened()
     method = Method("broken", "test", lambda step: step.loss() * float("nan"))
     with pytest.raises(
-        DivergedError, match=r"must be finite, got 21 steps .*method broken.*--learning-rate"
+        DivergedError,
+        match=r"losses and gradients must be finite, got 21 steps .*method broken.*--learning-rate",
     ):
         train(session.job(method, quick(epochs=10)), session.parameters, progress=NullProgress())
 
@@ -169,6 +171,28 @@ def test_narrow_weights_stay_narrow(opened):
     for name in ("w1", "w2"):
         weight = result.parameters.weights[name]
         assert float(weight.abs().max()) <= 1.55 * float(weight.std(unbiased=False))
+
+
+def test_weights_without_steps_to_round_to_are_named(opened):
+    text = """
+    <ir_version: 9, opset_import: ["" : 19]>
+    net (float[N, 6] x) => (float[N, 4] y) <float8e4m3fn[6, 4] w> {
+      c = Cast<to = 1>(w)
+      y = MatMul(x, c)
+    }"""
+    weights = np.ones((6, 4), ml_dtypes.float8_e4m3fn)
+    with pytest.raises(
+        ModelNotCoveredError,
+        match=r"stored weights must be trainable, got 'w' \(type float8_e4m3fn has no steps",
+    ):
+        opened(text, {"w": weights})
+
+
+def test_something_must_be_left_to_train(opened):
+    with pytest.raises(
+        UsageError, match="re-training needs at least one stored weight to train, got none"
+    ):
+        opened(freeze=["w1", "b1", "w2"])
 
 
 def test_frozen_initializers_stay_and_unchanged_ones_are_an_error(opened):

@@ -45,6 +45,16 @@ def test_overlap_with_evaluation_data_is_an_error_that_counts_and_lists():
     assert not {3, 60} & {*split.training, *split.validation}
 
 
+def test_samples_of_one_content_cannot_be_split():
+    x, y = clusters(1, 1)
+    alike = dataset(np.repeat(x[:1], 9, axis=0), np.repeat(y[:1], 9))
+    with pytest.raises(
+        UsageError,
+        match="must have samples of different content to train and to validate on, got 9",
+    ):
+        split_samples(alike, dataset(*clusters(50, 2)), seed=0)
+
+
 def test_split_depends_on_the_seed_alone():
     own, other = dataset(*clusters(200, 1)), dataset(*clusters(50, 2))
     first, again, changed = (split_samples(own, other, seed=seed) for seed in (0, 0, 1))

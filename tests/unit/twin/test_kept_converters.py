@@ -29,6 +29,52 @@ def kernels(op: str, version: int, count: int, **attributes: Any) -> tuple[Kerne
     return converter(made), library.kernel_of(made)
 
 
+@pytest.mark.parametrize(
+    ("name", "version", "attributes", "reason"),
+    [
+        ("Scan", 8, {}, "Scan of opset 8 is not covered"),
+        ("Add", 6, {}, r"broadcasting by attribute \(opset 6 and older\) is not covered"),
+        ("BatchNormalization", 9, {"spatial": 0}, "spatial = 0 is not covered"),
+        ("BatchNormalization", 15, {"training_mode": 1}, "training_mode = 1 is not covered"),
+        ("Pad", 13, {"mode": "mirror"}, "mode 'mirror' is not covered"),
+        ("MaxPool", 12, {"kernel_shape": [1] * 4}, "pooling over 4 axes is not covered"),
+        ("AveragePool", 11, {"kernel_shape": [1] * 4}, "pooling over 4 axes is not covered"),
+        (
+            "QuantizeLinear",
+            23,
+            {"output_dtype": 23},
+            "quantisation to float4e2m1 is not covered",
+        ),
+        (
+            "com.microsoft::FusedMatMul",
+            1,
+            {"transBatchA": 1},
+            "transBatchA and transBatchB are not covered",
+        ),
+        (
+            "com.microsoft::FusedGemm",
+            1,
+            {"activation": "Snake"},
+            "activation 'Snake' is not covered",
+        ),
+        (
+            "LSTM",
+            14,
+            {"activations": ["Snake"] * 3, "hidden_size": 2},
+            "activation 'snake' is not covered",
+        ),
+    ],
+)
+def test_forms_that_have_no_kernel_are_named(
+    name: str, version: int, attributes: dict[str, Any], reason: str
+) -> None:
+    domain, _, op = name.rpartition("::")
+    made = find(domain, op, version)
+    assert made is not None
+    with pytest.raises(CannotConvertError, match=reason):
+        made(node(op, version, 1, **attributes))
+
+
 @pytest.mark.parametrize(("op", "version"), [("ArgMax", 7), ("ArgMin", 7), ("IsNaN", 9)])
 def test_first_operator_sets_are_missing(op: str, version: int) -> None:
     assert find("", op, version) is not None

@@ -10,6 +10,9 @@ from onnx import parser
 
 from cimrobust.errors import CimrobustError
 from cimrobust.onnx_io.normalise import normalised
+from cimrobust.twin.ops import control
+from cimrobust.twin.ops.converter_registry import CannotConvertError
+from cimrobust.twin.ops.program import to_tensor
 from cimrobust.twin.to_torch import TwinRunError, TwinUnavailableError, to_torch
 
 HEAD = '<ir_version: 8, opset_import: ["": 13, "com.example": 1, "com.microsoft": 1]>'
@@ -103,6 +106,35 @@ def test_a_node_with_attributes_that_do_not_fit_is_listed_not_crashed():
         to_torch(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)]))
 
 
+def test_texts_have_no_tensor():
+    text = onnx.helper.make_tensor("names", onnx.TensorProto.STRING, [1], [b"a"])
+    with pytest.raises(CannotConvertError, match="tensor 'names' must be numeric, got STRING"):
+        to_tensor(text)
+
+
+def test_runs_that_do_not_fit_each_other_do_not_share_a_pass():
+    twin = to_torch(model("g (float[2] x, float[2] z) => (float[2] y) { y = Add(x, z) }"))
+    with pytest.raises(TwinRunError, match="runs must have outputs of one shape to share a pass"):
+        twin.each({"x": torch.ones(3, 2), "z": torch.ones(4, 2)}, {}, {}, ["y"])
+
+
+def test_a_loop_without_end_is_cut_off(monkeypatch):
+    monkeypatch.setattr(control, "MAX_TWIN_ITERATIONS", 3)
+    twin = to_torch(
+        model(
+            """g (float[2] x, int64 n) => (float[2] y) {
+              y = Loop(n, , x) <body = b (int64 i, bool c, float[2] v) => (bool d, float[2] w) {
+                d = Identity(c)
+                w = Add(v, v)
+              }>
+            }"""
+        )
+    )
+    assert twin({"x": X[0], "n": torch.tensor(3)})["y"].tolist() == (8 * X[0]).tolist()
+    with pytest.raises(TwinRunError, match="got a loop that runs its body more than 3 times"):
+        twin({"x": X[0], "n": torch.tensor(4)})
+
+
 def test_a_failure_at_run_time_names_the_node():
     twin = to_torch(
         model(
@@ -110,7 +142,9 @@ def test_a_failure_at_run_time_names_the_node():
             " MatMul(x, w) }"
         )
     )
-    with pytest.raises(TwinRunError, match=r"MatMul.*float32\[2, 2\]"):
+    with pytest.raises(
+        TwinRunError, match=r"\(MatMul\) must run in torch, got .*\(inputs float32\[2, 2\]"
+    ):
         twin({"x": X})
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -158,6 +159,22 @@ def scripted(
 def near(trials: range) -> np.ndarray:
     """Return that some chips come to a hundred thousandth of a tie, and the others not near."""
     return np.where(np.isin(np.arange(200), trials), 1e-5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("check", "kind"),
+    [
+        (chip_scoring._check_device, DeviceScores),
+        (chip_scoring._check_confirmed, ConfirmedScores),
+    ],
+)
+def test_kept_scores_of_another_number_of_trials_are_refused(
+    check: Callable[[int, Any], None], kind: Any
+) -> None:
+    part = kind(*(np.zeros(3) for _ in fields(kind)))
+    check(3, part)
+    with pytest.raises(ValueError, match="it is of other trials"):
+        check(4, part)
 
 
 def test_where_confirming_moves_a_percentile_more_is_confirmed() -> None:

@@ -129,6 +129,17 @@ def test_nodes_without_a_torch_form_are_named(
         open_twin_outputs(digits, RUN)
 
 
+def test_a_twin_that_fails_on_the_device_is_refused(
+    digits: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise NotImplementedError("no kernel for this device")
+
+    monkeypatch.setattr(twin_outputs, "to_torch", fails)
+    with pytest.raises(UsageError, match="the torch twin does not run: no kernel for this device"):
+        open_twin_outputs(digits, RUN)
+
+
 def test_a_twin_of_other_scores_is_refused(
     digits: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:

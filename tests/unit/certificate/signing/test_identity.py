@@ -38,7 +38,13 @@ def test_sigstore_identities(text, name, issuer):
     assert str(identity_of(text)) == text
 
 
-@pytest.mark.parametrize("text", ["", "@https://accounts.google.com", "ci@example.org@https://"])
+def test_nothing_names_nobody():
+    message = "identity must be a public key file or NAME@https://ISSUER, got nothing"
+    with pytest.raises(UsageError, match=message):
+        identity_of("")
+
+
+@pytest.mark.parametrize("text", ["@https://accounts.google.com", "ci@example.org@https://"])
 def test_texts_that_are_no_identity(text):
     with pytest.raises(UsageError, match="identity must be"):
         identity_of(text)

@@ -1,0 +1,46 @@
+"""Convolutions that have no outputs, and converters without the samples that set their ranges."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cimrobust.engine.converter_proof import open_converters
+from cimrobust.engine.nodes import conv_geometry
+from cimrobust.errors import ModelNotCoveredError, UsageError
+from cimrobust.onnx_io.crossbar_nodes import CrossbarNode
+
+
+def conv(*kernel: int) -> CrossbarNode:
+    operand: Any = SimpleNamespace(index=np.zeros((2, 3, *kernel), np.int64))
+    return CrossbarNode("c", "Conv", 13, {}, ("x", ""), ("y",), (operand,))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "shape", "message"),
+    [
+        ((1, 1, 1, 1), (1, 3, 4, 4, 4, 4), "convolution must have 1 to 3 spatial axes, got 4"),
+        (
+            (5, 5),
+            (1, 3, 4, 4),
+            r"convolution must have outputs, got an input of shape \[1, 3, 4, 4\] \(node 'c'\)",
+        ),
+    ],
+)
+def test_convolutions_without_a_geometry(
+    kernel: tuple[int, ...], shape: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(ModelNotCoveredError, match=message):
+        conv_geometry(conv(*kernel), shape)
+
+
+def test_ranges_of_converters_need_samples() -> None:
+    nothing: Any = SimpleNamespace(profile=SimpleNamespace(name="adc"))
+    with pytest.raises(
+        UsageError,
+        match=r"calibration data must be given for a profile with converters, got none .*'adc'",
+    ):
+        open_converters(*[nothing] * 6, None)
