@@ -60,6 +60,6 @@ def test_a_root_needs_two_signs():
         root(lambda x: x * x + 1.0, -1.0, 1.0, xtol=1e-9)
 
 
-def test_a_root_of_what_is_no_number_in_between_is_given_up():
-    with pytest.raises(ValueError, match=r"no zero was found between -1\.0 and 1\.0"):
-        root(lambda x: x if abs(x) == 1.0 else math.nan, -1.0, 1.0, xtol=1e-9)
+def test_a_root_that_is_too_far_down_is_given_up():
+    with pytest.raises(ValueError, match="no zero was found between"):
+        root(lambda x: 1.0 if x > 1e-300 else -1.0, -1e300, 1e300, xtol=1e-320)
