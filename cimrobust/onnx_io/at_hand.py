@@ -12,7 +12,7 @@ import onnx
 
 from cimrobust.onnx_io.branches import resolve_branches
 from cimrobust.onnx_io.deployed import Deployed
-from cimrobust.onnx_io.structure import opset_versions
+from cimrobust.onnx_io.walk import opset_versions
 
 #: Shape of an input, None where an axis may have another size from run to run.
 Shape = Sequence[int | None]

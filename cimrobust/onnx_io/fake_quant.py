@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from cimrobust.onnx_io.structure import opset_versions
 from cimrobust.onnx_io.tensors import encode
-from cimrobust.onnx_io.walk import NameMaker, all_graphs, defined_names
+from cimrobust.onnx_io.walk import NameMaker, all_graphs, defined_names, opset_versions
 
 # Round came with operator set 11.
 _ROUND_OPSET = 11

@@ -39,7 +39,6 @@ from cimrobust.onnx_io.structure import (
     name_problems,
     nesting_problems,
     operator_problems,
-    opset_versions,
     runtime_problems,
     version_problems,
 )
@@ -53,7 +52,7 @@ from cimrobust.onnx_io.tensors import (
 )
 from cimrobust.onnx_io.training_mode import dropout_at_inference, training_problems
 from cimrobust.onnx_io.two_bits import widen_two_bits
-from cimrobust.onnx_io.walk import all_graphs, all_nodes, all_tensors, op_name
+from cimrobust.onnx_io.walk import all_graphs, all_nodes, all_tensors, op_name, opset_versions
 from cimrobust.onnx_io.weights import fold_computed_weights, weight_problems
 from cimrobust.onnx_io.zip_maps import open_zip_maps, zip_map_keys
 

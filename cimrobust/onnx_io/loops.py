@@ -13,8 +13,7 @@ import onnx
 from cimrobust.onnx_io.fold import Constants
 from cimrobust.onnx_io.shapes import TensorType, infer_types
 from cimrobust.onnx_io.size_limits import MAX_ITERATIONS
-from cimrobust.onnx_io.structure import describe
-from cimrobust.onnx_io.walk import all_nodes
+from cimrobust.onnx_io.walk import all_nodes, describe
 
 #: Operators that run a body as often as a number says that may come from anywhere.
 REPEATING_OPS = frozenset({"Loop", "Scan", "SequenceMap"})

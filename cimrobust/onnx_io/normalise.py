@@ -12,13 +12,13 @@ import onnx
 
 from cimrobust.errors import CimrobustError
 from cimrobust.onnx_io.functions import Origin, inline_functions, join_constants
-from cimrobust.onnx_io.structure import describe
 from cimrobust.onnx_io.tensors import constant_value, encode
 from cimrobust.onnx_io.walk import (
     NameMaker,
     all_graphs,
     all_nodes,
     defined_names,
+    describe,
     read_names,
     subgraphs,
 )

@@ -16,8 +16,7 @@ from cimrobust.onnx_io.crossbar_nodes import CrossbarNode
 from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.fold import Constants
 from cimrobust.onnx_io.shapes import infer_values, read_type
-from cimrobust.onnx_io.structure import opset_versions
-from cimrobust.onnx_io.walk import read_names
+from cimrobust.onnx_io.walk import opset_versions, read_names
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ from onnx import defs
 from cimrobust.onnx_io.crossbar_nodes import stored_uses
 from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.save import with_weights
-from cimrobust.onnx_io.structure import opset_versions
-from cimrobust.onnx_io.walk import NameMaker, all_graphs, all_nodes, defined_names
+from cimrobust.onnx_io.walk import NameMaker, all_graphs, all_nodes, defined_names, opset_versions
 from cimrobust.onnx_io.weights import WeightUse, weights_of
 
 #: Operator domain of crossbar nodes, and its version.

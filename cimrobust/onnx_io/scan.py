@@ -20,10 +20,9 @@ from cimrobust.onnx_io.layouts import Layout
 from cimrobust.onnx_io.levels import ScaleMap, add_scales, stored_values
 from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.shapes import infer_types
-from cimrobust.onnx_io.structure import opset_versions
 from cimrobust.onnx_io.tensors import element_bits
 from cimrobust.onnx_io.views import FLOAT_TYPES
-from cimrobust.onnx_io.walk import node_depths, op_name
+from cimrobust.onnx_io.walk import node_depths, op_name, opset_versions
 from cimrobust.onnx_io.weights import Weights, WeightUse
 
 

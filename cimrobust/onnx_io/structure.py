@@ -14,7 +14,15 @@ from onnx import defs
 from cimrobust.onnx_io.lowering import lowering_catalogue  # noqa: F401  (registers the lowerings)
 from cimrobust.onnx_io.lowering.lowering_registry import is_lowered
 from cimrobust.onnx_io.size_limits import MAX_GRAPH_DEPTH, MAX_NODES, MIN_IR_VERSION, MIN_OPSET
-from cimrobust.onnx_io.walk import all_nodes, defined_names, op_name, subgraphs
+from cimrobust.onnx_io.walk import (
+    all_nodes,
+    defined_names,
+    describe,
+    op_name,
+    opset_versions,
+    short_domain,
+    subgraphs,
+)
 
 #: Domains whose operators onnxruntime has without a schema in the onnx package.
 CONTRIB_DOMAINS = frozenset({"com.microsoft"})
@@ -31,7 +39,7 @@ def header_problems(model: onnx.ModelProto) -> list[str]:
         problems.append(
             f"IR version must be {MIN_IR_VERSION} to {onnx.IR_VERSION}, is {model.ir_version}"
         )
-    domains = Counter(_domain(entry.domain) for entry in model.opset_import)
+    domains = Counter(short_domain(entry.domain) for entry in model.opset_import)
     problems += [
         f"operator set '{domain or 'ai.onnx'}' is imported {count} times"
         for domain, count in domains.items()
@@ -51,15 +59,6 @@ def version_problems(opsets: Mapping[str, int]) -> list[str]:
     if version is None or MIN_OPSET <= version <= newest:
         return []
     return [f"operator set {version}, covered are {MIN_OPSET} to {newest}"]
-
-
-def opset_versions(model: onnx.ModelProto) -> dict[str, int]:
-    """Return the imported version per domain, ``""`` for the standard one."""
-    return {_domain(entry.domain): int(entry.version) for entry in model.opset_import}
-
-
-def _domain(domain: str) -> str:
-    return "" if domain == "ai.onnx" else domain
 
 
 def nesting_problems(graph: onnx.GraphProto) -> list[str]:
@@ -117,12 +116,6 @@ def _twice(names: list[str]) -> list[str]:
     return [name for name, count in Counter(names).items() if count > 1]
 
 
-def describe(node: onnx.NodeProto) -> str:
-    """Return a node as messages call it."""
-    label = node.name or next((name for name in node.output if name), "")
-    return f"node '{label}' ({op_name(node)})"
-
-
 def operator_problems(model: onnx.ModelProto) -> tuple[list[str], list[str]]:
     """Return operators that do not exist.
 
@@ -130,12 +123,13 @@ def operator_problems(model: onnx.ModelProto) -> tuple[list[str], list[str]]:
     """
     opsets = opset_versions(model)
     functions = {
-        (_domain(function.domain), function.name, function.overload) for function in model.functions
+        (short_domain(function.domain), function.name, function.overload)
+        for function in model.functions
     }
     wrong: list[str] = []
     foreign: list[str] = []
     for node, versions in _nodes_with_opsets(model, opsets):
-        domain = _domain(node.domain)
+        domain = short_domain(node.domain)
         if (domain, node.op_type, node.overload) in functions or domain in CONTRIB_DOMAINS:
             continue
         if domain in _SCHEMA_DOMAINS and domain not in versions:
@@ -155,7 +149,7 @@ def runtime_problems(model: onnx.ModelProto) -> list[str]:
     Domains that are lowered and that it does not have.
     """
     domains = (
-        {_domain(node.domain) for node in all_nodes(model.graph)}
+        {short_domain(node.domain) for node in all_nodes(model.graph)}
         - CONTRIB_DOMAINS
         - _SCHEMA_DOMAINS
     )
@@ -168,7 +162,7 @@ def _nodes_with_opsets(
     for node in all_nodes(model.graph):
         yield node, opsets
     for function in model.functions:
-        own = {_domain(entry.domain): int(entry.version) for entry in function.opset_import}
+        own = {short_domain(entry.domain): int(entry.version) for entry in function.opset_import}
         for node in function.node:
             yield node, own
             for body in subgraphs(node):
@@ -195,7 +189,7 @@ def _schema_problem(node: onnx.NodeProto, domain: str, version: int) -> list[str
 def function_problems(model: onnx.ModelProto) -> list[str]:
     """Return whether local functions form a call cycle or would expand to too many nodes."""
     functions = {
-        (_domain(function.domain), function.name, function.overload): function
+        (short_domain(function.domain), function.name, function.overload): function
         for function in model.functions
     }
     sizes: dict[tuple[str, str, str], int] = {}
@@ -204,7 +198,7 @@ def function_problems(model: onnx.ModelProto) -> list[str]:
     def size(nodes: Iterable[onnx.NodeProto]) -> int:
         total = 0
         for node in nodes:
-            key = (_domain(node.domain), node.op_type, node.overload)
+            key = (short_domain(node.domain), node.op_type, node.overload)
             total += function_size(key) if key in functions else 1
             for body in subgraphs(node):
                 total += size(body.node)

@@ -15,9 +15,15 @@ import numpy as np
 import onnx
 
 from cimrobust.onnx_io.fold import replace_nodes
-from cimrobust.onnx_io.structure import describe
 from cimrobust.onnx_io.tensors import decode, encode
-from cimrobust.onnx_io.walk import NameMaker, all_graphs, all_nodes, defined_names, int_attribute
+from cimrobust.onnx_io.walk import (
+    NameMaker,
+    all_graphs,
+    all_nodes,
+    defined_names,
+    describe,
+    int_attribute,
+)
 
 _MODE_INPUT = 2
 _MASK = 1

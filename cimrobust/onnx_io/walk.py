@@ -93,6 +93,22 @@ def op_name(node: onnx.NodeProto) -> str:
     )
 
 
+def describe(node: onnx.NodeProto) -> str:
+    """Return a node as messages call it."""
+    label = node.name or next((name for name in node.output if name), "")
+    return f"node '{label}' ({op_name(node)})"
+
+
+def short_domain(domain: str) -> str:
+    """Return an operator domain as the standard writes it: ``""`` for its own."""
+    return "" if domain == "ai.onnx" else domain
+
+
+def opset_versions(model: onnx.ModelProto) -> dict[str, int]:
+    """Return the imported version per domain, ``""`` for the standard one."""
+    return {short_domain(entry.domain): int(entry.version) for entry in model.opset_import}
+
+
 def defined_names(graph: onnx.GraphProto) -> list[str]:
     """Return the names a graph itself defines: inputs, initializers, outputs of its nodes."""
     names = [value.name for value in graph.input]

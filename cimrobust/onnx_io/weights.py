@@ -16,10 +16,9 @@ from cimrobust.onnx_io.fold import Constants, replace_by_initializer
 from cimrobust.onnx_io.functions import rename_reads
 from cimrobust.onnx_io.layouts import Slot, slots_of, uses_all_slots
 from cimrobust.onnx_io.shapes import TensorType, infer_types
-from cimrobust.onnx_io.structure import opset_versions
 from cimrobust.onnx_io.tensors import decode, is_float
 from cimrobust.onnx_io.views import Trace, data_inputs, is_view, trace
-from cimrobust.onnx_io.walk import all_graphs, all_nodes
+from cimrobust.onnx_io.walk import all_graphs, all_nodes, opset_versions
 
 _NORMALISATIONS = frozenset(
     {"BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization"}

@@ -116,7 +116,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return False
 
 
-class _ProductCounter(_Counter):
+class _ProductCounter(_Counter):  # type: ignore[no-untyped-call]
     """Counts operations of matrix products and convolutions, as torch's `FlopCounterMode` does.
 
     That one hooks into modules besides, and into the compiler by it.
@@ -135,7 +135,7 @@ class _ProductCounter(_Counter):
         return result
 
 
-class _ElementCounter(_Counter):
+class _ElementCounter(_Counter):  # type: ignore[no-untyped-call]
     """Counts the elements of all floating-point tensors that are made, views left out."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

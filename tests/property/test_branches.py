@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cimrobust.onnx_io.branches import resolve_branches
 from cimrobust.onnx_io.normalise import drop_dead_parts
-from cimrobust.onnx_io.structure import opset_versions
+from cimrobust.onnx_io.walk import opset_versions
 
 #: Axes of the two inputs; `n` is shared, one size is fixed, one has no name.
 SHAPES = {"x": ["n", 3, "h", "w"], "z": ["n", None, "h2"]}

@@ -19,8 +19,15 @@ from cimrobust.onnx_io.lowering.lowering_registry import (
     entry_of,
 )
 from cimrobust.onnx_io.shapes import TensorType, infer_types
-from cimrobust.onnx_io.structure import describe, opset_versions
-from cimrobust.onnx_io.walk import NameMaker, all_graphs, all_nodes, defined_names, op_name
+from cimrobust.onnx_io.walk import (
+    NameMaker,
+    all_graphs,
+    all_nodes,
+    defined_names,
+    describe,
+    op_name,
+    opset_versions,
+)
 
 # Standard operator set that is imported where a model with operators of other domains imports none.
 _OPSET = 17
