@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from cimrobust.cli.options import json_option, model_argument
 
 if TYPE_CHECKING:
     from cimrobust.certificate.models.printed_networks import InitOutput
+    from cimrobust.cli.pipeline_files import Runner
     from cimrobust.pipeline.describing import Described
     from cimrobust.pipeline.understanding import Understanding
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     cls=ExampleCommand,
     examples=(
         "cimrobust init model.onnx test.npz --out data.toml",
-        "cimrobust init model.onnx test.npz --policy policy.toml",
+        "cimrobust init model.onnx test.npz --policy policy.toml --pipeline github",
         "cimrobust init model.onnx images/ --out -",
     ),
 )
@@ -40,10 +42,21 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write a policy to begin with there too: clean score and worst chip, to be changed.",
 )
+@click.option(
+    "--pipeline",
+    type=click.Choice(["github", "gitlab", "jenkins"]),
+    help="Write a gate for this runner, where it looks for one below the working folder.",
+)
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 @json_option
 def command(
-    model: Path, data: Path | None, out: str, policy: Path | None, force: bool, as_json: bool
+    model: Path,
+    data: Path | None,
+    out: str,
+    policy: Path | None,
+    pipeline: Runner | None,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Write a data description for MODEL and DATA.
 
@@ -60,18 +73,27 @@ def command(
         _check_place("description", path, "--out", force=force)
     if policy is not None:
         _check_place("policy", policy, "--policy", force=force)
+    gate = {} if pipeline is None else _gate(pipeline, model, out, policy, force=force)
     found = describe(model, data, folder=Path.cwd() if out == "-" else path.absolute().parent)
     if out != "-":
         write_whole(path, found.text.encode("utf-8"))
     if policy is not None and found.understanding is not None:
         write_whole(policy, _draft(found.understanding).encode("utf-8"))
+        _write(gate)
     if as_json:
         click.echo(_output(found, None if out == "-" else str(path)).model_dump_json(indent=2))
         return
+    _echo(found, model, out, policy, gate)
+
+
+def _echo(
+    found: Described, model: Path, out: str, policy: Path | None, gate: Mapping[Path, str]
+) -> None:
+    """Say what was written, and what comes next."""
     if out == "-":
         click.echo(found.text, nl=False)
     else:
-        click.echo(f"description           {path}")
+        click.echo(f"description           {Path(out)}")
     if found.understanding is not None:
         task, output = found.understanding.judged.task, found.understanding.judged.output
         score = task.score(output)
@@ -82,13 +104,44 @@ def command(
         )
         if policy is not None:
             click.echo(f"{'policy':<22}{policy}", err=out == "-")
+        for path in gate:
+            click.echo(f"{'pipeline':<22}{path.relative_to(Path.cwd())}")
     elif policy is not None:
         click.echo(f"open: no clean score, so there is no policy ({policy})", err=True)
     if found.problem:
         click.echo(f"open: {found.problem}", err=True)
     elif out != "-":
-        words = ["cimrobust", "analyze", str(model), "--data", str(path), "--out", "out"]
+        words = ["cimrobust", "analyze", str(model), "--data", out, "--out", "out"]
         click.echo(f"next: {shlex.join(words)}", err=True)
+
+
+def _gate(
+    runner: Runner, model: Path, out: str, policy: Path | None, *, force: bool
+) -> dict[Path, str]:
+    """Return the files of a pipeline; raises UsageError where they would miss or replace a file."""
+    from cimrobust.cli.pipeline_files import pipeline_files
+    from cimrobust.errors import UsageError
+
+    if policy is None or out == "-":
+        raise UsageError(
+            f"a pipeline must name a description and a policy, got --pipeline {runner} without"
+            " both files; give --policy FILE, and no --out -"
+        )
+    files = pipeline_files(runner, Path.cwd(), model=model, data=Path(out), policy=policy)
+    for place in files:
+        if place.exists() and not force:
+            raise UsageError(
+                f"pipeline must not replace a file, got {place} (--pipeline); move it, or --force"
+            )
+    return files
+
+
+def _write(files: dict[Path, str]) -> None:
+    from cimrobust.files import write_whole
+
+    for place, text in files.items():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(place, text.encode("utf-8"))
 
 
 def _check_place(what: str, path: Path, option: str, *, force: bool) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cimrobust
 from cimrobust.certificate.result import Certificate
-from cimrobust.errors import UsageError
 from cimrobust.pipeline.analysis import analyze
 from cimrobust.progress import Progress
+from cimrobust.shipped_samples import sample_folder
 
 _MODEL = "digits_cnn.onnx"
 
@@ -36,19 +35,4 @@ def demo(
         trials=300,
         workers=workers,
         progress=progress,
-    )
-
-
-def sample_folder() -> Path:
-    """Return the folder of the shipped samples.
-
-    Inside an installed package, beside it in a checkout.
-    """
-    package = Path(cimrobust.__file__).resolve().parent
-    for folder in (package / "_samples", package.parent / "samples"):
-        if (folder / _MODEL).is_file():
-            return folder
-    raise UsageError(
-        f"samples must be installed with the package, got none beside {package.name}; install"
-        " cimrobust again"
     )

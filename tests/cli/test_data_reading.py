@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from onnx import numpy_helper, parser
 from PIL import Image
+from ruamel.yaml import YAML
 
 from cimrobust.certificate.policy import read_policy
 from cimrobust.certificate.policy_draft import policy_draft
@@ -408,6 +409,51 @@ def test_init_writes_a_policy_that_the_gate_reads(tmp_path, capsys, monkeypatch)
     read_policy(tmp_path / "policy.toml")
     assert run([*given, "--out", "other.toml"]) == 2
     assert "policy must not replace a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("runner", "places"),
+    [
+        (
+            "github",
+            [".github/workflows/robustness.yml", ".github/actions/cimrobust-gate/action.yml"],
+        ),
+        ("gitlab", [".gitlab-ci.yml"]),
+        ("jenkins", ["Jenkinsfile"]),
+    ],
+)
+def test_init_writes_the_gate_of_a_runner(tmp_path, capsys, monkeypatch, runner, places):
+    monkeypatch.chdir(tmp_path)
+    Path("nets").mkdir()
+    network = model(tmp_path, PLAIN).rename('nets/it\'s: a "net".onnx')
+    np.savez("d.npz", x=X, y=(X @ W).argmax(axis=1))
+    given = ["init", str(network), "d.npz", "--policy", "asked.toml", "--pipeline", runner]
+    assert run(given) == 0
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()[-len(places) :]] == (
+        places
+    )
+    text = Path(places[0]).read_text()
+    if runner == "jenkins":
+        assert "MODEL = 'nets/it\\'s: a \"net\".onnx'" in text
+        assert "POLICY = 'asked.toml'" in text
+    else:
+        (job,) = (read := YAML(typ="safe", pure=True).load(text)).get("jobs", read).values()
+        stated = job.get("variables") or next(
+            step["with"] for step in job["steps"] if "cimrobust-gate" in step.get("uses", "")
+        )
+        stated = {key.lower(): value for key, value in stated.items()}
+        assert stated["model"] == network.as_posix()
+        assert (stated["data"], stated["policy"]) == ("data.toml", "asked.toml")
+    assert run([*given, "--out", "again.toml", "--policy", "again2.toml"]) == 2
+    assert "pipeline must not replace a file" in capsys.readouterr().err
+    assert not Path("again.toml").exists()
+
+
+def test_a_pipeline_needs_a_description_and_a_policy(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(["init", str(model(tmp_path, PLAIN)), "--pipeline", "gitlab"]) == 2
+    assert "a pipeline must name a description and a policy" in capsys.readouterr().err
+    assert not Path(".gitlab-ci.yml").exists()
 
 
 def test_a_policy_to_begin_with_allows_an_error_that_is_larger(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from cimrobust.certificate.policy import Policy, read_policy, stop_rule
 from cimrobust.errors import UsageError
-from cimrobust.pipeline.demonstration import sample_folder
+from cimrobust.shipped_samples import sample_folder
 
 ROW = '[[require]]\nid = "SR-1"\nclean_accuracy = 0.9\n'
 DIGEST = "ab" * 32

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-import cimrobust
+from cimrobust import shipped_samples
 from cimrobust.certificate import suggested_record
 from cimrobust.device.layer_rules import LayerRule
 from cimrobust.device.load_profile import load_profile
 from cimrobust.errors import CimrobustError, SelfCheckError, UsageError
 from cimrobust.onnx_io import sandbox
-from cimrobust.pipeline import demonstration, rare_chips
+from cimrobust.pipeline import rare_chips
 from cimrobust.pipeline.sharding import draw_shard
 from cimrobust.pytest_plugin import assert_meets
 
@@ -23,11 +23,11 @@ from cimrobust.pytest_plugin import assert_meets
 def test_samples_that_are_not_installed_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cimrobust, "__file__", str(tmp_path / "cimrobust" / "__init__.py"))
+    monkeypatch.setattr(shipped_samples, "__file__", str(tmp_path / "cimrobust" / "here.py"))
     with pytest.raises(
         UsageError, match="samples must be installed with the package, got none beside cimrobust"
     ):
-        demonstration.sample_folder()
+        shipped_samples.sample_folder()
 
 
 def test_a_process_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
