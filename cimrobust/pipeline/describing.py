@@ -14,29 +14,23 @@ from typing import Any
 
 import numpy as np
 
-from cimrobust.data.array_files import names_in_npz
-from cimrobust.data.description import Step
 from cimrobust.data.description_draft import Draft, DraftInput
 from cimrobust.data.graph_input import fits_input
-from cimrobust.data.images import read_image_folder
 from cimrobust.data.label_readings import Reading, best_reading
 from cimrobust.data.load_dataset import load_data
-from cimrobust.data.parquet_columns import read_parquet_columns
-from cimrobust.data.row_choice import Wanted
-from cimrobust.data.sample_shards import read_shards, shards_of
-from cimrobust.data.sources import RawData, read_arrays, read_csv
 from cimrobust.engine.judged_outputs import output_of
 from cimrobust.engine.ort import run_original
-from cimrobust.errors import CimrobustError, UsageError
+from cimrobust.errors import CimrobustError
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import Network, TensorSpec
+from cimrobust.pipeline.described_source import (
+    TRIED,
+    Source,
+    label_array,
+    read_source,
+)
 from cimrobust.pipeline.understanding import Understanding, understand
 
-#: Samples that a description is tried on.
-TRIED = 256
-_LABEL_NAMES = ("y", "label", "labels", "target", "targets", "class", "classes", "y_test")
-_IMAGE_RANK = 4
-_COLOURS = (1, 3)
 _BYTE = 255
 
 
@@ -53,23 +47,6 @@ class Described:
     text: str
     understanding: Understanding | None
     problem: str
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A data file as it is stored.
-
-    Attributes:
-        path: The file or folder.
-        raw: Its arrays.
-        is_stored: It is a folder of test data.
-        image_steps: What images need to have one size.
-    """
-
-    path: Path
-    raw: RawData
-    is_stored: bool = False
-    image_steps: tuple[Mapping[str, Any], ...] = ()
 
 
 def describe(model: str | Path, data: str | Path | None, *, folder: Path) -> Described:
@@ -96,8 +73,8 @@ def describe(model: str | Path, data: str | Path | None, *, folder: Path) -> Des
             None,
             "no data were given: write the name of the data file and its arrays",
         )
-    source = _read(Path(str(data)), network.inputs)
-    label = None if source.is_stored else _label_array(source.raw.arrays)
+    source = read_source(Path(str(data)), network.inputs)
+    label = None if source.is_stored else label_array(source.raw.arrays)
     inputs = tuple(
         _fed(spec, source, label, alone=len(network.inputs) == 1) for spec in network.inputs
     )
@@ -119,7 +96,7 @@ def describe(model: str | Path, data: str | Path | None, *, folder: Path) -> Des
     return _finished(network, draft, source, folder)
 
 
-def _finished(network: Network, draft: Draft, source: _Source, folder: Path) -> Described:
+def _finished(network: Network, draft: Draft, source: Source, folder: Path) -> Described:
     """Try the description as a file, and say what came out."""
     try:
         found = _tried(network, draft)
@@ -148,7 +125,7 @@ def _finished(network: Network, draft: Draft, source: _Source, folder: Path) -> 
     return Described(_placed(replace(draft, notes=notes), source, folder).render(), found, "")
 
 
-def _placed(draft: Draft, source: _Source, folder: Path) -> Draft:
+def _placed(draft: Draft, source: Source, folder: Path) -> Draft:
     return replace(
         draft, file=Path(os.path.relpath(source.path.absolute(), folder.absolute())).as_posix()
     )
@@ -161,67 +138,17 @@ def _tried(network: Network, draft: Draft) -> Understanding:
         return understand(network, path, limit=TRIED)
 
 
-def _read(path: Path, inputs: Sequence[TensorSpec]) -> _Source:
-    if path.is_dir() and any(path.glob("**/*.pb")):
-        dataset = load_data(path, inputs=inputs)
-        return _Source(path, RawData(dataset.inputs, {}), is_stored=True)
-    shards = shards_of(path)
-    if shards or path.suffix == ".parquet" or path.is_dir():
-        size = _image_size(inputs)
-        steps = () if size is None else ({"op": "resize", "size": size},)
-        raw = _with_images(path, shards, [Step.model_validate(step) for step in steps])
-        return _Source(path, raw, image_steps=steps if raw.images else ())
-    if path.suffix == ".csv":
-        return _Source(path, read_csv(path))
-    if path.suffix != ".npz":
-        raise UsageError(
-            "data to describe must be .npz, .csv, .parquet, shards (.tar), a folder of images or of"
-            f" ONNX test data, got '{path}' (DATA); save arrays as .npz"
-        )
-    return _Source(path, read_arrays(path, set(names_in_npz(path))))
-
-
-def _with_images(path: Path, shards: Sequence[Path], steps: Sequence[Step]) -> RawData:
-    """Read the first samples of data that may hold images."""
-    if not shards and path.is_dir():
-        return replace(read_image_folder(path, steps, limit=TRIED)[0], images=frozenset({"x"}))
-    first = Wanted(TRIED).of(None)
-    if shards:
-        return read_shards(shards, lambda _array: steps, first)
-    return read_parquet_columns(path, None, lambda _array: steps, first)
-
-
-def _image_size(inputs: Sequence[TensorSpec]) -> list[int] | None:
-    """Return height and width that the graph takes, if it says them."""
-    shape = inputs[0].shape
-    if shape is None or len(shape) != _IMAGE_RANK:
-        return None
-    sides = shape[2:] if shape[1] in _COLOURS else shape[1:3]
-    return (
-        [side for side in sides if isinstance(side, int)]
-        if all(isinstance(side, int) for side in sides)
-        else None
-    )
-
-
-def _label_array(arrays: Mapping[str, np.ndarray]) -> str | None:
-    """Return the array that holds the labels, if its name says so."""
-    return next(
-        (name for wanted in _LABEL_NAMES for name in arrays if name.lower() == wanted), None
-    )
-
-
-def _about(source: _Source) -> dict[str, list[str]]:
+def _about(source: Source) -> dict[str, list[str]]:
     arrays = source.raw.arrays
     listed = ", ".join(
         f"'{name}' {array.dtype} {list(array.shape)}" for name, array in arrays.items()
     )
     notes = {"file": [f"Written by `cimrobust init`; holds {listed}."]}
-    label = None if source.is_stored else _label_array(arrays)
+    label = None if source.is_stored else label_array(arrays)
     if source.is_stored:
         notes["label"] = ["The outputs stored with the samples say what is right."]
     elif label is None:
-        named = ", ".join(repr(name) for name in _LABEL_NAMES[:5])
+        named = ", ".join(repr(name) for name in LABEL_NAMES[:5])
         notes["label"] = [
             (
                 f"No array is named {named} or the like, so what is right could not be told: the"
@@ -271,7 +198,7 @@ def _unfed(spec: TensorSpec) -> DraftInput:
     )
 
 
-def _fed(spec: TensorSpec, source: _Source, label: str | None, *, alone: bool) -> DraftInput:
+def _fed(spec: TensorSpec, source: Source, label: str | None, *, alone: bool) -> DraftInput:
     """Return what a graph input gets from the arrays of a file."""
     arrays = {
         name: array
@@ -323,7 +250,7 @@ def _steps_for(sample: tuple[int, ...], spec: TensorSpec) -> tuple[Mapping[str, 
     return None
 
 
-def _with_reading(network: Network, draft: Draft, source: _Source) -> Draft:
+def _with_reading(network: Network, draft: Draft, source: Source) -> Draft:
     """Return a draft with scaling, label coding and decision that fit best, and its doubts."""
     found: list[tuple[Draft, Reading]] = []
     problem = ""
@@ -351,7 +278,7 @@ def _with_reading(network: Network, draft: Draft, source: _Source) -> Draft:
     return replace(chosen, inputs=inputs, reading=reading.labels, decision=decision, notes=notes)
 
 
-def _scalings(draft: Draft, source: _Source) -> Iterator[Draft]:
+def _scalings(draft: Draft, source: Source) -> Iterator[Draft]:
     """Yield the draft as it is, and with bytes divided by 255 where the graph takes reals."""
     yield draft
     bytes_fed = [
@@ -414,7 +341,7 @@ def _scale_note(
     )
 
 
-def _reading(network: Network, draft: Draft, source: _Source) -> Reading:
+def _reading(network: Network, draft: Draft, source: Source) -> Reading:
     """Run the samples of a draft and find how labels and output fit."""
     with tempfile.TemporaryDirectory(prefix="cimrobust-") as folder:
         path = Path(folder) / "data.toml"

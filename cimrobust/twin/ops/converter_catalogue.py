@@ -16,6 +16,7 @@ from cimrobust.twin.ops import (  # noqa: F401
     padding,
     pool,
     qlinear,
+    qlinear_elementwise,
     quantize,
     recurrent,
     reduce,
