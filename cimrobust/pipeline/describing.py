@@ -24,6 +24,7 @@ from cimrobust.errors import CimrobustError
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import Network, TensorSpec
 from cimrobust.pipeline.described_source import (
+    LABEL_NAMES,
     TRIED,
     Source,
     label_array,
