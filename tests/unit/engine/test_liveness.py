@@ -228,3 +228,20 @@ def test_rounded_twin_that_is_another_network_traces_nothing(
     moved = open_deep(*rounded(40, end="t = Add(h39, h38) y = Identity(t)"))[0].at_hand
     liveness = check_liveness(runtime.plain, placement, {"x": X}, {}, specialised=moved)
     assert liveness == check((runtime, placement), alone=True)
+
+
+def test_integer_weights_of_float_activations_are_seen_at_one_corner(
+    open_deep: Callable[..., Opened], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, weights = deep(9)
+    for name in weights:
+        text = text.replace(f"float[6, 6] {name}", f"int8[6, 6] {name}")
+        text = text.replace(f", {name})", f", d{name})").replace(
+            f"p{name[1:]} = ", f"d{name} = DequantizeLinear({name}, step) p{name[1:]} = "
+        )
+    text = text.replace(", float zero", ", float step = {0.0078125}, float zero")
+    levels = {name: np.clip(np.rint(64 * w), -127, 127) for name, w in weights.items()}
+    opened = open_deep(text, {name: level.astype(np.int8) for name, level in levels.items()})
+    sessions = counted(monkeypatch)
+    assert {tensor.move for tensor in check(opened)} == {"vertex"}
+    assert len(sessions) == 2
