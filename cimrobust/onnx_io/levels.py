@@ -162,9 +162,7 @@ def _add(
     scales.add(key, positions, spread[0].astype(np.float32), spread[1].astype(np.int32), spread[2])
 
 
-def first_reads(
-    index: np.ndarray, start: int, size: int
-) -> tuple[np.ndarray, np.ndarray | slice]:
+def first_reads(index: np.ndarray, start: int, size: int) -> tuple[np.ndarray, np.ndarray | slice]:
     """Return which elements of an initializer a tensor holds, and where each stands first.
 
     Args:
