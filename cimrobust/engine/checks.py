@@ -70,9 +70,11 @@ class TensorLiveness:
     Attributes:
         initializer: Its name.
         move: What changed the output: ``vertex`` (a corner of its tolerance box), ``replaced`` (all
-            its weights drawn anew) or ``none``.
-        max_change: Largest absolute change of the output seen, or a lower bound of it that the
-            twin's gradient gives.
+            its weights drawn anew) or ``none``. ``traced``: the change was not seen, see
+            `engine.liveness`; a gradient that passes roundings straight through reaches it from
+            the output.
+        max_change: Largest absolute change of the output seen, or what the twin's gradient gives
+            for it.
     """
 
     initializer: str

@@ -5,6 +5,12 @@ pass that grows with depth, so one corner of the box and one backward pass show 
 once: the torch twin tells how far the corner moves an output through each tensor, and the engine,
 whose weights are at the same corner, must land where the twin does. Had it ignored a tensor, it
 would be off by as much as that tensor moves the output. What is not shown so is moved alone.
+
+Of a network that rounds its activations, a gradient is no proof: it passes roundings straight
+through, and one of them may swallow what it promises. There the engine must land on the bit where a
+saved model does, whose weights cannot be ignored, and gradients only tell which tensors that model
+depends on. Those of which they tell the least are moved alone; where one of them does not follow,
+all are.
 """
 
 from __future__ import annotations
@@ -25,12 +31,22 @@ from cimrobust.errors import CimrobustError, SelfCheckError
 from cimrobust.mapping.placement import Placement, TensorPlacement
 from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.loops import repeating_nodes
+from cimrobust.onnx_io.walk import all_nodes
 from cimrobust.seeds import stream
 from cimrobust.twin.to_torch import to_torch
 
 _LIVENESS_SEED = 0
 # With fewer tensors, moving each alone is cheaper than a twin.
 _MOVED_ALONE = 6
+# The same where activations are rounded: moved alone, tensors are proved and not only traced, and
+# so many single samples are two batches.
+_MOVED_ALONE_ROUNDED = 32
+# Traced tensors that are moved alone.
+_WEAKEST = 16
+# A twin that rounds must land nearer to the engine than the nominal weights do, by this factor.
+_NEARER = 2.0
+# Marks of operators that round activations; DequantizeLinear does not, and has none of them.
+_ROUNDING_MARKS = ("Quantize", "QLinear", "Integer", "QGemm")
 # A tensor must move the output by this many times what twin and engine differ by. It leaves room
 # for the terms of second order, which the gradient does not know.
 _MARGIN = 10.0
@@ -62,7 +78,8 @@ def check_liveness(
         inputs: Samples; one run of the engine is fed the first, and all where that shows nothing.
         constants: What every run gets as it is.
         specialised: The same network for the sizes of the samples, which gradients are taken of;
-            None: every tensor is moved alone.
+            None: every tensor is moved alone. Where it rounds activations, most tensors of a deep
+            network are only traced.
         corner: Weights at the corner of `random_vertex`; None: drawn here.
         workers: Threads; no result depends on it.
 
@@ -73,15 +90,32 @@ def check_liveness(
     one = {name: array[: engine.feeding.size] for name, array in inputs.items()}
     if engine.feeding.mode == "free":
         one = {name: array[:1] for name, array in inputs.items()}
-    shown: dict[str, float] = {}
-    if specialised is not None and len(tensors) > _MOVED_ALONE:
-        corner = corner or {name: random_vertex(tensor) for name, tensor in tensors.items()}
+    corner = corner or {name: random_vertex(tensor) for name, tensor in tensors.items()}
+    moved: dict[str, TensorLiveness] = {}
+    weakest: list[str] = []
+    if specialised is not None and _rounds(specialised):
+        if len(tensors) > _MOVED_ALONE_ROUNDED:
+            traced = _traced(engine, specialised, placement, corner, one, constants)
+            weakest = sorted(traced, key=lambda name: (traced[name], name))[:_WEAKEST]
+            moved = {
+                name: TensorLiveness(name, "traced", effect)
+                for name, effect in traced.items()
+                if name not in weakest
+            }
+    elif specialised is not None and len(tensors) > _MOVED_ALONE:
         shown = _shown_by_gradients(engine, specialised, placement, corner, one, constants)
-    left = [tensor for name, tensor in tensors.items() if name not in shown]
-    moved = _move_alone(engine, placement, (one, inputs), constants, left, workers)
-    return tuple(
-        TensorLiveness(name, "vertex", shown[name]) if name in shown else moved[name]
-        for name in tensors
+        moved = {name: TensorLiveness(name, "vertex", effect) for name, effect in shown.items()}
+    move = partial(_move_alone, engine, placement, (one, inputs), constants, workers=workers)
+    alone = move([tensor for name, tensor in tensors.items() if name not in moved])
+    if any(alone[name].move != "vertex" for name in weakest):
+        alone |= move([tensors[name] for name in moved])
+    return tuple((moved | alone)[name] for name in tensors)
+
+
+def _rounds(deployed: Deployed) -> bool:
+    """Tell whether a deployed network rounds activations; its stored weights are floats."""
+    return any(
+        mark in node.op_type for node in all_nodes(deployed.model.graph) for mark in _ROUNDING_MARKS
     )
 
 
@@ -99,23 +133,60 @@ def _shown_by_gradients(
 
     Empty where there is no twin, or where the twin is another network.
     """
-    if repeating_nodes(specialised.model.graph):
-        return {}  # a body that torch repeats takes far longer than the pass it is to save
-    seen = engine.run(corner, one, constants)
-    change = np.abs(seen.astype(np.float64) - engine.run(placement.nominal(), one, constants))
-    if not np.isfinite(change).all() or not change.any():
+    seen, change = _corner(engine, placement, corner, one, constants)
+    if not change.any():
         return {}
-    place = np.unravel_index(int(change.argmax()), change.shape)
-    try:
-        with one_torch_thread():
-            output, effects = _effects(
-                engine, specialised, placement, corner, one, constants, place
-            )
-    except (CimrobustError, RuntimeError, NotImplementedError, TypeError, ValueError):
+    direction = np.zeros_like(change)
+    direction.flat[int(np.abs(change).argmax())] = 1.0
+    found = _effects(engine, specialised, placement, corner, one, constants, direction)
+    if found is None:
         return {}
+    output, effects = found
     difference = max_difference(seen, output)
     least = _MARGIN * max(difference, _ROUNDING * float(np.abs(seen).max()))
     return {name: effect for name, effect in effects.items() if least < effect < np.inf}
+
+
+def _traced(
+    engine: OrtEngine,
+    specialised: Deployed,
+    placement: Placement,
+    corner: Mapping[str, np.ndarray],
+    one: Feed,
+    constants: Feed,
+) -> dict[str, float]:
+    """Return by initializer how far it moves the output at a corner, as if nothing were rounded.
+
+    Measured along the change that the corner makes.
+
+    Empty where the engine does not land on the bit where a saved model does, where there is no
+    twin, or where the twin is another network.
+    """
+    seen, change = _corner(engine, placement, corner, one, constants)
+    if not change.any() or max_difference(seen, run_saved(engine, corner, one, constants)) != 0.0:
+        return {}
+    length = float(np.linalg.norm(change))
+    found = _effects(engine, specialised, placement, corner, one, constants, change / length)
+    if found is None:
+        return {}
+    output, effects = found
+    if output.shape != seen.shape or not _NEARER * np.linalg.norm(output - seen) <= length:
+        return {}
+    least = _ROUNDING * float(np.linalg.norm(seen))
+    return {name: effect for name, effect in effects.items() if least < effect < np.inf}
+
+
+def _corner(
+    engine: OrtEngine,
+    placement: Placement,
+    corner: Mapping[str, np.ndarray],
+    one: Feed,
+    constants: Feed,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the output at a corner and how far it is from the nominal one; zero if not finite."""
+    seen = engine.run(corner, one, constants)
+    change = seen.astype(np.float64) - engine.run(placement.nominal(), one, constants)
+    return seen, change if np.isfinite(change).all() else np.zeros_like(change)
 
 
 def _effects(
@@ -125,36 +196,52 @@ def _effects(
     corner: Mapping[str, np.ndarray],
     one: Feed,
     constants: Feed,
-    place: tuple[np.integer, ...],
-) -> tuple[np.ndarray, dict[str, float]]:
-    """Return the twin's output at a corner, and how far each tensor moves one number of it there.
+    direction: np.ndarray,
+) -> tuple[np.ndarray, dict[str, float]] | None:
+    """Return the twin's output at a corner, and how far each tensor moves it along a direction.
 
     The second is to first order: the gradient times the way from the nominal weights to the corner.
+
+    None where there is no twin.
     """
-    twin = to_torch(
-        specialised.model, weight_names=specialised.weight_names, outputs=[engine.output]
-    )
-    feed = {
-        name: torch.from_numpy(np.array(array))
-        for name, array in {**first_batch(one, engine.feeding), **constants}.items()
+    if repeating_nodes(specialised.model.graph):
+        return None  # a body that torch repeats takes far longer than the pass it is to save
+    feed = {**first_batch(one, engine.feeding), **constants}
+    try:
+        with one_torch_thread():
+            output, gradients = _gradients(specialised, engine.output, corner, feed, direction)
+    except (CimrobustError, RuntimeError, NotImplementedError, TypeError, ValueError):
+        return None
+    return output, {
+        name: _change(gradient, corner[name], placement.tensors[name].nominal)
+        for name, gradient in gradients.items()
     }
-    weights = {
-        name: torch.from_numpy(np.array(array)).requires_grad_() for name, array in corner.items()
-    }
-    made: Tensor = twin(feed, weights, [engine.output])[engine.output]
-    output = made if made.ndim == len(place) else made.unsqueeze(0)
-    output[place].backward()  # type: ignore[no-untyped-call]
-    effects = {
-        name: _change(weight.grad, weight.detach().numpy(), placement.tensors[name].nominal)
-        for name, weight in weights.items()
-        if weight.grad is not None
-    }
-    return output.detach().numpy(), effects
 
 
-def _change(gradient: Tensor, moved: np.ndarray, nominal: np.ndarray) -> float:
-    step = (moved - nominal).reshape(-1)
-    return abs(float(np.vdot(gradient.numpy().reshape(-1), step)))
+def _gradients(
+    specialised: Deployed,
+    output: str,
+    weights: Mapping[str, np.ndarray],
+    feed: Feed,
+    direction: np.ndarray,
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the output of the twin, and the gradients of a weighted sum of it that there are."""
+    twin = to_torch(specialised.model, weight_names=specialised.weight_names, outputs=[output])
+    inputs = {name: torch.from_numpy(np.array(array)) for name, array in feed.items()}
+    moved = {
+        name: torch.from_numpy(np.array(array)).requires_grad_() for name, array in weights.items()
+    }
+    made: Tensor = twin(inputs, moved, [output])[output]
+    found = made if made.ndim == direction.ndim else made.unsqueeze(0)
+    found.backward(torch.from_numpy(direction).to(found.dtype))  # type: ignore[no-untyped-call]
+    gradients = {
+        name: weight.grad.numpy() for name, weight in moved.items() if weight.grad is not None
+    }
+    return found.detach().numpy(), gradients
+
+
+def _change(gradient: np.ndarray, moved: np.ndarray, nominal: np.ndarray) -> float:
+    return abs(float(np.vdot(gradient.reshape(-1), (moved - nominal).reshape(-1))))
 
 
 def _move_alone(
@@ -163,6 +250,7 @@ def _move_alone(
     samples: tuple[Feed, Feed],
     constants: Feed,
     tensors: Collection[TensorPlacement],
+    *,
     workers: int,
 ) -> dict[str, TensorLiveness]:
     """Move tensors one by one, first on one sample, then on all where that shows nothing."""

@@ -159,7 +159,7 @@ def open_network(
     specialised = at_hand(
         engine.deployed, sizes_at_hand(ready, calibration, has_batch=engine.feeding.mode != "none")
     )
-    checks = _run_checks(engine, specialised, placement, ready, parity, rounds, workers)
+    checks = _run_checks(engine, specialised, placement, ready, parity, workers)
     quantised = task.score(
         engine.run(placement.nominal(), ready.inputs, ready.constants, threads=workers)
     )
@@ -284,7 +284,6 @@ def _run_checks(
     placement: Placement,
     dataset: DataSet,
     parity: Parity,
-    rounds: bool,
     workers: int,
 ) -> Checks:
     some, few = _first(dataset.inputs, _SAVED_SAMPLES), _first(dataset.inputs, _LIVENESS_SAMPLES)
@@ -303,8 +302,7 @@ def _run_checks(
             placement,
             few,
             constants,
-            # Roundings have no gradient.
-            specialised=None if rounds else specialised,
+            specialised=specialised,
             corner=vertex,
             workers=workers,
         ),

@@ -36,8 +36,9 @@ def stored_layers(network: Network, profile: DeviceProfile) -> tuple[Network, La
         UsageError: A rule fits no layer, or the rules leave none to be stored; see `decide`.
         ModelNotCoveredError: A grouped weight cannot be widened.
     """
-    asked = _tables_asked_for(scan_layers(network), profile)
-    scan = decide(scan_layers(network, stored=asked), profile)
+    found = scan_layers(network)
+    asked = _tables_asked_for(found, profile)
+    scan = decide(scan_layers(network, stored=asked) if asked else found, profile)
     dense = frozenset(
         layer.initializer
         for layer in scan.layers

@@ -74,20 +74,27 @@ class ScaleMap:
         if key in self._seen:
             return
         self._seen.add(key)
+        num_groups = int(group.max(initial=0)) + 1
         known = self.group[positions] >= 0
         if known.any():
             same = (self.scale[positions] == scale) & (self.zero_point[positions] == zero_point)
             if not same[known].all():
                 raise ValueError("nodes that share it dequantise it differently")
-        fresh = positions[~known]
-        self.scale[fresh], self.zero_point[fresh] = scale[~known], zero_point[~known]
-        self.group[fresh] = group[~known] + self._num_groups
-        self._num_groups += int(group.max(initial=0)) + 1
+            positions, scale, zero_point, group = (
+                part[~known] for part in (positions, scale, zero_point, group)
+            )
+        self.scale[positions], self.zero_point[positions] = scale, zero_point
+        self.group[positions] = group + self._num_groups
+        self._num_groups += num_groups
 
     def groups(self, shape: tuple[int, ...]) -> np.ndarray | None:
         """Return the scale groups numbered from 0, None if there is one."""
-        unique, numbered = np.unique(self.group, return_inverse=True)
-        return None if len(unique) <= 1 else numbered.reshape(shape).astype(np.int32)
+        # Counted, not sorted: millions of elements have few scales.
+        is_there = np.bincount(self.group + 1, minlength=self._num_groups + 1) > 0
+        if is_there.sum() <= 1:
+            return None
+        numbers = np.cumsum(is_there, dtype=np.int32) - np.int32(1)
+        return np.asarray(numbers[self.group + 1].reshape(shape))
 
 
 def add_scales(scales: ScaleMap, leaf: str, use: WeightUse, constants: Constants) -> None:
@@ -143,17 +150,35 @@ def _add(
     scale, zero, axis, block = quantisation
     start = sum(traced.sizes[: traced.leaves.index(leaf)])
     size = traced.sizes[traced.leaves.index(leaf)]
-    mask = (index >= start) & (index < start + size)
     scales_of = np.ones((), np.float32) if scale is None else scale
     zeros_of = np.zeros((), np.int32) if zero is None else zero
     longer = scales_of if scales_of.size >= zeros_of.size else zeros_of
     group = np.arange(longer.size).reshape(longer.shape)
-    positions, first = np.unique(index[mask] - start, return_index=True)
+    positions, places = first_reads(index, start, size)
     spread = [
-        spread_along(part, index.shape, axis=axis, block=block)[mask][first]
+        spread_along(part, index.shape, axis=axis, block=block).reshape(-1)[places]
         for part in (scales_of, zeros_of, group)
     ]
     scales.add(key, positions, spread[0].astype(np.float32), spread[1].astype(np.int32), spread[2])
+
+
+def first_reads(index: np.ndarray, start: int, size: int) -> tuple[np.ndarray, np.ndarray | slice]:
+    """Return which elements of an initializer a tensor holds, and where each stands first.
+
+    Args:
+        index: The element that stands in every place of the tensor.
+        start: First element of the initializer.
+        size: Number of its elements.
+
+    Returns:
+        Positions in the initializer, rising; and their places in the flat tensor.
+    """
+    flat = index.reshape(-1)
+    if flat.size == size and np.array_equal(flat, np.arange(start, start + size)):
+        return flat - start, slice(None)
+    places = np.flatnonzero((flat >= start) & (flat < start + size))
+    positions, first = np.unique(flat[places] - start, return_index=True)
+    return positions, places[first]
 
 
 def spread_along(

@@ -17,7 +17,7 @@ from cimrobust.onnx_io.layers import (
     ValuesOfFile,
 )
 from cimrobust.onnx_io.layouts import Layout
-from cimrobust.onnx_io.levels import ScaleMap, add_scales, stored_values
+from cimrobust.onnx_io.levels import ScaleMap, add_scales, first_reads, stored_values
 from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.shapes import infer_types
 from cimrobust.onnx_io.tensors import element_bits
@@ -149,16 +149,15 @@ def _add_columns(leaf: _Leaf, start: int, use: WeightUse, layout: Layout) -> Non
     """
     if leaf.is_full:
         return
-    if not use.trace.nodes and not leaf.parts:  # the usual case: the whole initializer as it is
+    is_as_stored = all(node.op_type == "DequantizeLinear" for node in use.trace.nodes)
+    if is_as_stored and not leaf.parts:  # the usual case: the whole initializer
         leaf.column, leaf.is_full = _frozen(layout.column), True
         leaf.parts.append((layout.num_groups, layout.num_groups * layout.num_cols, leaf.size))
         return
     if leaf.column is None:
         leaf.column = np.full(leaf.size, -1, np.int32)
-    index = use.trace.index
-    mask = (index >= start) & (index < start + leaf.size)
-    positions, first = np.unique(index[mask] - start, return_index=True)
-    columns = layout.column[mask][first]
+    positions, places = first_reads(use.trace.index, start, leaf.size)
+    columns = layout.column.reshape(-1)[places]
     fresh = leaf.column[positions] < 0
     if not fresh.any():
         return
