@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from cimrobust.certificate import models
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.device.distribution import excluded_probability
 from cimrobust.engine.arithmetic_findings import Arithmetic
-from cimrobust.engine.checks import Checks, Parity
+from cimrobust.engine.checks import Parity, TensorLiveness
 from cimrobust.engine.converter_proof import Converters
 
 # Expected devices outside the box from which a warning is due: one chip in twenty has one.
@@ -43,7 +44,7 @@ def checks(evidence: Evidence) -> list[models.Check]:
             "A random corner of the box gives the output of a model saved with these weights.",
             done.vertex,
         ),
-        _liveness(done),
+        liveness_check(done.liveness),
         *_witness_checks(evidence),
         *([] if converters is None else _converter_checks(converters)),
     ]
@@ -56,16 +57,17 @@ _TRACED = (
 )
 
 
-def _liveness(done: Checks) -> models.Check:
-    live = sum(1 for tensor in done.liveness if tensor.move != "none")
-    traced = sum(1 for tensor in done.liveness if tensor.move == "traced")
+def liveness_check(found: Sequence[TensorLiveness]) -> models.Check:
+    """Say of how many stored tensors it was seen that the output follows them."""
+    dead = [tensor.initializer for tensor in found if tensor.move == "none"]
+    traced = sum(1 for tensor in found if tensor.move == "traced")
     return models.Check(
         id="liveness",
         text="Moving each stored tensor moves the decision output.",
         held=True,
-        detail=f"{live} of {len(done.liveness)} stored tensors move the output"
+        detail=f"{len(found) - len(dead)} of {len(found)} stored tensors move the output"
         + (f", {traced} of them {_TRACED}" if traced else "")
-        + (f"; the output does not depend on {', '.join(done.dead)}" if done.dead else ""),
+        + (f"; the output does not depend on {', '.join(dead)}" if dead else ""),
     )
 
 
