@@ -155,7 +155,7 @@ def _one_thread() -> None:
 
 def compute(row: Row) -> dict:
     """Search one network at one tolerance, and again with the papers' method alone."""
-    runtime, placement = _open(row)
+    runtime, placement = open_row(row)
     subject, settings = (
         Subject(runtime, placement),
         Run(effort=row.effort, device_type=row.device_type),
@@ -185,7 +185,7 @@ def compute(row: Row) -> dict:
     return made
 
 
-def _open(row: Row) -> tuple[Runtime, Placement]:
+def open_row(row: Row) -> tuple[Runtime, Placement]:
     network = load_network(Path(row.model))
     scan = scan_layers(network)
     placement = place(scan, with_tolerance(load_profile(DEVICE), row.tolerance))
