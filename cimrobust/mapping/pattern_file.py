@@ -119,7 +119,7 @@ def _packed(
             other = deviation[place == _OTHER]
             low, high = code, np.zeros(0, dtype=np.uint8)
             if len(levels) > 2**8 and int(code.max()) < 2**10:
-                low, high = (code & 255).astype(np.uint8), _in_bits(code >> 8)
+                low, high = (code & 255).astype(np.uint8), _in_bits((code >> 8).astype(np.uint8))
             parts = (low, high, start, table, _in_bits(place), other)
             return dict(zip(_PACKED, parts, strict=True))
     return None
