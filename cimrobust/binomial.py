@@ -1,7 +1,7 @@
 """Probabilities of a count, and of what it was drawn with.
 
-By `scipy.special` alone, the same to the last bit as by `scipy.stats`, which takes longer to import
-than a certificate takes to be checked.
+By SciPy's special functions alone, the same to the last bit as by `scipy.stats`, which takes longer
+to import than a certificate takes to be checked.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.special import betainc, betaincinv
+
+from cimrobust.special_functions import betainc, betaincinv
 
 
 def at_least(num_events: Any, num_trials: Any, probability: float) -> Any:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cimrobust.certificate.gate_outcome import GateOutcome
-from cimrobust.certificate.junit import write_evidence_junit, write_junit
 from cimrobust.certificate.pull_request_summary import append_summary, write_summary
 
 
@@ -46,6 +45,9 @@ class GateReports:
 
 
 def _write_junit(outcome: GateOutcome, path: Path) -> None:
+    # As above: it reads XML too.
+    from cimrobust.certificate.junit import write_evidence_junit, write_junit  # noqa: PLC0415
+
     if outcome.result is None:
         write_evidence_junit(outcome.problems, path, certificate=outcome.certificate)
     else:

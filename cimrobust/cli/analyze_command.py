@@ -21,6 +21,7 @@ from cimrobust.cli.options import (
 from cimrobust.cli.setting_options import setting_options
 from cimrobust.cli.show_page import open_option
 from cimrobust.cli.step_summary import say_where, step_summary
+from cimrobust.cli.uncollected import uncollected
 from cimrobust.settings.commands import ANALYZE
 
 
@@ -85,12 +86,13 @@ def command(
     if shard is not None:
         _draw(model, out, shard, {"data": data, **settings}, as_json=as_json)
         return
-    from cimrobust.cli.certificate_summary import print_summary
-    from cimrobust.cli.planned_lines import show_plan as shown
-    from cimrobust.cli.shown_progress import shown_progress
-    from cimrobust.pipeline.analysis import analyze_by_command
-    from cimrobust.pipeline.clock import Clock
-    from cimrobust.pipeline.planned_analysis import Told
+    with uncollected():
+        from cimrobust.cli.certificate_summary import print_summary
+        from cimrobust.cli.planned_lines import show_plan as shown
+        from cimrobust.cli.shown_progress import shown_progress
+        from cimrobust.pipeline.analysis import analyze_by_command
+        from cimrobust.pipeline.clock import Clock
+        from cimrobust.pipeline.planned_analysis import Told
 
     clock, collected = Clock.of_process(), step_summary()
     told = Told(lambda planned: shown(planned, err=True), always=show_plan)

@@ -10,6 +10,7 @@ import click
 
 from cimrobust.cli.command_help import ExampleCommand
 from cimrobust.cli.options import json_option
+from cimrobust.cli.uncollected import uncollected
 
 if TYPE_CHECKING:
     from cimrobust.certificate.models.compared_certificates import BoundedScore, Comparison
@@ -35,7 +36,8 @@ def command(a: Path, b: Path, out: Path | None, as_json: bool) -> None:
     requirements and layers changed. Judges nothing: `gate --baseline`
     does that. Checks no evidence: `replay` does that.
     """
-    from cimrobust.review.comparing import compare
+    with uncollected():
+        from cimrobust.review.comparing import compare
 
     found = compare(a, b, out=out)
     if as_json:

@@ -12,6 +12,7 @@ from cimrobust.cli.command_help import ExampleCommand
 from cimrobust.cli.options import allow_code_option, certificate_argument, json_option
 from cimrobust.cli.setting_options import NUMBER
 from cimrobust.cli.step_summary import say_where, step_summary
+from cimrobust.cli.uncollected import uncollected
 
 
 @click.command(
@@ -111,9 +112,10 @@ def command(directory: Path, as_json: bool, **arguments: Any) -> int:
     conditions than the policy's. 6: evidence is missing, damaged or forged, or of another network
     or other data.
     """
-    from cimrobust.certificate.gate_evidence import EvidenceProblemsError
-    from cimrobust.input_file import printable
-    from cimrobust.review.gating import gate
+    with uncollected():
+        from cimrobust.certificate.gate_evidence import EvidenceProblemsError
+        from cimrobust.input_file import printable
+        from cimrobust.review.gating import gate
 
     collected = step_summary()
     try:

@@ -15,6 +15,7 @@ from cimrobust.cli.options import (
     model_argument,
 )
 from cimrobust.cli.setting_options import setting_options
+from cimrobust.cli.uncollected import uncollected
 from cimrobust.settings.commands import ANALYZE
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def command(
     (the largest deviation of a weight), and which rule of the profile decided for it, where it has
     any.
     """
-    from cimrobust.pipeline.inspection import inspect_model
+    with uncollected():
+        from cimrobust.pipeline.inspection import inspect_model
 
     inspection = inspect_model(model, device=device, tolerance=tolerance, digital=digital)
     summary = inspection.to_dict()

@@ -9,6 +9,7 @@ import click
 from cimrobust.cli.command_help import ExampleCommand
 from cimrobust.cli.options import certificate_argument, json_option
 from cimrobust.cli.show_page import open_flag, show_page
+from cimrobust.cli.uncollected import uncollected
 
 
 @click.command(
@@ -41,7 +42,8 @@ def command(
     directory: Path, previous: Path | None, pdf: Path | None, is_opened: bool, as_json: bool
 ) -> None:
     """Write the page of a certificate, a sweep or a re-training in DIR again from its JSON."""
-    from cimrobust.review.page_again import rewrite_report
+    with uncollected():
+        from cimrobust.review.page_again import rewrite_report
 
     written = rewrite_report(directory, previous=previous, pdf=pdf)
     if is_opened:

@@ -11,7 +11,7 @@ import onnxruntime
 import torch
 from packaging.requirements import Requirement
 
-from cimrobust import _native
+from cimrobust import __version__, _native
 from cimrobust.available_memory import available_memory
 from cimrobust.engine.installation_records import Extra, Installation, Library
 from cimrobust.engine.machine import this_machine
@@ -46,7 +46,7 @@ def doctor() -> Installation:
     processors, memory = available_processors(), available_memory()
     gpu, gpu_reason = _gpu()
     return Installation(
-        version=metadata.version(PACKAGE),
+        version=__version__,
         python=platform.python_version(),
         machine=machine,
         processors=processors,

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Int64, Shaped, UInt8
 from safetensors.numpy import save
 
 from cimrobust.available_memory import available_memory
@@ -21,6 +20,7 @@ from cimrobust.errors import InputRefusedError
 from cimrobust.files import write_whole
 from cimrobust.input_file import printable
 from cimrobust.mapping.box import Box
+from cimrobust.shapes import Float32, Int64, Shaped, UInt8
 from cimrobust.tensor_file import read_tensors
 
 # Stored weights up to which a witness repeats what follows from model and profile, about 40 MB.
@@ -119,7 +119,7 @@ def _packed(
             other = deviation[place == _OTHER]
             low, high = code, np.zeros(0, dtype=np.uint8)
             if len(levels) > 2**8 and int(code.max()) < 2**10:
-                low, high = (code & 255).astype(np.uint8), _in_bits(code >> 8)
+                low, high = (code & 255).astype(np.uint8), _in_bits((code >> 8).astype(np.uint8))
             parts = (low, high, start, table, _in_bits(place), other)
             return dict(zip(_PACKED, parts, strict=True))
     return None

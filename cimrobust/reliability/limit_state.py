@@ -15,7 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, softmax
+
+from cimrobust.special_functions import expit
 
 _ROUNDS = 60
 _SMALLEST = 1e-12
@@ -107,5 +108,7 @@ class LimitState:
             1e-6 * float(largest[0]),
             _SMALLEST,
         )
-        weights = softmax(sizes / width)
+        scaled = sizes / width
+        weights = np.exp(scaled - scaled.max())
+        weights /= weights.sum()
         return Reach(float(weights @ sizes) - self.below, weights * signs)

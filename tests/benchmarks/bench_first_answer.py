@@ -3,10 +3,12 @@
 A network of 9,472 weights (64 inputs, 128 hidden units of random weights, 10 outputs that are
 fitted to the digits) and 50 samples. Every command is a process of its own, run several times in
 turn with the reference, `import numpy, onnxruntime, torch`, which every analysis imports: so the
-ratio holds on a busy machine too. Of each the least is printed.
+ratio holds on a busy machine too. Of each the least is printed, after every turn: a run that is
+ended early has a table too. One turn comes first that is not counted, since it compiles the code.
 
 ``python tests/benchmarks/bench_first_answer.py --checkout A --checkout B`` compares two checkouts,
-each with its compiled kernel.
+each with its compiled kernel; ``--only gate --only inspect`` leaves out the rest. A command that a
+checkout has not, or that fails, is told on stderr and has no number.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from onnx import TensorProto, helper, numpy_helper
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ["-c", "import numpy, onnxruntime, torch"]
 HIDDEN = 128
+# Where Python may not keep what it compiles, every start compiles the package, but no library.
+_SETTINGS = {"CIMROBUST_PROGRESS": "none", "PYTHONDONTWRITEBYTECODE": ""}
 
 
 def write_network(folder: Path) -> None:
@@ -61,8 +65,11 @@ def write_network(folder: Path) -> None:
     np.savez(folder / "data.npz", x=test["x"][:50].astype(np.float32), y=test["y"][:50])
 
 
-def processor_seconds(arguments: list[str], checkout: Path, folder: Path) -> float:
-    """Run Python and return the seconds that it and its processes took of all processors."""
+def processor_seconds(arguments: list[str], checkout: Path, folder: Path) -> float | None:
+    """Run Python and return the seconds that it and its processes took of all processors.
+
+    None: it failed, which is told.
+    """
     before = os.times()
     done = subprocess.run(
         [sys.executable, *arguments],
@@ -70,11 +77,13 @@ def processor_seconds(arguments: list[str], checkout: Path, folder: Path) -> flo
         capture_output=True,
         text=True,
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(checkout), "CIMROBUST_PROGRESS": "none"},
+        env={**os.environ, **_SETTINGS, "PYTHONPATH": str(checkout)},
     )
     after = os.times()
     if done.returncode not in (0, 1, 3):  # a verdict is none of our business here
-        sys.exit(f"{arguments} ended with {done.returncode}: {done.stderr}")
+        problem = done.stderr.strip().splitlines()[-1:]
+        print(f"{checkout.name}, {arguments[2:4]}: {done.returncode}, {problem}", file=sys.stderr)
+        return None
     return (
         after.children_user + after.children_system - before.children_user - before.children_system
     )
@@ -98,10 +107,11 @@ def commands(made: str) -> dict[str, list[str]]:
 
 
 def main() -> None:
-    """Print a table."""
+    """Print a table after every turn."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkout", type=Path, action="append", default=[])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", action="append", default=[], help="a command; analyze always")
     given = parser.parse_args()
     checkouts = [path.resolve() for path in given.checkout or [ROOT]]
     least: dict[tuple[str, int], float] = {}
@@ -109,17 +119,22 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="cimrobust-") as name:
         folder = Path(name)
         write_network(folder)
-        for repeat in range(given.repeats):
+        for turn in range(given.repeats + 1):
             for index, checkout in enumerate(checkouts):
-                made = f"out-{index}-{repeat}"
+                made = f"out-{index}-{turn}"
                 measured = {"reference": REFERENCE, **commands(made)}
                 for what, arguments in measured.items():
+                    if given.only and what not in ("reference", "analyze", *given.only):
+                        continue
                     seconds = processor_seconds(arguments, checkout, folder)
-                    if seconds < least.get((what, index), np.inf):
-                        least[what, index] = seconds
-                        if what == "analyze":
-                            stages[index] = stage_seconds(folder / made, seconds)
-    print_table(least, stages, checkouts)
+                    if seconds is None or turn == 0 or seconds >= least.get((what, index), np.inf):
+                        continue
+                    least[what, index] = seconds
+                    if what == "analyze":
+                        stages[index] = stage_seconds(folder / made, seconds)
+            if turn:
+                print(f"Least of {turn}, load {os.getloadavg()[0]:.0f}:", flush=True)
+                print_table(least, stages, checkouts)
 
 
 def stage_seconds(made: Path, seconds: float) -> dict[str, float]:
@@ -137,15 +152,23 @@ def print_table(
     print("| command |" + "".join(f" {path.name}: s | x reference |" for path in checkouts))
     print("| --- |" + " ---: | ---: |" * len(checkouts))
     for what in whats:
-        cells = [
-            f" {least[what, index]:.2f} | {least[what, index] / least['reference', index]:.2f} |"
-            for index in range(len(checkouts))
-        ]
-        print(f"| {what} |" + "".join(cells))
+        print(
+            f"| {what} |" + "".join(_cells(least, what, index) for index in range(len(checkouts)))
+        )
         if what == "analyze":
-            for stage in stages[0]:
-                parts = [f" {stages[index][stage]:.2f} | |" for index in range(len(checkouts))]
-                print(f"| - {stage} |" + "".join(parts))
+            for stage in dict.fromkeys(name for named in stages.values() for name in named):
+                parts = (stages.get(index, {}).get(stage) for index in range(len(checkouts)))
+                cells = ("" if part is None else f"{part:.2f}" for part in parts)
+                print(f"| - {stage} |" + "".join(f" {cell} | |" for cell in cells))
+    sys.stdout.flush()
+
+
+def _cells(least: dict[tuple[str, int], float], what: str, index: int) -> str:
+    """Return seconds and times the reference; empty where there are none."""
+    if (what, index) not in least:
+        return " | |"
+    seconds = least[what, index]
+    return f" {seconds:.2f} | {seconds / least['reference', index]:.2f} |"
 
 
 if __name__ == "__main__":

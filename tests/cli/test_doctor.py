@@ -7,6 +7,7 @@ from importlib import metadata
 
 import pytest
 
+from cimrobust import __version__
 from cimrobust.cli.main import run
 from cimrobust.engine import installation
 
@@ -21,7 +22,7 @@ def test_versions_and_extras_are_listed(capsys):
 def test_json_holds_the_same(capsys):
     assert run(["doctor", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["version"] == metadata.version("cimrobust")
+    assert found["version"] == __version__
     assert {"numpy", "onnx", "torch"} <= {library["name"] for library in found["libraries"]}
     assert {extra["name"] for extra in found["extras"]} == set(installation.EXTRAS)
     assert found["problems"] == []

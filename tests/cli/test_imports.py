@@ -43,7 +43,8 @@ def _run(arguments, without):
 
 
 def test_gate_imports_nothing_that_computes(certified, samples):
-    _run(["gate", certified, "--policy", samples / "policies" / "strict.toml"], HEAVY)
+    unused = (*HEAVY, "scipy.special", "junitparser", "asyncio", "unittest")
+    _run(["gate", certified, "--policy", samples / "policies" / "strict.toml"], unused)
 
 
 def test_inspect_imports_nothing_that_computes(samples):
