@@ -9,8 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
-from cimrobust.special_functions import betainc, betaincinv
+from scipy.special import betainc, betaincinv
 
 
 def at_least(num_events: Any, num_trials: Any, probability: float) -> Any:

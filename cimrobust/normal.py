@@ -1,4 +1,4 @@
-"""The normal distribution; SciPy is imported by the first who asks for a number of it."""
+"""The normal distribution; `scipy.special` is imported by the first who asks for a number of it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 def ndtr(z: Any) -> Any:
     """Return ``P(Z <= z)``; a number or an array."""
     # A profile is read and a network is placed without, and the import takes as long as both.
-    from cimrobust import special_functions  # noqa: PLC0415
+    from scipy import special  # noqa: PLC0415
 
-    return special_functions.ndtr(z)
+    return special.ndtr(z)
 
 
 def ndtri(probability: Any) -> Any:
     """Return the quantile at a probability, a number or an array."""
-    from cimrobust import special_functions  # noqa: PLC0415  # as above
+    from scipy import special  # noqa: PLC0415  # as above
 
-    return special_functions.ndtri(probability)
+    return special.ndtri(probability)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from scipy.special import ndtr
 
 from cimrobust.binomial import beta_quantile
 from cimrobust.device.measurements import Measurements
 from cimrobust.errors import UsageError
-from cimrobust.special_functions import ndtr
 
 Form = Literal["table", "curve"]
 

@@ -9,12 +9,12 @@ from functools import lru_cache
 from threading import Lock
 
 import numpy as np
+from scipy.special import ndtri
 
 from cimrobust.device.box_rounding import toward_zero
 from cimrobust.device.distribution import final_quantile, programming_quantile
 from cimrobust.device.intervals import level_bounds
 from cimrobust.device.profile import DeviceProfile
-from cimrobust.special_functions import ndtri
 
 SEGMENT_BITS = 6
 NUM_OCTAVES = 32

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float32, Int32
+from scipy.special import ndtr
 
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.kernel import needs_levels, tabulate_once
@@ -28,7 +29,6 @@ from cimrobust.engine.reference import (
 )
 from cimrobust.errors import UsageError
 from cimrobust.mapping.placement import Placement, TensorPlacement
-from cimrobust.special_functions import ndtr
 
 # Beyond 6.4 standard deviations a word has no further values (2^-33); 2^14 segments are 0.0008
 # wide, so that linear interpolation adds an error of 1e-7 sigma.

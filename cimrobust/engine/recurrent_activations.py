@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float32
+from scipy.special import expit
 
 from cimrobust.errors import ModelNotCoveredError
-from cimrobust.special_functions import expit
 
 Activation = Callable[[Float32[np.ndarray, "*shape"]], Float32[np.ndarray, "*shape"]]
 

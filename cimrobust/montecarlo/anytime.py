@@ -24,8 +24,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from scipy.special import betaln, xlog1py, xlogy
+
 from cimrobust.root import root
-from cimrobust.special_functions import betaln, xlog1py, xlogy
 
 Outcome = Literal["met", "refuted", "open"]
 Prior = tuple[float, float]

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
+from scipy.special import gammaincinv, log_ndtr, ndtr, ndtri
 
 from cimrobust.montecarlo.montecarlo_records import FirstOrderProbability
 from cimrobust.montecarlo.splitting import Repeat
-from cimrobust.special_functions import gammaincinv, log_ndtr, ndtr, ndtri
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from scipy.special import rel_entr
+
 from cimrobust.errors import UsageError
 from cimrobust.montecarlo.quantile import clopper_pearson_lower, clopper_pearson_upper
 from cimrobust.root import root
-from cimrobust.special_functions import rel_entr
 
 EXACT = "Clopper-Pearson"
 HOEFFDING = "Chernoff-Hoeffding"

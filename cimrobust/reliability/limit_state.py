@@ -15,8 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-
-from cimrobust.special_functions import expit
+from scipy.special import expit
 
 _ROUNDS = 60
 _SMALLEST = 1e-12

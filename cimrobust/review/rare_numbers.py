@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from scipy.special import log_ndtr, ndtr, ndtri
+
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.chips import RareEvent
 from cimrobust.review.differences import named
 from cimrobust.review.replay_check import ReplayCheck
-from cimrobust.special_functions import log_ndtr, ndtr, ndtri
 
 # Functions of the normal distribution from another build of a library.
 _RTOL = 1e-9
