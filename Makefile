@@ -7,7 +7,7 @@ JOBS ?= $(shell nproc)
 SETUP := $(VENV)/.installed
 DEV_SETUP := $(VENV)/.installed-dev
 # Without the longest module, which takes minutes by itself.
-SHAPED_TESTS := $(addprefix tests/unit/,certify data engine mapping montecarlo) --deselect tests/unit/certify/test_soundness.py
+SHAPED_TESTS := $(addprefix tests/unit/,certify data device engine mapping montecarlo) --deselect tests/unit/certify/test_soundness.py
 NATIVE_SOURCES := $(shell find native -type f)
 
 .DEFAULT_GOAL := help
