@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING or os.environ.get("CIMROBUST_CHECK_SHAPES"):
-    from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64, Real, Shaped
+    from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64, Real, Shaped, UInt8
 else:
 
     class _Unread:
@@ -19,6 +19,6 @@ else:
             """Return the type of the array."""
             return described[0]
 
-    Bool = Float = Float32 = Float64 = Int32 = Int64 = Real = Shaped = _Unread
+    Bool = Float = Float32 = Float64 = Int32 = Int64 = Real = Shaped = UInt8 = _Unread
 
-__all__ = ["Bool", "Float", "Float32", "Float64", "Int32", "Int64", "Real", "Shaped"]
+__all__ = ["Bool", "Float", "Float32", "Float64", "Int32", "Int64", "Real", "Shaped", "UInt8"]

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Int64, Shaped, UInt8
 from safetensors.numpy import save
 
 from cimrobust.available_memory import available_memory
@@ -21,6 +20,7 @@ from cimrobust.errors import InputRefusedError
 from cimrobust.files import write_whole
 from cimrobust.input_file import printable
 from cimrobust.mapping.box import Box
+from cimrobust.shapes import Float32, Int64, Shaped, UInt8
 from cimrobust.tensor_file import read_tensors
 
 # Stored weights up to which a witness repeats what follows from model and profile, about 40 MB.
