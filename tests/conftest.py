@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 #: Packages whose arrays have shapes in their annotations.
-SHAPED = ("certify", "data", "engine", "mapping", "montecarlo")
+SHAPED = (
+    *("certify", "data", "device", "engine", "mapping", "montecarlo"),
+    *("reliability", "training", "twin_trials"),
+)
 
 if os.environ.get("CIMROBUST_CHECK_SHAPES") == "1":
     # Before anything of cimrobust is imported: the hook compiles the checks into its modules.

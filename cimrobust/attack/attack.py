@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Shaped
 
 from cimrobust.attack.attack_plan import AttackPlan, Climb
 from cimrobust.data.decision import Score
@@ -45,7 +46,7 @@ class Attack:
 
     pattern: Pattern
     score: Score
-    output: np.ndarray
+    output: Shaped[np.ndarray, "samples ..."]
     origin: str
     points: tuple[Pattern, ...]
     passes: int
@@ -145,7 +146,7 @@ def known_candidates(scorer: Scorer, known: Mapping[str, Pattern]) -> list[Candi
 
 def worst_on_all(
     problem: Problem, candidates: Sequence[Candidate]
-) -> tuple[Score, np.ndarray, Candidate]:
+) -> tuple[Score, Shaped[np.ndarray, "samples ..."], Candidate]:
     """Score candidates on all samples of a problem by the deployed engine.
 
     Return score, decision output and candidate of the worst.
@@ -153,7 +154,7 @@ def worst_on_all(
     Of equals the first counts. Every pattern is checked to lie in the box first.
     """
     runtime, task = problem.runtime, problem.runtime.task
-    best: tuple[Score, np.ndarray, Candidate] | None = None
+    best: tuple[Score, Shaped[np.ndarray, "samples ..."], Candidate] | None = None
     for candidate in candidates:
         pattern = candidate.pattern
         problem.box.check(pattern, origin=candidate.member)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from jaxtyping import Int64
 
 from cimrobust.attack.attack import Attack, attack
 from cimrobust.attack.attack_plan import AttackPlan
@@ -52,7 +53,11 @@ class AttackContext:
         return self.twin.oracle is not None
 
     def scorer(
-        self, box: Box | None = None, *, part: np.ndarray | None = None, passes: int = UNLIMITED
+        self,
+        box: Box | None = None,
+        *,
+        part: Int64[np.ndarray, "some"] | None = None,
+        passes: int = UNLIMITED,
     ) -> Scorer:
         """Return what scores the patterns of a box, with a ledger of its own.
 
@@ -93,7 +98,7 @@ class AttackContext:
         known: Mapping[str, Pattern],
         *,
         box: Box | None = None,
-        part: np.ndarray | None = None,
+        part: Int64[np.ndarray, "some"] | None = None,
     ) -> Attack:
         """Look for a pattern of a box that is as bad as possible, from known ones and from scratch.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Bool
 
 from cimrobust.attack.attack_context import AttackContext
 from cimrobust.engine.open import Runtime
@@ -74,9 +75,10 @@ class Finding:
     passes: int
     evaluations: int
     patterns: Mapping[str, Pattern] = field(default_factory=dict)
-    broken: np.ndarray | None = None
+    broken: Bool[np.ndarray, "samples"] | None = None
 
 
+@runtime_checkable
 class DiagnosticRun(Protocol):
     """Body of a diagnostic."""
 
@@ -140,4 +142,4 @@ class Diagnosis:
 
     outcomes: tuple[Outcome, ...]
     found: SearchResult
-    broken: np.ndarray | None
+    broken: Bool[np.ndarray, "samples"] | None

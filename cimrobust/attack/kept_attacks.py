@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Shaped
 
 from cimrobust.attack.attack import Attack
 from cimrobust.data.decision import Score
@@ -20,7 +21,7 @@ class KeptAttack:
 
     pattern: PackedPattern
     score: Score
-    output: np.ndarray
+    output: Shaped[np.ndarray, "samples ..."]
     origin: str
     points: tuple[PackedPattern, ...]
     passes: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Bool, Int64
 
 from cimrobust.certify.bound_batch import Method
 from cimrobust.certify.bounded_network import BoundedNetwork
@@ -27,13 +28,13 @@ _FIRST = 16
 
 def proven(
     network: BoundedNetwork,
-    samples: np.ndarray,
+    samples: Int64[np.ndarray, "some"],
     *,
     effort: str,
     workers: int,
     executor: Executor | None = None,
     parts: FinishedParts = NOTHING_KEPT,
-) -> np.ndarray:
+) -> Bool[np.ndarray, "some"]:
     """Return which samples no chip of the box can break, bool [number of samples of the network].
 
     Where linear bounds prove none of the first ones, intervals alone are tried on the others.

@@ -6,12 +6,13 @@ from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Int64
 
 from cimrobust.engine.subject import Subject
 from cimrobust.mapping.box import Box
 
 
-def part_of(subject: Subject, part: np.ndarray, *, workers: int = 1) -> Subject:
+def part_of(subject: Subject, part: Int64[np.ndarray, "some"], *, workers: int = 1) -> Subject:
     """Return the subject with some of the samples only.
 
     Its scores without deviation are those of these samples.

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Float32
 
 from cimrobust.device.intervals import largest_programming_error
 from cimrobust.device.profile import DeviceProfile
@@ -68,7 +69,9 @@ def at_tolerance(subject: Subject, tolerance: float, *, workers: int = 1) -> Sub
     return Subject(replace(runtime, engine=kernel), placed)
 
 
-def carried(pattern: Mapping[str, np.ndarray], source: Box, target: Box) -> dict[str, Pattern]:
+def carried(
+    pattern: Mapping[str, Float32[np.ndarray, "..."]], source: Box, target: Box
+) -> dict[str, Pattern]:
     """Return starts for one box from a pattern of another.
 
     As it is, brought inside, and stretched to the same share of every interval.

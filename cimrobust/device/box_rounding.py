@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from cimrobust.shapes import Float, Float32
 
-def toward_zero(values: np.ndarray) -> np.ndarray:
+
+def toward_zero(values: Float[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
     """Return values as float32, none larger in magnitude than before."""
     rounded = values.astype(np.float32)
     outside = np.abs(rounded.astype(np.float64)) > np.abs(values)

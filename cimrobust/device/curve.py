@@ -10,6 +10,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from cimrobust.device.table_types import Conductance, Fraction, Listed, Real, Table
 from cimrobust.device.window import WindowTable
+from cimrobust.shapes import Float64
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Piece(Table):
     clip: Annotated[tuple[Real, Real], Listed(2, 2)] | None = None
     """Least and largest value of the curve."""
 
-    def shape_at(self, v: np.ndarray) -> np.ndarray:
+    def shape_at(self, v: Float64[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
         """Return the form at values of its variable, clipped; float64 of the same shape."""
         c = self.coefficients
         if self.form == "polynomial":
@@ -133,7 +134,9 @@ class Curve(Piece):
         """Whether the curve has no meaning without a conductance window in microsiemens."""
         return "microsiemens" in (self.unit, self.variable)
 
-    def at(self, position: np.ndarray, window: WindowTable | None) -> np.ndarray:
+    def at(
+        self, position: Float64[np.ndarray, "*shape"], window: WindowTable | None
+    ) -> Float64[np.ndarray, "*shape"]:
         """Evaluate the curve.
 
         Args:
@@ -164,7 +167,9 @@ class Curve(Piece):
             plain["factor"] = self.factor
         return plain
 
-    def _variable(self, position: np.ndarray, window: WindowTable | None) -> np.ndarray:
+    def _variable(
+        self, position: Float64[np.ndarray, "*shape"], window: WindowTable | None
+    ) -> Float64[np.ndarray, "*shape"]:
         if window is None:
             return position
         low, high = window.g_min_microsiemens, window.g_max_microsiemens
@@ -200,8 +205,8 @@ NumberOrCurve = Annotated[
 
 
 def number_at(
-    number: Number | None, position: np.ndarray, window: WindowTable | None
-) -> np.ndarray:
+    number: Number | None, position: Float64[np.ndarray, "*shape"], window: WindowTable | None
+) -> Float64[np.ndarray, "*shape"]:
     """Return a number at normalised target conductances, float64; what is not stated is zero."""
     if isinstance(number, Curve):
         return number.at(position, window)

@@ -16,8 +16,9 @@ from cimrobust.device.effect_tables import DriftTable
 from cimrobust.device.intervals import final_intervals, programming_intervals, shift_terms
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.normal import ndtr, ndtri
+from cimrobust.shapes import Float64
 
-Quantile = Callable[[np.ndarray, bool], np.ndarray]
+Quantile = Callable[[Float64[np.ndarray, "*shape"], bool], Float64[np.ndarray, "*shape"]]
 """Deviation, a fraction of the full range, at probabilities in [0, 0.5].
 
 They count from the bottom, or from the top where the flag is set.
@@ -65,7 +66,9 @@ def programming_quantile(profile: DeviceProfile, level: int) -> Quantile:
     if device.distribution == "uniform":
         middle, half = 0.5 * (high + low), 0.5 * (high - low)
 
-        def uniform(probability: np.ndarray, from_top: bool) -> np.ndarray:
+        def uniform(
+            probability: Float64[np.ndarray, "*shape"], from_top: bool
+        ) -> Float64[np.ndarray, "*shape"]:
             error = (-1.0 if from_top else 1.0) * half * (2.0 * probability - 1.0)
             return np.asarray(error if middle == 0.0 else middle + error)
 
@@ -78,7 +81,9 @@ def programming_quantile(profile: DeviceProfile, level: int) -> Quantile:
     )
     kept = 1.0 - (low_tail + high_tail)
 
-    def gaussian(probability: np.ndarray, from_top: bool) -> np.ndarray:
+    def gaussian(
+        probability: Float64[np.ndarray, "*shape"], from_top: bool
+    ) -> Float64[np.ndarray, "*shape"]:
         tail, sign = (high_tail, -1.0) if from_top else (low_tail, 1.0)
         return np.asarray(sign * sigma * ndtri(tail + probability * kept))
 
@@ -184,7 +189,7 @@ def _power_drifted(
         )
     )
 
-    def probit(value: np.ndarray) -> np.ndarray:
+    def probit(value: Float64[np.ndarray, "values"]) -> Float64[np.ndarray, "values nodes"]:
         # P(x r <= y) of the log-normal r: for x > 0 that r is at most y / x, for x < 0 that it is
         # at least that.
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -225,7 +230,9 @@ def _gaussian(mean: float, sigma: float) -> Quantile:
 def _log_normal(scale: float, mean: float, sigma: float, *, shift: float) -> Quantile:
     """Return the quantile function of scale times a log-normal number, shifted."""
 
-    def quantile(probability: np.ndarray, from_top: bool) -> np.ndarray:
+    def quantile(
+        probability: Float64[np.ndarray, "*shape"], from_top: bool
+    ) -> Float64[np.ndarray, "*shape"]:
         z = (-1.0 if from_top else 1.0) * ndtri(probability)
         return np.asarray(scale * np.exp(mean + np.sign(scale) * sigma * z) + shift)
 
@@ -239,7 +246,7 @@ def _clipped(quantile: Quantile, profile: DeviceProfile, position: float) -> Qua
     )
 
 
-def _nodes(quantile: Quantile) -> np.ndarray:
+def _nodes(quantile: Quantile) -> Float64[np.ndarray, "nodes"]:
     """Return the values that stand for a distribution, ascending.
 
     Segments between them have the probabilities of `_MASS`, mirrored.
@@ -248,7 +255,10 @@ def _nodes(quantile: Quantile) -> np.ndarray:
 
 
 def _inverted(
-    looked_at: np.ndarray, probit: Callable[[np.ndarray], np.ndarray], *, shift: float
+    looked_at: Float64[np.ndarray, "values"],
+    probit: Callable[[Float64[np.ndarray, "values"]], Float64[np.ndarray, "values nodes"]],
+    *,
+    shift: float,
 ) -> Quantile:
     """Return the quantile function of a mixture of Gaussians in a transformed variable.
 
@@ -270,7 +280,10 @@ def _inverted(
     )
 
 
-def _probits(values: np.ndarray, probit: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def _probits(
+    values: Float64[np.ndarray, "values"],
+    probit: Callable[[Float64[np.ndarray, "part"]], Float64[np.ndarray, "part nodes"]],
+) -> Float64[np.ndarray, "values"]:
     """Return the probit of the probability of a mixture to be below each of the values."""
     z = np.empty_like(values)
     masses = np.concatenate([_MASS, _MASS[::-1]])
@@ -287,7 +300,9 @@ def _probits(values: np.ndarray, probit: Callable[[np.ndarray], np.ndarray]) -> 
     return z
 
 
-def _mixture(scores: np.ndarray, masses: np.ndarray) -> np.ndarray:
+def _mixture(
+    scores: Float64[np.ndarray, "values nodes"], masses: Float64[np.ndarray, "segments"]
+) -> Float64[np.ndarray, "values"]:
     """Return the weighted mean of the normal distribution function over segments.
 
     Its argument is linear on each segment, and the weights are the masses of the segments.

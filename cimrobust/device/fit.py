@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Float64
 from scipy.special import ndtr
 
 from cimrobust.binomial import beta_quantile
@@ -155,7 +156,9 @@ def fit(
     )
 
 
-def _rows(measured: Measurements, positions: np.ndarray) -> np.ndarray:
+def _rows(
+    measured: Measurements, positions: Float64[np.ndarray, "positions"]
+) -> Float64[np.ndarray, "positions quantiles"]:
     """Return quantiles at positions, float64 [positions, NUM_QUANTILES].
 
     Outside the measured targets those of the nearest.
@@ -169,21 +172,27 @@ def _rows(measured: Measurements, positions: np.ndarray) -> np.ndarray:
     return np.maximum.accumulate(rows, axis=1)
 
 
-def _table_distance(group: np.ndarray, row: np.ndarray) -> float:
+def _table_distance(
+    group: Float64[np.ndarray, "devices"], row: Float64[np.ndarray, "quantiles"]
+) -> float:
     return _distance(group, np.interp(group, row, np.linspace(0.0, 1.0, NUM_QUANTILES)))
 
 
-def _gaussian_distance(group: np.ndarray, sigma: float) -> float:
+def _gaussian_distance(group: Float64[np.ndarray, "devices"], sigma: float) -> float:
     return _distance(group, ndtr(group / sigma)) if sigma > 0 else 1.0
 
 
-def _distance(group: np.ndarray, probability: np.ndarray) -> float:
+def _distance(
+    group: Float64[np.ndarray, "devices"], probability: Float64[np.ndarray, "devices"]
+) -> float:
     """Return the Kolmogorov-Smirnov distance of sorted values from a distribution function."""
     steps = np.arange(len(group) + 1) / len(group)
     return float(max(np.abs(probability - steps[1:]).max(), np.abs(probability - steps[:-1]).max()))
 
 
-def _relative(measured: Measurements, positions: np.ndarray) -> np.ndarray:
+def _relative(
+    measured: Measurements, positions: Float64[np.ndarray, "positions"]
+) -> Float64[np.ndarray, "positions"]:
     """Return g / g_max at normalised conductances."""
     window = measured.window
     if window is None:
@@ -192,7 +201,7 @@ def _relative(measured: Measurements, positions: np.ndarray) -> np.ndarray:
     return np.asarray((low + positions * (high - low)) / high)
 
 
-def _polynomial(measured: Measurements) -> np.ndarray:
+def _polynomial(measured: Measurements) -> Float64[np.ndarray, "coefficients"]:
     """Return ascending coefficients of sigma, weighted by the number of devices.
 
     Sigma is a fraction of the full range.
@@ -206,7 +215,9 @@ def _polynomial(measured: Measurements) -> np.ndarray:
     )
 
 
-def _curve(measured: Measurements, coefficients: np.ndarray) -> dict[str, Any]:
+def _curve(
+    measured: Measurements, coefficients: Float64[np.ndarray, "coefficients"]
+) -> dict[str, Any]:
     spread = [float(np.sqrt(np.mean(group**2))) for group in measured.deviations]
     # Between and beyond the targets the polynomial may not leave what was measured.
     clip = [0.5 * min(spread), 2.0 * max(spread)]
@@ -219,7 +230,7 @@ def _curve(measured: Measurements, coefficients: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _target_fit(target: float, group: np.ndarray, distance: float) -> TargetFit:
+def _target_fit(target: float, group: Float64[np.ndarray, "devices"], distance: float) -> TargetFit:
     significant = math.sqrt(math.log(2.0 / 0.01) / (2.0 * len(group)))
     return TargetFit(
         float(target),

@@ -9,9 +9,12 @@ import numpy as np
 from cimrobust.device.curve import number_at
 from cimrobust.device.effect_tables import DriftTable
 from cimrobust.device.profile import DeviceProfile
+from cimrobust.shapes import Float64
 
 
-def programming_intervals(profile: DeviceProfile) -> tuple[np.ndarray, np.ndarray]:
+def programming_intervals(
+    profile: DeviceProfile,
+) -> tuple[Float64[np.ndarray, "levels"], Float64[np.ndarray, "levels"]]:
     """Return the smallest and largest programming error at every level.
 
     Both are fractions of the full range, float64 [num_levels].
@@ -48,7 +51,7 @@ def largest_programming_error(profile: DeviceProfile) -> float:
 @lru_cache(maxsize=128)
 def level_intervals(
     profile: DeviceProfile, *, compensation: float = 1.0
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Float64[np.ndarray, "levels"], Float64[np.ndarray, "levels"]]:
     """Return the smallest and largest deviation at every level from t0 to the stated time.
 
     Both are fractions of the full range.
@@ -70,7 +73,7 @@ def level_intervals(
 
 def level_bounds(
     profile: DeviceProfile, *, compensation: float = 1.0
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Float64[np.ndarray, "levels"], Float64[np.ndarray, "levels"]]:
     """Return the smallest and largest deviation of a fault-free device at every level.
 
     In level units, float64 [num_levels]. They hold from t0 to the stated time; stuck devices are
@@ -100,7 +103,9 @@ def tolerance_fraction(profile: DeviceProfile) -> float:
     return max(-low, high)
 
 
-def final_intervals(profile: DeviceProfile) -> tuple[np.ndarray, np.ndarray]:
+def final_intervals(
+    profile: DeviceProfile,
+) -> tuple[Float64[np.ndarray, "levels"], Float64[np.ndarray, "levels"]]:
     """As `level_intervals`, but of the deviations at the stated time alone, without compensation.
 
     They need not hold zero.
@@ -120,7 +125,9 @@ def final_intervals(profile: DeviceProfile) -> tuple[np.ndarray, np.ndarray]:
     return ends.min(axis=0) - positions, ends.max(axis=0) - positions
 
 
-def _reached(profile: DeviceProfile, compensation: float) -> tuple[np.ndarray, np.ndarray]:
+def _reached(
+    profile: DeviceProfile, compensation: float
+) -> tuple[Float64[np.ndarray, "levels"], Float64[np.ndarray, "levels"]]:
     low, high = _before_drift(profile)
     drift, positions = profile.drift, profile.level_positions()
     if drift is None or not profile.has_drift:
@@ -140,7 +147,9 @@ def _reached(profile: DeviceProfile, compensation: float) -> tuple[np.ndarray, n
     return np.minimum(least - positions, 0.0), np.maximum(most - positions, 0.0)
 
 
-def _before_drift(profile: DeviceProfile) -> tuple[np.ndarray, np.ndarray]:
+def _before_drift(
+    profile: DeviceProfile,
+) -> tuple[Float64[np.ndarray, "levels"], Float64[np.ndarray, "levels"]]:
     low, high = programming_intervals(profile)
     positions = profile.level_positions()
     if profile.relaxation is not None:
@@ -157,10 +166,10 @@ def _before_drift(profile: DeviceProfile) -> tuple[np.ndarray, np.ndarray]:
 def _read(
     profile: DeviceProfile,
     drift: DriftTable,
-    start: np.ndarray,
+    start: Float64[np.ndarray, "levels"],
     z: float,
-    log_time: np.ndarray | float,
-) -> np.ndarray:
+    log_time: Float64[np.ndarray, "levels"] | float,
+) -> Float64[np.ndarray, "levels"]:
     """Return where a device has drifted to, z sigmas from the mean.
 
     The device starts at a normalised conductance.
@@ -178,7 +187,7 @@ def _read(
 
 def shift_terms(
     profile: DeviceProfile, drift: DriftTable, z: float
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Float64[np.ndarray, "levels"], Float64[np.ndarray, "levels"]]:
     """Return the constant and the growth of a shift z sigmas from the mean, at every level.
 
     The growth is per factor e of time.
@@ -192,8 +201,8 @@ def shift_terms(
 
 
 def _reads(
-    profile: DeviceProfile, drift: DriftTable, start: np.ndarray, rate: float
-) -> list[np.ndarray]:
+    profile: DeviceProfile, drift: DriftTable, start: Float64[np.ndarray, "levels"], rate: float
+) -> list[Float64[np.ndarray, "levels"]]:
     """Return the compensated readings among which the extremes over time lie.
 
     They are those for a start and the ends of the drift.
@@ -211,8 +220,12 @@ def _reads(
 
 
 def _still_time(
-    profile: DeviceProfile, drift: DriftTable, start: np.ndarray, z: float, rate: float
-) -> np.ndarray:
+    profile: DeviceProfile,
+    drift: DriftTable,
+    start: Float64[np.ndarray, "levels"],
+    z: float,
+    rate: float,
+) -> Float64[np.ndarray, "levels"]:
     """Return ln(t / t0) at which a compensated reading stands still.
 
     It is put to the nearer end where there is none between.

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
+from jaxtyping import Float64, Int64
 
 from cimrobust.device.window import WindowTable
 from cimrobust.errors import InputRefusedError, UsageError
@@ -33,8 +34,8 @@ class Measurements:
     """
 
     window: WindowTable | None
-    targets: np.ndarray
-    deviations: tuple[np.ndarray, ...]
+    targets: Float64[np.ndarray, "targets"]
+    deviations: tuple[Float64[np.ndarray, "_devices"], ...]
     num_outside: int
 
     @property
@@ -107,7 +108,7 @@ def read_measurements(
     return Measurements(window, np.clip(centres, 0.0, 1.0), groups, outside)
 
 
-def _columns(path: Path, *names: str) -> tuple[np.ndarray, ...]:
+def _columns(path: Path, *names: str) -> tuple[Float64[np.ndarray, "rows"], ...]:
     content = read_input(
         path,
         FileKind("measurements", MAX_BYTES, hint="check the path, or take a sample of the devices"),
@@ -125,7 +126,7 @@ def _columns(path: Path, *names: str) -> tuple[np.ndarray, ...]:
     return tuple(_numbers(table, name, path) for name in names)
 
 
-def _numbers(table: pa.Table, name: str, path: Path) -> np.ndarray:
+def _numbers(table: pa.Table, name: str, path: Path) -> Float64[np.ndarray, "rows"]:
     column = table.column(name)
     if len(column) == 0:
         raise InputRefusedError(
@@ -145,7 +146,7 @@ def _numbers(table: pa.Table, name: str, path: Path) -> np.ndarray:
     return values
 
 
-def _states(target: np.ndarray) -> np.ndarray:
+def _states(target: Float64[np.ndarray, "rows"]) -> Int64[np.ndarray, "rows"]:
     """Return the number of the state that every target belongs to, ascending."""
     order = np.argsort(target, kind="stable")
     steps = np.concatenate([[0], np.cumsum(np.diff(target[order]) > _SAME_STATE)])

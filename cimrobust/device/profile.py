@@ -20,6 +20,7 @@ from cimrobust.device.effect_tables import DriftTable, FaultsTable, ReadNoiseTab
 from cimrobust.device.layer_rules import LayerRule
 from cimrobust.device.table_types import Table, Text
 from cimrobust.device.window import WindowTable
+from cimrobust.shapes import Float64
 
 _OPTIONAL_TABLES = ("dac", "adc", "window", "faults", "relaxation", "drift", "read_noise")
 _WEIGHT, _DEVICE, _TILE = WeightTable(), DeviceTable(), TileTable()
@@ -145,14 +146,14 @@ class DeviceProfile(ProfileTables):
         """Least and largest conductance of any device, normalised; infinite if free."""
         return (-math.inf, math.inf) if self.window is None else self.window.limits
 
-    def level_positions(self) -> np.ndarray:
+    def level_positions(self) -> Float64[np.ndarray, "levels"]:
         """Return the target conductance of every level, normalised: 0 is g_min, 1 is g_max.
 
         Float64 [num_levels].
         """
         return np.arange(self.device.num_levels) / (self.device.num_levels - 1)
 
-    def read_sigma_levels(self) -> np.ndarray:
+    def read_sigma_levels(self) -> Float64[np.ndarray, "levels"]:
         """Return the standard deviation of one read of a device at every level.
 
         It is in level units, float64 [num_levels].

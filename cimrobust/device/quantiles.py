@@ -9,6 +9,7 @@ from functools import lru_cache
 from threading import Lock
 
 import numpy as np
+from jaxtyping import Float32, Float64
 from scipy.special import ndtri
 
 from cimrobust.device.box_rounding import toward_zero
@@ -33,8 +34,8 @@ class QuantileTable:
         slopes: float32, difference to the next knot; 0 for the last of each half.
     """
 
-    knots: np.ndarray
-    slopes: np.ndarray
+    knots: Float32[np.ndarray, "knots"]
+    slopes: Float32[np.ndarray, "knots"]
 
     @property
     def num_tables(self) -> int:
@@ -81,8 +82,12 @@ def tabulate(profile: DeviceProfile, *, compensation: float = 1.0) -> QuantileTa
 
 
 def quantile(
-    profile: DeviceProfile, probability: np.ndarray, *, from_top: bool, level: int = 0
-) -> np.ndarray:
+    profile: DeviceProfile,
+    probability: Float64[np.ndarray, "*shape"],
+    *,
+    from_top: bool,
+    level: int = 0,
+) -> Float64[np.ndarray, "*shape"]:
     """Return the programming error at probabilities counted from one end of its distribution.
 
     It is a fraction of the full conductance range.
@@ -96,7 +101,9 @@ def quantile(
     return programming_quantile(profile, level)(probability, from_top)
 
 
-def _deviations(profile: DeviceProfile) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+def _deviations(
+    profile: DeviceProfile,
+) -> tuple[tuple[Float64[np.ndarray, "knots"], Float64[np.ndarray, "knots"]], ...]:
     """Return the deviation at the knots of both halves, for every table.
 
     Deviations are fractions of the full range, shared by layers of any compensation.
@@ -108,11 +115,13 @@ def _deviations(profile: DeviceProfile) -> tuple[tuple[np.ndarray, np.ndarray], 
 
 
 @lru_cache(maxsize=8)
-def _all_deviations(profile: DeviceProfile) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+def _all_deviations(
+    profile: DeviceProfile,
+) -> tuple[tuple[Float64[np.ndarray, "knots"], Float64[np.ndarray, "knots"]], ...]:
     probability = _knot_distances() / 2.0**32
     levels = range(profile.device.num_levels) if profile.depends_on_level else range(1)
 
-    def halves(level: int) -> tuple[np.ndarray, np.ndarray]:
+    def halves(level: int) -> tuple[Float64[np.ndarray, "knots"], Float64[np.ndarray, "knots"]]:
         function = final_quantile(profile, level)
         return function(probability, False), function(probability, True)
 
@@ -135,7 +144,7 @@ def standard_normal() -> QuantileTable:
     return table
 
 
-def _knot_distances() -> np.ndarray:
+def _knot_distances() -> Float64[np.ndarray, "knots"]:
     """Return the distances m + 0.5 at which segments begin.
 
     64 an octave from 0.5 to 2^31, and the end.

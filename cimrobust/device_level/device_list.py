@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Float64, Int64
 
 from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.files import write_whole
@@ -15,8 +16,8 @@ from cimrobust.files import write_whole
 def write_device_list(
     path: Path,
     space: DeviceSpace,
-    order: np.ndarray,
-    gain: np.ndarray,
+    order: Int64[np.ndarray, "listed"],
+    gain: Float64[np.ndarray, "listed"],
     *,
     ranking: str,
     factor: float,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from jaxtyping import Float64, Int64, Real, Shaped
 
 from cimrobust.mapping.device_levels import level_weights
 from cimrobust.mapping.placement import Placement
@@ -29,12 +30,12 @@ class Places:
         side: 1, or -1 for the negative device of a pair, int64.
     """
 
-    layer: np.ndarray
-    group: np.ndarray
-    row: np.ndarray
-    column: np.ndarray
-    slice_index: np.ndarray
-    side: np.ndarray
+    layer: Int64[np.ndarray, "devices"]
+    group: Int64[np.ndarray, "devices"]
+    row: Int64[np.ndarray, "devices"]
+    column: Int64[np.ndarray, "devices"]
+    slice_index: Int64[np.ndarray, "devices"]
+    side: Int64[np.ndarray, "devices"]
 
 
 class DeviceSpace:
@@ -71,14 +72,14 @@ class DeviceSpace:
         return int(self.starts[-1])
 
     @cached_property
-    def level_weight(self) -> np.ndarray:
+    def level_weight(self) -> Float64[np.ndarray, "devices"]:
         """What one level of a device adds to its weight, float64 [devices]."""
         return self.join(
             {name: level_weights(tensor) for name, tensor in self.placement.tensors.items()}
         )
 
     @cached_property
-    def largest_weight(self) -> np.ndarray:
+    def largest_weight(self) -> Float64[np.ndarray, "devices"]:
         """Largest magnitude of a weight of the device's layer, float64 [devices].
 
         1 where all are 0.
@@ -90,11 +91,15 @@ class DeviceSpace:
             }
         )
 
-    def join(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    def join(
+        self, arrays: Mapping[str, Shaped[np.ndarray, "_cells _weights"]]
+    ) -> Shaped[np.ndarray, "devices"]:
         """Return arrays [cells_per_weight, num_weights] of every layer as one row."""
         return np.concatenate([arrays[name].reshape(-1) for name in self.names])
 
-    def split(self, row: np.ndarray) -> dict[str, np.ndarray]:
+    def split(
+        self, row: Shaped[np.ndarray, "devices"]
+    ) -> dict[str, Shaped[np.ndarray, "_cells _weights"]]:
         """Return one row as arrays [cells_per_weight, num_weights] by initializer; views."""
         parts = np.split(row, self.starts[1:-1])
         return {
@@ -102,11 +107,13 @@ class DeviceSpace:
             for name, part in zip(self.names, parts, strict=True)
         }
 
-    def per_layer(self, values: Mapping[str, float]) -> np.ndarray:
+    def per_layer(self, values: Mapping[str, float]) -> Real[np.ndarray, "devices"]:
         """Return one value a layer as one row."""
         return np.repeat([values[name] for name in self.names], np.diff(self.starts))
 
-    def of_weights(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    def of_weights(
+        self, arrays: Mapping[str, Real[np.ndarray, "..."]]
+    ) -> Real[np.ndarray, "devices"]:
         """Return one value a weight as one row: the same for all devices of a weight."""
         cells = {name: self.placement.tensors[name].cells_per_weight for name in self.names}
         return self.join(
@@ -116,13 +123,15 @@ class DeviceSpace:
             }
         )
 
-    def weights_of(self, devices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def weights_of(
+        self, devices: Int64[np.ndarray, "some"]
+    ) -> tuple[Int64[np.ndarray, "some"], Int64[np.ndarray, "some"]]:
         """Return the layer of devices, and the position of their weight in it."""
         layer = np.searchsorted(self.starts, devices, side="right") - 1
         sizes = np.array([self.placement.tensors[name].nominal.size for name in self.names])
         return layer, (devices - self.starts[layer]) % sizes[layer]
 
-    def places(self, devices: np.ndarray) -> Places:
+    def places(self, devices: Int64[np.ndarray, "some"]) -> Places:
         """Return where devices are."""
         layer, weight = self.weights_of(devices)
         sizes = np.array([self.placement.tensors[name].nominal.size for name in self.names])
@@ -154,8 +163,8 @@ class DeviceSpace:
 
 
 def _matrix_places(
-    layer: CrossbarLayer, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    layer: CrossbarLayer, weights: Int64[np.ndarray, "some"]
+) -> tuple[Int64[np.ndarray, "some"], Int64[np.ndarray, "some"], Int64[np.ndarray, "some"]]:
     """Return matrix, row and column of elements of an initializer."""
     column = layer.column.reshape(-1)
     order = np.argsort(column, kind="stable")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
 from cimrobust.device_level.tightening import Tightening
@@ -33,7 +34,7 @@ _ATTACKED_SHARES = (0.2, 0.05, 0.2, 0.05)
 
 def by_gain(
     scorer: Scorer, tightening: Tightening, attacked: Sequence[Pattern], losses: Sequence[Loss]
-) -> np.ndarray:
+) -> Float64[np.ndarray, "devices"]:
     """Rank by the harm that a device can do near attacked points.
 
     Mean |gradient of a loss in the weight| times the range that verification takes away.
@@ -59,9 +60,9 @@ def by_worst_curvature(
     scorer: Scorer,
     tightening: Tightening,
     attacked: Sequence[Pattern],
-    attack: Callable[[np.ndarray, float], Pattern],
+    attack: Callable[[Float64[np.ndarray, "devices"], float], Pattern],
     random: Random,
-) -> np.ndarray:
+) -> Float64[np.ndarray, "devices"]:
     """Rank by second derivatives where the worst case lies, and attack again as devices are taken.
 
     Curvature at the quantised weights tells what matters to decisions that are still correct, as in
@@ -109,7 +110,7 @@ def by_worst_curvature(
     return np.asarray(np.sum(parts, axis=0))
 
 
-def by_magnitude(tightening: Tightening) -> np.ndarray:
+def by_magnitude(tightening: Tightening) -> Float64[np.ndarray, "devices"]:
     """Rank by the magnitude of the weight, times the device's range."""
     tensors = tightening.space.placement.tensors
     size = tightening.space.of_weights(
@@ -118,12 +119,16 @@ def by_magnitude(tightening: Tightening) -> np.ndarray:
     return np.asarray(size * tightening.saved_range / np.square(tightening.space.largest_weight))
 
 
-def at_random(tightening: Tightening, generator: np.random.Generator) -> np.ndarray:
+def at_random(
+    tightening: Tightening, generator: np.random.Generator
+) -> Float64[np.ndarray, "devices"]:
     """Rank in random order."""
     return generator.random(tightening.space.size)
 
 
-def by_slice(tightening: Tightening, generator: np.random.Generator) -> np.ndarray:
+def by_slice(
+    tightening: Tightening, generator: np.random.Generator
+) -> Float64[np.ndarray, "devices"]:
     """Rank by the range of the device as a share of the largest weight of its layer.
 
     Equal ones in random order: no knowledge of the network.
@@ -134,7 +139,7 @@ def by_slice(tightening: Tightening, generator: np.random.Generator) -> np.ndarr
 
 def by_curvature(
     scorer: Scorer, tightening: Tightening, random: Random, *, draws: int = _DRAWS
-) -> np.ndarray:
+) -> Float64[np.ndarray, "devices"]:
     """Rank as SWIM does.
 
     Second derivative of the loss in the weight, here times the square of the range, since the
@@ -161,8 +166,11 @@ def by_curvature(
 
 
 def slope(
-    scorer: Scorer, tightening: Tightening, pattern: Mapping[str, np.ndarray], loss: Loss
-) -> np.ndarray:
+    scorer: Scorer,
+    tightening: Tightening,
+    pattern: Mapping[str, Float32[np.ndarray, "..."]],
+    loss: Loss,
+) -> Float32[np.ndarray, "devices"]:
     """Return |gradient of a loss| in the weight of every device, float32 [devices]."""
     gradients = _gradients(scorer, dict(pattern), loss)
     return np.asarray(
@@ -172,7 +180,9 @@ def slope(
     )
 
 
-def _gradients(scorer: Scorer, pattern: Pattern, loss: Loss) -> dict[str, np.ndarray]:
+def _gradients(
+    scorer: Scorer, pattern: Pattern, loss: Loss
+) -> dict[str, Float32[np.ndarray, "..."]]:
     evaluation = scorer.evaluate(
         tensors_of(pattern, scorer.oracle.device), loss, scorer.scale_at(pattern, loss)
     )
@@ -186,7 +196,7 @@ def _curvature(
     random: Random,
     name: str,
     draws: int,
-) -> np.ndarray:
+) -> Float64[np.ndarray, "devices"]:
     """Return the Gauss-Newton diagonal at a pattern times the squared range, float64 [devices].
 
     Scaled to a sum of 1; one pass a draw.
@@ -203,7 +213,7 @@ def _curvature(
     return np.asarray(harm / (harm.sum() or 1.0))
 
 
-def _scaled(pattern: Mapping[str, np.ndarray], share: float) -> Pattern:
+def _scaled(pattern: Mapping[str, Float32[np.ndarray, "..."]], share: float) -> Pattern:
     return {
         name: (np.float32(share) * deviation).astype(np.float32)
         for name, deviation in pattern.items()
@@ -212,13 +222,15 @@ def _scaled(pattern: Mapping[str, np.ndarray], share: float) -> Pattern:
 
 def _random_direction(
     scorer: Scorer, generator: np.random.Generator
-) -> Callable[[Tensor, slice], Tensor]:
+) -> Callable[[Float[Tensor, "samples classes"], slice], Float[Tensor, "samples"]]:
     """Return a function whose squared gradient is the Gauss-Newton diagonal on average."""
     count = scorer.oracle.labels.numel()
     signs = torch.from_numpy(generator.integers(0, 2, size=count) * 2.0 - 1.0).float()
     chances = torch.from_numpy(generator.random(count)).float()
 
-    def function(logits: Tensor, positions: slice) -> Tensor:
+    def function(
+        logits: Float[Tensor, "samples classes"], positions: slice
+    ) -> Float[Tensor, "samples"]:
         sign, chance = signs[positions].to(logits.device), chances[positions].to(logits.device)
         if scorer.problem.task.is_regression:
             return sign * logits[:, 0] * math.sqrt(2.0)
@@ -229,7 +241,9 @@ def _random_direction(
             )
         # The gradient of -log softmax[drawn] in the logits is softmax - onehot(drawn), whose
         # covariance is the Hessian of the cross-entropy.
-        likelihood: Tensor = torch.log_softmax(logits, dim=1).gather(1, drawn)[:, 0]
+        likelihood: Float[Tensor, "samples"] = torch.log_softmax(logits, dim=1).gather(1, drawn)[
+            :, 0
+        ]
         return -sign * likelihood
 
     return function

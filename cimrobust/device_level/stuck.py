@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float32
 
 from cimrobust.attack.attack_context import AttackContext
 from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
@@ -75,7 +76,7 @@ class StuckBudget(StuckDevices):
 
 def stuck_budget(
     context: AttackContext,
-    worst: Mapping[str, np.ndarray],
+    worst: Mapping[str, Float32[np.ndarray, "..."]],
     *,
     settings: StuckSettings | None = None,
 ) -> StuckBudget:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float32, Int64
 
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.device_level.ranked_devices import DeviceSpace
@@ -29,8 +30,8 @@ class Choice:
         kind: `LOW` or `HIGH` of each, int64.
     """
 
-    device: np.ndarray
-    kind: np.ndarray
+    device: Int64[np.ndarray, "stuck"]
+    kind: Int64[np.ndarray, "stuck"]
 
     @property
     def size(self) -> int:
@@ -43,7 +44,7 @@ class Choice:
             np.concatenate([self.device, other.device]), np.concatenate([self.kind, other.kind])
         )
 
-    def part(self, index: np.ndarray) -> Choice:
+    def part(self, index: Int64[np.ndarray, "some"]) -> Choice:
         """Return some of them."""
         return Choice(self.device[index], self.kind[index])
 
@@ -106,7 +107,7 @@ class StuckChips:
             )
         return pattern
 
-    def weights(self, choice: Choice) -> dict[str, np.ndarray]:
+    def weights(self, choice: Choice) -> dict[str, Float32[np.ndarray, "..."]]:
         """Return the weights of a chip."""
         pattern, tensors = self.pattern(choice), self.space.placement.tensors
         return {
@@ -121,7 +122,7 @@ class StuckChips:
         """
         return DeviceLevels(self._stuck_levels(choice)) if as_levels else self.weights(choice)
 
-    def _stuck_levels(self, choice: Choice) -> Mapping[str, np.ndarray]:
+    def _stuck_levels(self, choice: Choice) -> Mapping[str, Float32[np.ndarray, "_cells _weights"]]:
         levels = self.space.join(self._levels)
         layer, _ = self.space.weights_of(choice.device)
         top = np.array([self._top[name] for name in self.space.names])

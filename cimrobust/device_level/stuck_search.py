@@ -16,9 +16,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import torch
+from jaxtyping import Float32, Float64, Int64
 
 from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.device_level.stuck_chip import Choice, StuckChips, nothing_stuck, random_choice
@@ -119,7 +121,7 @@ class StuckSearch:
         output = runtime.outputs(chip, subset=self.problem.attack_set, threads=threads)
         return key_of_output(self.problem.task, output)
 
-    def gains(self, loss: Loss, choice: Choice) -> np.ndarray:
+    def gains(self, loss: Loss, choice: Choice) -> Float32[np.ndarray, "2 devices"]:
         """Return the first-order harm of every device stuck low and high, float32 [2, devices].
 
         On top of a choice; one pass.
@@ -197,13 +199,13 @@ class StuckSearch:
         kind, gain = gains.argmax(axis=0), gains.max(axis=0)
         found = [choice.with_more(_top(gain, kind, count))]
         if count == 1 and choice.size < _SMALL:
-            for start, stop in zip(self.space.starts, self.space.starts[1:], strict=False):
+            for start, stop in pairwise(self.space.starts.tolist()):
                 alone = _top(gain[start:stop], kind[start:stop], _TRIED_ALONE, start)
                 found += [
                     choice.with_more(alone.part(np.array([index]))) for index in range(alone.size)
                 ]
         elif len(self.space.names) > 1:
-            for start, stop in zip(self.space.starts, self.space.starts[1:], strict=False):
+            for start, stop in pairwise(self.space.starts.tolist()):
                 within = _top(gain[start:stop], kind[start:stop], count, start)
                 found += [choice.with_more(within)] if within.size == count else []
         return found
@@ -258,14 +260,14 @@ class StuckSearch:
             best = self._best_of(proposals, best)
         return best
 
-    def _probe(self, budget: int) -> np.ndarray:
+    def _probe(self, budget: int) -> Float64[np.ndarray, "layers"]:
         """Return the share of proposals that every layer gets.
 
         By the rank of the harm that its most significant devices do.
         """
         probes = [
             _significant(self.chips, self.kinds, start, stop, budget)
-            for start, stop in zip(self.space.starts, self.space.starts[1:], strict=False)
+            for start, stop in pairwise(self.space.starts.tolist())
         ]
         keys = self.score(probes)
         rank = np.empty(len(keys))
@@ -274,7 +276,11 @@ class StuckSearch:
         return np.asarray(share / share.sum())
 
     def _blind_proposal(
-        self, choice: Choice, budget: int, harm: np.ndarray, generator: np.random.Generator
+        self,
+        choice: Choice,
+        budget: int,
+        harm: Float64[np.ndarray, "layers"],
+        generator: np.random.Generator,
     ) -> Choice:
         """Return a choice with a random part exchanged.
 
@@ -337,7 +343,12 @@ def random_choices(
     ]
 
 
-def _top(gain: np.ndarray, kind: np.ndarray, count: int, start: int = 0) -> Choice:
+def _top(
+    gain: Float32[np.ndarray, "devices"],
+    kind: Int64[np.ndarray, "devices"],
+    count: int,
+    start: int = 0,
+) -> Choice:
     """Return the devices with the largest gains, the largest first, equal ones by number."""
     count = min(count, gain.size)
     if count <= 0:
@@ -358,5 +369,5 @@ def _significant(
         change.max(axis=0),
         np.asarray(kinds, dtype=np.int64)[change.argmax(axis=0)],
         count,
-        int(start),
+        start,
     )

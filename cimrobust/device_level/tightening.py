@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int64
 
 from cimrobust.device.box_rounding import toward_zero
 from cimrobust.device.intervals import largest_programming_error, level_bounds
@@ -59,7 +60,7 @@ class Tightening:
         return {name: tight[profile] for name, profile in own.items()}
 
     @cached_property
-    def loose_ends(self) -> tuple[np.ndarray, np.ndarray]:
+    def loose_ends(self) -> tuple[Float32[np.ndarray, "devices"], Float32[np.ndarray, "devices"]]:
         """What a device can take from its weight and add to it, float32 [devices].
 
         Not verified more tightly.
@@ -69,18 +70,18 @@ class Tightening:
         )
 
     @cached_property
-    def tight_ends(self) -> tuple[np.ndarray, np.ndarray]:
+    def tight_ends(self) -> tuple[Float32[np.ndarray, "devices"], Float32[np.ndarray, "devices"]]:
         """The same of devices that are verified more tightly."""
         return self._ends(self.profiles)
 
     @cached_property
-    def saved_range(self) -> np.ndarray:
+    def saved_range(self) -> Float32[np.ndarray, "devices"]:
         """By how much a device's range in its weight shrinks, float32 [devices], not negative."""
         (low, high), (tight_low, tight_high) = self.loose_ends, self.tight_ends
         return np.asarray(np.maximum((high - low) - (tight_high - tight_low), np.float32(0)))
 
     @cached_property
-    def tolerances(self) -> np.ndarray:
+    def tolerances(self) -> Float64[np.ndarray, "layers"]:
         """Largest programming error of a device of every layer, not verified more tightly.
 
         Fractions of the full range, float64 [layers].
@@ -92,7 +93,7 @@ class Tightening:
             ]
         )
 
-    def box(self, chosen: np.ndarray) -> Box:
+    def box(self, chosen: Bool[np.ndarray, "devices"]) -> Box:
         """Return the tolerance box with some devices verified more tightly.
 
         Args:
@@ -130,7 +131,9 @@ class Tightening:
             },
         )
 
-    def _ends(self, profiles: Mapping[str, DeviceProfile]) -> tuple[np.ndarray, np.ndarray]:
+    def _ends(
+        self, profiles: Mapping[str, DeviceProfile]
+    ) -> tuple[Float32[np.ndarray, "devices"], Float32[np.ndarray, "devices"]]:
         lows, highs = {}, {}
         for name, tensor in self.space.placement.tensors.items():
             lows[name], highs[name] = self._layer_ends(tensor, profiles[name])
@@ -138,7 +141,7 @@ class Tightening:
 
     def _layer_ends(
         self, tensor: TensorPlacement, profile: DeviceProfile
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[Float32[np.ndarray, "cells weights"], Float32[np.ndarray, "cells weights"]]:
         index = whole_levels(tensor)
         low, high = (
             bound[index] for bound in level_bounds(profile, compensation=tensor.drift_factor)
@@ -176,7 +179,9 @@ class WriteCycles:
         accepted = math.erf(tolerance / (self.write_sigma * math.sqrt(2.0)))
         return 1.0 / accepted if accepted > 0 else math.inf
 
-    def mean_of(self, tolerances: np.ndarray, devices: np.ndarray) -> float:
+    def mean_of(
+        self, tolerances: Float64[np.ndarray, "layers"], devices: Int64[np.ndarray, "layers"]
+    ) -> float:
         """Return the mean number of writes over the devices of all layers.
 
         Args:
@@ -192,7 +197,7 @@ class WriteCycles:
         total = sum(count for _, count in counted)
         return sum(mean * count for mean, count in counted) / total if total else math.inf
 
-    def relative_extra(self, tightening: Tightening, chosen: np.ndarray) -> float:
+    def relative_extra(self, tightening: Tightening, chosen: Bool[np.ndarray, "devices"]) -> float:
         """Return the writes added by verifying some devices more tightly, over all writes without.
 
         Args:

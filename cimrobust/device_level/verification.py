@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import Float64, Int64
 
 from cimrobust.attack.attack_plan import FULL_ATTACK, AttackPlan
 from cimrobust.data.decision import Score
@@ -83,8 +84,8 @@ class Verification:
 
     base: Score
     rows: tuple[VerifyRow, ...]
-    order: np.ndarray
-    gain: np.ndarray
+    order: Int64[np.ndarray, "devices"]
+    gain: Float64[np.ndarray, "devices"]
     best: str
     factor: float
     writes: tuple[float, float]

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float32, Float64
 
 from cimrobust.attack.attack import Attack
 from cimrobust.attack.attack_context import AttackContext
@@ -75,7 +76,7 @@ class _Comparison:
 
 def selective_verify(
     context: AttackContext,
-    worst: Mapping[str, np.ndarray],
+    worst: Mapping[str, Float32[np.ndarray, "..."]],
     *,
     settings: VerifySettings | None = None,
 ) -> Verification:
@@ -149,7 +150,9 @@ def _worst(comparison: _Comparison, attacks: Iterable[Attack]) -> Attack:
     return min(attacks, key=lambda attack: sign * attack.score.value)
 
 
-def chosen_devices(score: np.ndarray, share: float) -> np.ndarray:
+def chosen_devices(
+    score: Float64[np.ndarray, "devices"], share: float
+) -> Bool[np.ndarray, "devices"]:
     """Return which devices a share of the best ranked are, bool [devices].
 
     Equal ones by number, at least one device.
@@ -161,7 +164,7 @@ def chosen_devices(score: np.ndarray, share: float) -> np.ndarray:
 
 def _tables(
     comparison: _Comparison, name: str, full: Attack
-) -> list[tuple[np.ndarray, list[Attack]]]:
+) -> list[tuple[Float64[np.ndarray, "devices"], list[Attack]]]:
     """Return the scores of a ranking and the attack of every share, largest share first.
 
     For random rankings of every draw.
@@ -185,7 +188,9 @@ def _tables(
     return runs
 
 
-def _score(comparison: _Comparison, name: str, full: Attack, draw: int) -> np.ndarray:
+def _score(
+    comparison: _Comparison, name: str, full: Attack, draw: int
+) -> Float64[np.ndarray, "devices"]:
     """Return the scores that a ranking gives all devices, larger first."""
     scorer = comparison.context.scorer()
     score = _ranking(comparison, scorer, name, full, draw)
@@ -195,7 +200,7 @@ def _score(comparison: _Comparison, name: str, full: Attack, draw: int) -> np.nd
 
 def _ranking(
     comparison: _Comparison, scorer: Scorer, name: str, full: Attack, draw: int
-) -> np.ndarray:
+) -> Float64[np.ndarray, "devices"]:
     tightening = comparison.tightening
 
     def random(*names: str | int) -> np.random.Generator:
@@ -212,7 +217,7 @@ def _ranking(
     if name == "gain":
         return by_gain(scorer, tightening, full.points[:3], comparison.losses)
 
-    def attack(score: np.ndarray, share: float) -> Pattern:
+    def attack(score: Float64[np.ndarray, "devices"], share: float) -> Pattern:
         box = tightening.box(chosen_devices(score, share))
         plan = comparison.settings.plan.scaled(0.5)
         return comparison.attack(box, {"the worst pattern": full.pattern}, plan).pattern
@@ -221,7 +226,10 @@ def _ranking(
 
 
 def _rows(
-    comparison: _Comparison, name: str, runs: list[tuple[np.ndarray, list[Attack]]], base: Score
+    comparison: _Comparison,
+    name: str,
+    runs: list[tuple[Float64[np.ndarray, "devices"], list[Attack]]],
+    base: Score,
 ) -> list[VerifyRow]:
     settings = comparison.settings
     sign = 1.0 if comparison.task.higher_is_better else -1.0

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Int64, Shaped
 
 from cimrobust.attack.attack import Attack
 from cimrobust.attack.attack_context import AttackContext
@@ -30,7 +31,7 @@ PLANS = {
 _PROBE = AttackPlan(known=1, zero=1, evaluations=8)
 
 
-def samples_of(task: Task, label: int) -> np.ndarray:
+def samples_of(task: Task, label: int) -> Int64[np.ndarray, "some"]:
     """Return the indices of the samples of a class."""
     return np.flatnonzero(task.labels == label)
 
@@ -116,7 +117,10 @@ def _attack(
 
 
 def worst_for(
-    context: AttackContext, plan: AttackPlan, starts: Mapping[str, Pattern], part: np.ndarray
+    context: AttackContext,
+    plan: AttackPlan,
+    starts: Mapping[str, Pattern],
+    part: Int64[np.ndarray, "some"],
 ) -> Attack:
     """Attack the samples of a class from zero, and from known patterns where some stay correct.
 
@@ -136,12 +140,14 @@ def worst_for(
     )
 
 
-def decided_in(task: Task, output: np.ndarray, part: np.ndarray) -> np.ndarray:
+def decided_in(
+    task: Task, output: Shaped[np.ndarray, "some ..."], part: Int64[np.ndarray, "some"]
+) -> Int64[np.ndarray, "some"]:
     """Return the decisions of some samples, int64 [samples]."""
     return replace(task, labels=task.labels[part]).decide(output)
 
 
-def _most_often(decided: np.ndarray, label: int) -> int | None:
+def _most_often(decided: Int64[np.ndarray, "some"], label: int) -> int | None:
     wrong = decided[(decided != label) & (decided >= 0)]
     return int(np.bincount(wrong).argmax()) if wrong.size else None
 

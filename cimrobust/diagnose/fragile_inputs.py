@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int64, Shaped
 
 from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
 from cimrobust.attack.proofs import BRANCHING, NARROWING
@@ -88,15 +89,19 @@ class _Search:
     """Smallest share known to break every sample, by which pattern, and what the sample becomes."""
 
     request: DiagnosisRequest
-    share: np.ndarray
-    becomes: np.ndarray
+    share: Float64[np.ndarray, "samples"]
+    becomes: Int64[np.ndarray, "samples"]
     by: list[str]
     evaluations: int = 0
     passes: int = 0
 
     def try_share(
-        self, origin: str, pattern: Mapping[str, np.ndarray], share: float, samples: np.ndarray
-    ) -> np.ndarray:
+        self,
+        origin: str,
+        pattern: Mapping[str, Float32[np.ndarray, "..."]],
+        share: float,
+        samples: Int64[np.ndarray, "some"],
+    ) -> Bool[np.ndarray, "some"]:
         """Run some samples, which may be none, on the chip with this share of a pattern.
 
         Note which it breaks, and return them as a mask, bool [samples].
@@ -174,7 +179,9 @@ def _rays(request: DiagnosisRequest, most: int) -> dict[str, Pattern]:
     return {origin: known[origin] for origin in order[:most]}
 
 
-def _follow(search: _Search, rays: Mapping[str, Pattern], correct: np.ndarray) -> None:
+def _follow(
+    search: _Search, rays: Mapping[str, Pattern], correct: Int64[np.ndarray, "correct"]
+) -> None:
     """Follow rays from small shares to large ones until enough inputs are broken.
 
     Then look closer at those.
@@ -193,7 +200,9 @@ def _follow(search: _Search, rays: Mapping[str, Pattern], correct: np.ndarray) -
     _closer(search, rays, early)
 
 
-def _closer(search: _Search, rays: Mapping[str, Pattern], samples: np.ndarray) -> None:
+def _closer(
+    search: _Search, rays: Mapping[str, Pattern], samples: Int64[np.ndarray, "some"]
+) -> None:
     """Try shares between the smallest that breaks a sample and the one before it on the grid."""
     for share in np.unique(search.share[samples]):
         some = samples[search.share[samples] == share]
@@ -204,7 +213,7 @@ def _closer(search: _Search, rays: Mapping[str, Pattern], samples: np.ndarray) -
                 )
 
 
-def _own_chips(search: _Search, candidates: np.ndarray) -> None:
+def _own_chips(search: _Search, candidates: Int64[np.ndarray, "candidates"]) -> None:
     """Make chips for every candidate alone, and find the smallest share of them that breaks it.
 
     The corner of the box that lowers its margin fastest, seen from no deviation, then seen from
@@ -224,7 +233,9 @@ def _own_chips(search: _Search, candidates: np.ndarray) -> None:
             )
 
 
-def _breaking_share(search: _Search, pattern: Pattern, sample: np.ndarray) -> float | None:
+def _breaking_share(
+    search: _Search, pattern: Pattern, sample: Int64[np.ndarray, "1"]
+) -> float | None:
     """Return the smallest share of a pattern found to break a sample.
 
     None: not even the whole of it does.
@@ -240,7 +251,11 @@ def _breaking_share(search: _Search, pattern: Pattern, sample: np.ndarray) -> fl
     )
 
 
-def _candidates(search: _Search, correct: np.ndarray, margin: np.ndarray | None) -> np.ndarray:
+def _candidates(
+    search: _Search,
+    correct: Int64[np.ndarray, "correct"],
+    margin: Float64[np.ndarray, "samples"] | None,
+) -> Int64[np.ndarray, "candidates"]:
     """Return the inputs that get a chip of their own.
 
     Those that break first, and those with the smallest margins.
@@ -258,7 +273,9 @@ def _candidates(search: _Search, correct: np.ndarray, margin: np.ndarray | None)
     return np.array(list(dict.fromkeys([*map(int, first), *map(int, close)])), dtype=np.int64)
 
 
-def _margins(request: DiagnosisRequest, output: np.ndarray) -> np.ndarray | None:
+def _margins(
+    request: DiagnosisRequest, output: Shaped[np.ndarray, "samples ..."]
+) -> Float64[np.ndarray, "samples"] | None:
     """Return score of the label minus score of the runner-up, float64 [samples].
 
     None where the output is a decision.
@@ -272,7 +289,9 @@ def _margins(request: DiagnosisRequest, output: np.ndarray) -> np.ndarray | None
     )
 
 
-def _certified(request: DiagnosisRequest, samples: np.ndarray) -> tuple[np.ndarray | None, str]:
+def _certified(
+    request: DiagnosisRequest, samples: Int64[np.ndarray, "listed"]
+) -> tuple[Float64[np.ndarray, "listed"] | None, str]:
     """Return the largest share of the box that is proven for samples, and why there is none."""
     if request.without_bounds:
         return None, request.without_bounds
@@ -292,7 +311,10 @@ def _certified(request: DiagnosisRequest, samples: np.ndarray) -> tuple[np.ndarr
 
 
 def _row(
-    search: _Search, sample: int, margin: np.ndarray | None, proven: float | None
+    search: _Search,
+    sample: int,
+    margin: Float64[np.ndarray, "samples"] | None,
+    proven: float | None,
 ) -> FragileInput:
     share = float(search.share[sample])
     if proven is not None and proven > share * _ROUNDING:

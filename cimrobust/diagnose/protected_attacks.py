@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import Float32
 
 from cimrobust.attack.attack import attack
 from cimrobust.attack.attack_context import AttackContext
@@ -187,7 +188,11 @@ class ProtectedAttacks:
         return self._known[chosen]
 
     def refute(
-        self, chosen: Chosen, score: Score | None, note: str, chip: Mapping[str, np.ndarray] | None
+        self,
+        chosen: Chosen,
+        score: Score | None,
+        note: str,
+        chip: Mapping[str, Float32[np.ndarray, "..."]] | None,
     ) -> None:
         """Take down that a choice misses what is asked after all.
 

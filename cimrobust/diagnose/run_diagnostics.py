@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float32
 
 from cimrobust.attack.attack_context import AttackContext
 from cimrobust.attack.diagnosis_protocol import (
@@ -45,7 +46,7 @@ class _Step:
     outcome: Outcome
     patterns: Mapping[str, Pattern]
     found: SearchResult
-    broken: np.ndarray | None
+    broken: Bool[np.ndarray, "samples"] | None
 
 
 def diagnose(
@@ -109,7 +110,7 @@ def _without(diagnostic: Diagnostic, request: DiagnosisRequest, names: Collectio
 def _known_or_made(
     diagnostic: Diagnostic,
     request: DiagnosisRequest,
-    broken: np.ndarray | None,
+    broken: Bool[np.ndarray, "samples"] | None,
     parts: FinishedParts,
 ) -> _Step:
     """Take over what an interrupted run knows of a diagnostic, else run and keep it."""
@@ -147,7 +148,9 @@ def _known_or_made(
     return step
 
 
-def _made(diagnostic: Diagnostic, request: DiagnosisRequest, broken: np.ndarray | None) -> _Step:
+def _made(
+    diagnostic: Diagnostic, request: DiagnosisRequest, broken: Bool[np.ndarray, "samples"] | None
+) -> _Step:
     """Run one diagnostic; where it gives up, say why."""
     begin = time.perf_counter()
     try:
@@ -174,7 +177,7 @@ def _made(diagnostic: Diagnostic, request: DiagnosisRequest, broken: np.ndarray 
         return _Step(outcome, {}, request.found, broken)
 
 
-def _whole(box: Box, pattern: Mapping[str, np.ndarray]) -> Pattern:
+def _whole(box: Box, pattern: Mapping[str, Float32[np.ndarray, "..."]]) -> Pattern:
     """Return a pattern with zeros for the layers that it does not name."""
     return {**box.zero(), **pattern}
 
@@ -184,7 +187,7 @@ def _adopted(
     diagnostic: Diagnostic,
     finding: Finding,
     outcome: Outcome,
-    broken: np.ndarray | None,
+    broken: Bool[np.ndarray, "samples"] | None,
 ) -> _Step:
     """Score the patterns that a diagnostic keeps on all samples.
 
@@ -241,7 +244,7 @@ class KeptStep:
     seconds: float
     patterns: dict[str, PackedPattern]
     found: SearchResult | None
-    broken: np.ndarray | None
+    broken: Bool[np.ndarray, "samples"] | None
 
 
 def _kept_step(request: DiagnosisRequest, step: _Step) -> KeptStep:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float32
 
 from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
 from cimrobust.attack.subject_parts import part_of
@@ -45,7 +46,7 @@ class SafetyClass:
     found: Score
     overall: Score
     member: str
-    deviations: Mapping[str, np.ndarray]
+    deviations: Mapping[str, Float32[np.ndarray, "..."]]
     effort: str
     passes: int
     has_twin: bool

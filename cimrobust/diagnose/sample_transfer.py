@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Int64
 
 from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
 from cimrobust.attack.subject_parts import part_of
@@ -47,7 +48,7 @@ class Transfer:
     effort: str
 
 
-def halves(task: Task, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def halves(task: Task, seed: int) -> tuple[Int64[np.ndarray, "first"], Int64[np.ndarray, "second"]]:
     """Return the indices of two halves of the samples, drawn at random.
 
     With one label a sample every class is shared out evenly.
@@ -77,7 +78,10 @@ def _run(request: DiagnosisRequest) -> Finding:
 
 
 def _direction(
-    request: DiagnosisRequest, pattern: Pattern, part: np.ndarray, other: np.ndarray
+    request: DiagnosisRequest,
+    pattern: Pattern,
+    part: Int64[np.ndarray, "part"],
+    other: Int64[np.ndarray, "other"],
 ) -> TransferDirection:
     box, runtime = request.box, request.runtime
     zero, weights = box.weights(box.zero()), box.weights(pattern)

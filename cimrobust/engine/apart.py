@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from jaxtyping import Shaped
 
 from cimrobust.data.dataset import DataSet
 from cimrobust.engine.batches import feeding_of_file
@@ -25,7 +26,7 @@ _ROUNDING_SHARE = 0.5
 def check_samples_apart(
     network: Network,
     dataset: DataSet,
-    clean_output: np.ndarray,
+    clean_output: Shaped[np.ndarray, "samples ..."],
     *,
     rounds: bool,
     tolerance: float = FLOAT_TOLERANCE,
@@ -77,17 +78,21 @@ def check_samples_apart(
 
 def _filled(
     network: Network,
-    inputs: Mapping[str, np.ndarray],
-    constants: Mapping[str, np.ndarray],
+    inputs: Mapping[str, Shaped[np.ndarray, "samples ..."]],
+    constants: Mapping[str, Shaped[np.ndarray, "..."]],
     output: str,
     size: int,
-) -> np.ndarray:
+) -> Shaped[np.ndarray, "copies ..."]:
     count = min(_FILLED_SAMPLES, len(next(iter(inputs.values()))))
     copies = {name: np.repeat(array[:count], size, axis=0) for name, array in inputs.items()}
     return run_original(network, copies, constants, output=output)[::size]
 
 
-def _differing(expected: np.ndarray, got: np.ndarray, relative: float) -> tuple[float, float]:
+def _differing(
+    expected: Shaped[np.ndarray, "compared ..."],
+    got: Shaped[np.ndarray, "compared ..."],
+    relative: float,
+) -> tuple[float, float]:
     """Return the largest difference, and the share of samples whose outputs differ.
 
     Only differences of more than rounding count for the share.

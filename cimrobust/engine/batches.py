@@ -13,6 +13,7 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Shaped
 
 from cimrobust.data.casting import cast
 from cimrobust.engine.parallel import check_stopped, map_ordered
@@ -30,7 +31,7 @@ _FEWEST_SAMPLES = 16
 # is a few times this, per worker).
 _MEMORY_BYTES = 128 * 2**20
 
-Feed = dict[str, np.ndarray]
+Feed = dict[str, Shaped[np.ndarray, "..."]]
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def free_batch_size(
 
 def feeding_of_file(
     inputs: Sequence[TensorSpec],
-    samples: Mapping[str, np.ndarray],
+    samples: Mapping[str, Shaped[np.ndarray, "samples ..."]],
     free_size: int,
     *,
     apart: bool = False,
@@ -133,7 +134,9 @@ def feeding_of_file(
     return next(iter(fixed), Feeding("fixed", 1) if apart else Feeding("free", free_size))
 
 
-def _feeding_of_input(spec: TensorSpec, array: np.ndarray, free_size: int) -> Feeding:
+def _feeding_of_input(
+    spec: TensorSpec, array: Shaped[np.ndarray, "samples ..."], free_size: int
+) -> Feeding:
     if spec.shape is None:
         return Feeding("free", free_size)
     if len(spec.shape) == array.ndim - 1:
@@ -166,8 +169,8 @@ def check_inputs(inputs: Sequence[TensorSpec], given: Sequence[str]) -> None:
 def check_shared_sizes(
     inputs: Sequence[TensorSpec],
     names: Sequence[str],
-    samples: Mapping[str, np.ndarray],
-    constants: Mapping[str, np.ndarray],
+    samples: Mapping[str, Shaped[np.ndarray, "samples ..."]],
+    constants: Mapping[str, Shaped[np.ndarray, "..."]],
 ) -> None:
     """Check that axes of inputs have one size where the network as it was read depends on that.
 
@@ -203,7 +206,9 @@ def check_shared_sizes(
             )
 
 
-def cast_inputs(inputs: Sequence[TensorSpec], arrays: Mapping[str, np.ndarray]) -> Feed:
+def cast_inputs(
+    inputs: Sequence[TensorSpec], arrays: Mapping[str, Shaped[np.ndarray, "..."]]
+) -> Feed:
     """Return the arrays in the graph's element types, contiguous.
 
     No copy of those that are already.
@@ -219,13 +224,13 @@ def cast_inputs(inputs: Sequence[TensorSpec], arrays: Mapping[str, np.ndarray]) 
 
 
 def run_batches(
-    run: Callable[[Feed, slice], np.ndarray],
+    run: Callable[[Feed, slice], Shaped[np.ndarray, "..."]],
     inputs: Feed,
     constants: Feed,
     feeding: Feeding,
     *,
     threads: int = 1,
-) -> np.ndarray:
+) -> Shaped[np.ndarray, "samples ..."]:
     """Run all samples and return one output with the samples along the first axis.
 
     Args:
@@ -265,12 +270,12 @@ def first_batch(inputs: Feed, feeding: Feeding) -> Feed:
 
 
 def _run_batch(
-    run: Callable[[Feed, slice], np.ndarray],
+    run: Callable[[Feed, slice], Shaped[np.ndarray, "..."]],
     inputs: Feed,
     constants: Feed,
     feeding: Feeding,
     batch: slice,
-) -> np.ndarray:
+) -> Shaped[np.ndarray, "some ..."]:
     check_stopped()
     count = batch.stop - batch.start
     output = np.asarray(run(dict(_feed(inputs, feeding, batch), **constants), batch))
@@ -287,7 +292,9 @@ def _run_batch(
     return output[:count]
 
 
-def _feed(inputs: Feed, feeding: Feeding, batch: slice) -> Iterator[tuple[str, np.ndarray]]:
+def _feed(
+    inputs: Feed, feeding: Feeding, batch: slice
+) -> Iterator[tuple[str, Shaped[np.ndarray, "..."]]]:
     for name, array in inputs.items():
         if feeding.mode == "none":
             yield name, array[batch.start]

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Shaped
 
 from cimrobust import __version__
 from cimrobust.engine.codings import ArrayRanges
@@ -26,8 +27,8 @@ _CACHE = FileKind("calibration", 2**28)
 def calibration_key(
     network: Network,
     placement: Placement,
-    inputs: Mapping[str, np.ndarray],
-    constants: Mapping[str, np.ndarray],
+    inputs: Mapping[str, Shaped[np.ndarray, "samples ..."]],
+    constants: Mapping[str, Shaped[np.ndarray, "..."]],
 ) -> str:
     """Return a digest of everything that ranges follow from.
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float32, Shaped
 
 from cimrobust.engine.arithmetic_findings import NOT_ASKED, Arithmetic
 from cimrobust.engine.batches import Feed, run_batches
@@ -107,7 +108,9 @@ class Checks:
         return tuple(tensor.initializer for tensor in self.liveness if tensor.move == "none")
 
 
-def max_difference(first: np.ndarray | np.generic, second: np.ndarray | np.generic) -> float:
+def max_difference(
+    first: Shaped[np.ndarray, "..."] | np.generic, second: Shaped[np.ndarray, "..."] | np.generic
+) -> float:
     """Return the largest absolute difference of two arrays, or of two numbers without axes.
 
     Infinite for different shapes or where only one is NaN or infinite.
@@ -121,10 +124,10 @@ def max_difference(first: np.ndarray | np.generic, second: np.ndarray | np.gener
 
 
 def compare(
-    expected: np.ndarray,
-    got: np.ndarray,
+    expected: Shaped[np.ndarray, "samples ..."],
+    got: Shaped[np.ndarray, "..."],
     *,
-    decisions: tuple[np.ndarray, np.ndarray] | None,
+    decisions: tuple[Shaped[np.ndarray, "..."], Shaped[np.ndarray, "..."]] | None,
     integer: bool,
     float_tolerance: float = FLOAT_TOLERANCE,
 ) -> Parity:
@@ -163,7 +166,7 @@ def compare(
 
 def check_against_saved(
     engine: OrtEngine,
-    weights: Mapping[str, np.ndarray],
+    weights: Mapping[str, Float32[np.ndarray, "..."]],
     inputs: Feed,
     constants: Feed,
     *,
@@ -195,20 +198,23 @@ def check_against_saved(
 
 
 def run_saved(
-    engine: OrtEngine, weights: Mapping[str, np.ndarray], inputs: Feed, constants: Feed
-) -> np.ndarray:
+    engine: OrtEngine,
+    weights: Mapping[str, Float32[np.ndarray, "..."]],
+    inputs: Feed,
+    constants: Feed,
+) -> Shaped[np.ndarray, "samples ..."]:
     """Return the output of a plainly saved model that has these weights inside."""
     with session_source(weighted(engine.deployed, weights)) as source:
         session = open_session(source)
     del source  # bytes, perhaps as many as the network has
 
-    def run(feed: Feed, _batch: slice) -> np.ndarray:
+    def run(feed: Feed, _batch: slice) -> Shaped[np.ndarray, "..."]:
         return run_session(session, engine.output, feed)
 
     return run_batches(run, inputs, constants, engine.feeding)
 
 
-def random_vertex(tensor: TensorPlacement) -> np.ndarray:
+def random_vertex(tensor: TensorPlacement) -> Float32[np.ndarray, "*weight"]:
     """Return the weights at a random corner of the tensor's tolerance box.
 
     The corner is the same in every run.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32, Shaped
 
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import Score
@@ -148,9 +149,9 @@ def open_converters(
 def _ideal_parity(
     plain: OrtEngine,
     engine: KernelEngine,
-    points: list[dict[str, np.ndarray]],
-    inputs: Mapping[str, np.ndarray],
-    constants: Mapping[str, np.ndarray],
+    points: list[dict[str, Float32[np.ndarray, "..."]]],
+    inputs: Mapping[str, Shaped[np.ndarray, "samples ..."]],
+    constants: Mapping[str, Shaped[np.ndarray, "..."]],
     task: Task,
 ) -> Parity:
     """Compare ideal-converter crossbars with onnxruntime; return the worst of some weights."""

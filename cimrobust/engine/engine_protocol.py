@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float32, Shaped
 
 from cimrobust.engine.batches import Feeding
 from cimrobust.mapping.placement import Placement
@@ -32,7 +33,7 @@ class Engine(Protocol):
     def batch_size(self) -> int:
         """Samples of one run."""
 
-    def buffers(self, placement: Placement) -> dict[str, np.ndarray]:
+    def buffers(self, placement: Placement) -> dict[str, Float32[np.ndarray, "..."]]:
         """Return arrays that one chip after the other can be drawn into."""
 
     def draw(
@@ -41,16 +42,16 @@ class Engine(Protocol):
         *,
         seed: int,
         trial: int,
-        out: Mapping[str, np.ndarray] | None = None,
+        out: Mapping[str, Float32[np.ndarray, "..."]] | None = None,
     ) -> Any:
         """Draw one chip."""
 
     def run(
         self,
         weights: Any,
-        inputs: Mapping[str, np.ndarray],
-        constants: Mapping[str, np.ndarray],
+        inputs: Mapping[str, Shaped[np.ndarray, "samples ..."]],
+        constants: Mapping[str, Shaped[np.ndarray, "..."]],
         *,
         threads: int,
-    ) -> np.ndarray:
+    ) -> Shaped[np.ndarray, "samples ..."]:
         """Return the decision output of all samples on one chip, samples along the first axis."""

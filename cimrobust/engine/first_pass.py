@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Shaped
 
 from cimrobust.engine.watchdog import current_time_limit
 from cimrobust.errors import CimrobustError, ModelNotCoveredError
@@ -74,7 +75,11 @@ sink.flush()
 
 
 def check_first_pass(
-    model: bytes | Path, feed: Mapping[str, np.ndarray], output: str, *, nodes: list[str]
+    model: bytes | Path,
+    feed: Mapping[str, Shaped[np.ndarray, "..."]],
+    output: str,
+    *,
+    nodes: list[str],
 ) -> None:
     """Check that a model runs on one batch within the limits.
 
@@ -127,7 +132,9 @@ def _listed(nodes: list[str]) -> str:
     return one_line(", ".join(nodes[:5]) + (" and more" if len(nodes) > 5 else ""))
 
 
-def _message(model: bytes | Path, feed: Mapping[str, np.ndarray], output: str) -> bytes:
+def _message(
+    model: bytes | Path, feed: Mapping[str, Shaped[np.ndarray, "..."]], output: str
+) -> bytes:
     content = io.BytesIO()
     np.savez(content, **feed)  # type: ignore[arg-type]
     head = {

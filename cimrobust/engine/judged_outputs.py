@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Shaped
 
 from cimrobust.data.class_axis import AxisHint
 from cimrobust.data.dataset import DataSet
@@ -32,7 +33,7 @@ class Judged:
     """
 
     dataset: DataSet
-    output: np.ndarray
+    output: Shaped[np.ndarray, "samples ..."]
     task: Task
 
 

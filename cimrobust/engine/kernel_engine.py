@@ -9,6 +9,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32, Shaped
 
 from cimrobust.engine.array_plan import PlannedArray, plan_array, reference_problem
 from cimrobust.engine.batches import Feed, Feeding, cast_inputs, run_batches
@@ -35,7 +36,7 @@ from cimrobust.seeds import stream_key
 # Batches from 16 samples on are widened fourfold, to 128 samples at most.
 _FEWEST_SAMPLES = 16
 _MOST_SAMPLES = 128
-_NO_ARRAYS: Mapping[str, np.ndarray] = MappingProxyType({})
+_NO_ARRAYS: Mapping[str, Shaped[np.ndarray, "..."]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,12 @@ class DeviceLevels:
         trial: Number of the chip, for read noise.
     """
 
-    levels: Mapping[str, np.ndarray]
+    levels: Mapping[str, Float32[np.ndarray, "cells weights"]]
     seed: int = 0
     trial: int = 0
 
 
-Weights = Mapping[str, np.ndarray] | DeviceLevels
+Weights = Mapping[str, Float32[np.ndarray, "..."]] | DeviceLevels
 
 
 def wider(feeding: Feeding) -> Feeding:
@@ -93,19 +94,19 @@ class OpenChip:
 
     def run(
         self,
-        inputs: Mapping[str, np.ndarray],
-        constants: Mapping[str, np.ndarray] = _NO_ARRAYS,
+        inputs: Mapping[str, Shaped[np.ndarray, "samples ..."]],
+        constants: Mapping[str, Shaped[np.ndarray, "..."]] = _NO_ARRAYS,
         *,
         threads: int = 1,
-    ) -> np.ndarray:
+    ) -> Shaped[np.ndarray, "samples ..."]:
         """Return the decision output of all samples; as `engine.ort.OpenNetwork.run`."""
         specs = self._engine.deployed.inputs
         feed, fixed = cast_inputs(specs, inputs), cast_inputs(specs, constants)
         return run_batches(self._run_once, feed, fixed, self._engine.feeding, threads=threads)
 
-    def _run_once(self, feed: Feed, samples: slice) -> np.ndarray:
+    def _run_once(self, feed: Feed, samples: slice) -> Shaped[np.ndarray, "..."]:
         plan = self._engine.plan
-        values: dict[str, np.ndarray] = {**plan.constants, **feed}
+        values: dict[str, Shaped[np.ndarray, "..."]] = {**plan.constants, **feed}
         batch = (
             samples.stop - samples.start
             if self._engine.feeding.mode == "free"
@@ -126,7 +127,11 @@ class OpenChip:
         return values[self._engine.output]
 
     def _run_crossbar(
-        self, node: CrossbarNode, values: dict[str, np.ndarray], batch: int, first_sample: int
+        self,
+        node: CrossbarNode,
+        values: dict[str, Shaped[np.ndarray, "..."]],
+        batch: int,
+        first_sample: int,
     ) -> None:
         stored = {operand.slot for operand in node.operands}
         inputs = [
@@ -244,7 +249,7 @@ class KernelEngine:
         """Samples of one run."""
         return self.feeding.size
 
-    def buffers(self, placement: Placement) -> dict[str, np.ndarray]:
+    def buffers(self, placement: Placement) -> dict[str, Float32[np.ndarray, "cells weights"]]:
         """Return arrays that one chip after the other can be drawn into."""
         return {
             name: np.empty((tensor.cells_per_weight, tensor.nominal.size), np.float32)
@@ -257,7 +262,7 @@ class KernelEngine:
         *,
         seed: int,
         trial: int,
-        out: Mapping[str, np.ndarray] | None = None,
+        out: Mapping[str, Float32[np.ndarray, "cells weights"]] | None = None,
     ) -> DeviceLevels:
         """Draw one chip, see `engine.kernel.program_devices`."""
         return DeviceLevels(
@@ -300,7 +305,9 @@ class KernelEngine:
 
     def products(
         self, weights: Weights
-    ) -> dict[str, tuple[PlannedArray, Crossbar, list[np.ndarray], ReadNoise | None]]:
+    ) -> dict[
+        str, tuple[PlannedArray, Crossbar, list[Float32[np.ndarray, "cells"]], ReadNoise | None]
+    ]:
         """Return the products of a chip by key, to be looked into.
 
         Each comes with its plan, cells and read noise.
@@ -315,11 +322,11 @@ class KernelEngine:
     def run(
         self,
         weights: Weights,
-        inputs: Mapping[str, np.ndarray],
-        constants: Mapping[str, np.ndarray] = _NO_ARRAYS,
+        inputs: Mapping[str, Shaped[np.ndarray, "samples ..."]],
+        constants: Mapping[str, Shaped[np.ndarray, "..."]] = _NO_ARRAYS,
         *,
         threads: int = 1,
-    ) -> np.ndarray:
+    ) -> Shaped[np.ndarray, "samples ..."]:
         """Return the decision output of all samples on one chip, samples along the first axis."""
         with self.open(weights) as chip:
             return chip.run(inputs, constants, threads=threads)
@@ -333,7 +340,7 @@ class KernelEngine:
         sessions, keep = self._digital_sessions(DeviceLevels({}), nominal)
         return OpenChip(self, {**self._sessions, **sessions}, arrays, keep)
 
-    def _devices(self, weights: Mapping[str, np.ndarray]) -> DeviceLevels:
+    def _devices(self, weights: Mapping[str, Float32[np.ndarray, "..."]]) -> DeviceLevels:
         tensors = self.placement.tensors
         return DeviceLevels(
             {
@@ -342,14 +349,17 @@ class KernelEngine:
             }
         )
 
-    def _cells(self, chip: DeviceLevels) -> dict[str, list[np.ndarray]]:
+    def _cells(self, chip: DeviceLevels) -> dict[str, list[Float32[np.ndarray, "weights"]]]:
         return {
             name: cells_of(tensor, chip.levels[name])
             for name, tensor in self.placement.tensors.items()
         }
 
     def _program(
-        self, cells: Mapping[str, Sequence[np.ndarray]], key: int, array: PlannedArray
+        self,
+        cells: Mapping[str, Sequence[Float32[np.ndarray, "weights"]]],
+        key: int,
+        array: PlannedArray,
     ) -> Crossbar:
         return array.program(cells, key)
 
@@ -368,7 +378,9 @@ class KernelEngine:
                 )
         return sessions, keep
 
-    def _effective(self, name: str, chip: DeviceLevels, weights: Weights) -> np.ndarray:
+    def _effective(
+        self, name: str, chip: DeviceLevels, weights: Weights
+    ) -> Float32[np.ndarray, "*weight"]:
         tensor = self.placement.tensors[name]
         if isinstance(weights, DeviceLevels):
             return np.ascontiguousarray(fold_levels(tensor, chip.levels[name]), np.float32).reshape(

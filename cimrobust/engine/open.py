@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Int64, Shaped
 
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import Score
@@ -85,7 +86,7 @@ class Runtime:
     task: Task
     dataset: DataSet
     clean: Score
-    clean_output: np.ndarray
+    clean_output: Shaped[np.ndarray, "samples ..."]
     quantised: Score
     converters: Converters | None
     batch_note: str
@@ -98,8 +99,8 @@ class Runtime:
         return self.quantised if self.converters is None else self.converters.score
 
     def outputs(
-        self, weights: Weights, *, subset: np.ndarray | None = None, threads: int = 1
-    ) -> np.ndarray:
+        self, weights: Weights, *, subset: Int64[np.ndarray, "some"] | None = None, threads: int = 1
+    ) -> Shaped[np.ndarray, "some ..."]:
         """Return the decision output with these weights, samples first.
 
         Args:
@@ -114,7 +115,7 @@ class Runtime:
         return self.engine.run(weights, chosen, self.dataset.constants, threads=threads)
 
     def score(
-        self, weights: Weights, *, subset: np.ndarray | None = None, threads: int = 1
+        self, weights: Weights, *, subset: Int64[np.ndarray, "some"] | None = None, threads: int = 1
     ) -> Score:
         """Return the score with these weights; arguments as for `outputs`."""
         task = self.task if subset is None else replace(self.task, labels=self.task.labels[subset])
@@ -216,7 +217,7 @@ def _deploy(
     scan: LayerScan,
     dataset: DataSet,
     task: Task,
-    clean_output: np.ndarray,
+    clean_output: Shaped[np.ndarray, "samples ..."],
     output: str,
 ) -> tuple[OrtEngine, Parity, str]:
     """Deploy with a widened batch axis where that is right, else as the file says.
@@ -261,7 +262,7 @@ def _parity_with_file(
     scan: LayerScan,
     dataset: DataSet,
     task: Task,
-    clean_output: np.ndarray,
+    clean_output: Shaped[np.ndarray, "samples ..."],
     *,
     integer: bool,
     tolerance: float,
@@ -309,7 +310,7 @@ def _run_checks(
     )
 
 
-def _first(inputs: Mapping[str, np.ndarray], count: int) -> Feed:
+def _first(inputs: Mapping[str, Shaped[np.ndarray, "samples ..."]], count: int) -> Feed:
     return {name: array[:count] for name, array in inputs.items()}
 
 

@@ -74,7 +74,9 @@ class OptimisedTemplate:
     orders: Mapping[str, _Order]
     shares_memory: bool = False
 
-    def open(self, weights: Mapping[str, np.ndarray]) -> tuple[Any, tuple[np.ndarray, ...]]:
+    def open(
+        self, weights: Mapping[str, Float32[np.ndarray, "..."]]
+    ) -> tuple[Any, tuple[Float32[np.ndarray, "..."], ...]]:
         """Open a session with stored weights.
 
         Returns:

@@ -8,6 +8,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32, Shaped
 
 from cimrobust.engine.batches import (
     Feed,
@@ -41,7 +42,7 @@ from cimrobust.onnx_io.unsigned import exact_file
 _MODEL = FileKind(
     "model file", MAX_EXTERNAL_FILE_BYTES, missing=InputRefusedError, hint="start again"
 )
-_NO_ARRAYS: Mapping[str, np.ndarray] = MappingProxyType({})
+_NO_ARRAYS: Mapping[str, Shaped[np.ndarray, "..."]] = MappingProxyType({})
 
 
 class OpenNetwork:
@@ -57,7 +58,7 @@ class OpenNetwork:
         inputs: tuple[TensorSpec, ...],
         output: str,
         feeding: Feeding,
-        keep: tuple[np.ndarray, ...],
+        keep: tuple[Float32[np.ndarray, "..."], ...],
     ) -> None:
         self._session = session
         self._inputs = inputs
@@ -68,11 +69,11 @@ class OpenNetwork:
 
     def run(
         self,
-        inputs: Mapping[str, np.ndarray],
-        constants: Mapping[str, np.ndarray] = _NO_ARRAYS,
+        inputs: Mapping[str, Shaped[np.ndarray, "samples ..."]],
+        constants: Mapping[str, Shaped[np.ndarray, "..."]] = _NO_ARRAYS,
         *,
         threads: int = 1,
-    ) -> np.ndarray:
+    ) -> Shaped[np.ndarray, "samples ..."]:
         """Return the decision output of all samples, samples along the first axis.
 
         Args:
@@ -86,7 +87,7 @@ class OpenNetwork:
         feed, fixed = cast_inputs(self._inputs, inputs), cast_inputs(self._inputs, constants)
         return run_batches(self._run_once, feed, fixed, self._feeding, threads=threads)
 
-    def _run_once(self, feed: Feed, _batch: slice) -> np.ndarray:
+    def _run_once(self, feed: Feed, _batch: slice) -> Shaped[np.ndarray, "..."]:
         return run_session(self._session, self._output, feed)
 
     def close(self) -> None:
@@ -152,7 +153,7 @@ class OrtEngine:
         """Samples of one run."""
         return self.feeding.size
 
-    def buffers(self, placement: Placement) -> dict[str, np.ndarray]:
+    def buffers(self, placement: Placement) -> dict[str, Float32[np.ndarray, "..."]]:
         """Return arrays that one chip after the other can be drawn into."""
         return {
             name: np.empty(tensor.shape, np.float32) for name, tensor in placement.tensors.items()
@@ -164,12 +165,12 @@ class OrtEngine:
         *,
         seed: int,
         trial: int,
-        out: Mapping[str, np.ndarray] | None = None,
-    ) -> dict[str, np.ndarray]:
+        out: Mapping[str, Float32[np.ndarray, "..."]] | None = None,
+    ) -> dict[str, Float32[np.ndarray, "..."]]:
         """Draw one chip, see `engine.kernel.program_chip`."""
         return program_chip(placement, seed=seed, trial=trial, out=out)
 
-    def open(self, weights: Mapping[str, np.ndarray]) -> OpenNetwork:
+    def open(self, weights: Mapping[str, Float32[np.ndarray, "..."]]) -> OpenNetwork:
         """Open a session with these weights in place before the graph is optimised.
 
         Args:
@@ -196,12 +197,12 @@ class OrtEngine:
 
     def run(
         self,
-        weights: Mapping[str, np.ndarray],
-        inputs: Mapping[str, np.ndarray],
-        constants: Mapping[str, np.ndarray] = _NO_ARRAYS,
+        weights: Mapping[str, Float32[np.ndarray, "..."]],
+        inputs: Mapping[str, Shaped[np.ndarray, "samples ..."]],
+        constants: Mapping[str, Shaped[np.ndarray, "..."]] = _NO_ARRAYS,
         *,
         threads: int | None = None,
-    ) -> np.ndarray:
+    ) -> Shaped[np.ndarray, "samples ..."]:
         """Return the decision output of all samples with these weights.
 
         Samples are along the first axis.
@@ -209,7 +210,9 @@ class OrtEngine:
         with self.open(weights) as network:
             return network.run(inputs, constants, threads=threads or self._threads)
 
-    def _checked(self, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _checked(
+        self, weights: Mapping[str, Float32[np.ndarray, "..."]]
+    ) -> dict[str, Float32[np.ndarray, "..."]]:
         expected = self.deployed.weight_shapes
         if set(weights) != set(expected):
             missing, unknown = (
@@ -251,13 +254,13 @@ def decision_output(outputs: tuple[TensorSpec, ...], name: str | None) -> str:
 
 def run_original(
     network: Network,
-    inputs: Mapping[str, np.ndarray],
-    constants: Mapping[str, np.ndarray] = _NO_ARRAYS,
+    inputs: Mapping[str, Shaped[np.ndarray, "samples ..."]],
+    constants: Mapping[str, Shaped[np.ndarray, "..."]] = _NO_ARRAYS,
     *,
     output: str | None = None,
     batch_size: int = 16,
     threads: int = 1,
-) -> np.ndarray:
+) -> Shaped[np.ndarray, "samples ..."]:
     """Return the decision output of all samples from the model file itself.
 
     The loaded model is run where the file cannot be. Either is run as anyone would: one sample at a
@@ -291,7 +294,7 @@ def run_original(
     del model  # bytes, perhaps as many as the network has
     keys = network.map_keys.get(name) if network.runs_as_file else None
 
-    def run(feed: Feed, _batch: slice) -> np.ndarray:
+    def run(feed: Feed, _batch: slice) -> Shaped[np.ndarray, "..."]:
         found = run_session(session, name, feed)
         return (
             found

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 
 from cimrobust.engine.batches import Feed
 from cimrobust.engine.checks import compare, max_difference
@@ -120,7 +121,12 @@ def check_sizes(network: Network, model: bytes, *, integer: bool) -> SizesCheck:
 
 
 def _difference(
-    expected: list[np.ndarray], made: Any, outputs: list[str], feed: Feed, *, integer: bool
+    expected: list[Shaped[np.ndarray, "..."]],
+    made: Any,
+    outputs: list[str],
+    feed: Feed,
+    *,
+    integer: bool,
 ) -> float | None:
     """Return how far a model is from what is expected of it, None where that is too far."""
     try:
@@ -147,8 +153,8 @@ def _difference(
 
 
 def _decisions(
-    one: np.ndarray, two: np.ndarray, single_levels: bool
-) -> tuple[np.ndarray, np.ndarray] | None:
+    one: Shaped[np.ndarray, "..."], two: Shaped[np.ndarray, "..."], single_levels: bool
+) -> tuple[Shaped[np.ndarray, "..."], Shaped[np.ndarray, "..."]] | None:
     """Return what is compared of outputs that differ by single levels.
 
     The largest entries, or whole numbers themselves.
@@ -161,7 +167,11 @@ def _decisions(
 
 
 def _check_repeatable(
-    original: Any, expected: list[np.ndarray], outputs: list[str], feed: Feed, network: Network
+    original: Any,
+    expected: list[Shaped[np.ndarray, "..."]],
+    outputs: list[str],
+    feed: Feed,
+    network: Network,
 ) -> None:
     """Check that a file gives the same outputs again, in the same session.
 
@@ -237,7 +247,7 @@ def _feed(network: Network, shapes: Mapping[str, tuple[int, ...]], index: int) -
     return {spec.name: _random(spec, shapes[spec.name], index) for spec in network.inputs}
 
 
-def _random(spec: TensorSpec, shape: tuple[int, ...], index: int) -> np.ndarray:
+def _random(spec: TensorSpec, shape: tuple[int, ...], index: int) -> Shaped[np.ndarray, "..."]:
     """Return random values.
 
     Normal ones, or 0 and 1, which are legal token numbers, masks and lengths.

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float32, Int64, Shaped
 
 from cimrobust.engine import crossbar_reference as reference
 from cimrobust.engine.array_plan import PlannedArray
@@ -43,7 +44,7 @@ class _Checked:
         self,
         array: PlannedArray,
         product: Crossbar,
-        planes: list[np.ndarray],
+        planes: list[Float32[np.ndarray, "cells"]],
         noise: ReadNoise | None,
     ) -> None:
         self.values = 0
@@ -54,8 +55,13 @@ class _Checked:
         self._calls = 0
 
     def conv(
-        self, x: np.ndarray, geometry: ConvGeometry, *, first_vector: int = 0, threads: int = 1
-    ) -> np.ndarray:
+        self,
+        x: Float32[np.ndarray, "batch channels depth height width"],
+        geometry: ConvGeometry,
+        *,
+        first_vector: int = 0,
+        threads: int = 1,
+    ) -> Float32[np.ndarray, "batch columns out_depth out_height out_width"]:
         """Return a convolution."""
         y = self._product.conv(x, geometry, first_vector=first_vector, threads=threads)
         per_image = math.prod(geometry.out_size)
@@ -69,14 +75,21 @@ class _Checked:
         )
         return y
 
-    def vectors(self, x: np.ndarray, *, first_vector: int = 0, threads: int = 1) -> np.ndarray:
+    def vectors(
+        self, x: Float32[np.ndarray, "vectors rows"], *, first_vector: int = 0, threads: int = 1
+    ) -> Float32[np.ndarray, "vectors columns"]:
         """Return products of vectors."""
         y = self._product.vectors(x, first_vector=first_vector, threads=threads)
         positions = spread(len(x), _VECTORS)
         self._compare(np.ascontiguousarray(x[positions]), positions + first_vector, y[positions])
         return y
 
-    def _compare(self, vectors: np.ndarray, numbers: np.ndarray, got: np.ndarray) -> None:
+    def _compare(
+        self,
+        vectors: Float32[np.ndarray, "some rows"],
+        numbers: Int64[np.ndarray, "some"],
+        got: Float32[np.ndarray, "some columns"],
+    ) -> None:
         self._calls += 1
         if self._calls > _CALLS:
             return
@@ -108,8 +121,8 @@ class _Checked:
 def check_against_reference(
     engine: KernelEngine,
     weights: Weights,
-    inputs: Mapping[str, np.ndarray],
-    constants: Mapping[str, np.ndarray],
+    inputs: Mapping[str, Shaped[np.ndarray, "samples ..."]],
+    constants: Mapping[str, Shaped[np.ndarray, "..."]],
 ) -> ReferenceCheck:
     """Run a chip on some samples and compute some vectors of every product again in NumPy.
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from jaxtyping import Shaped
 
 from cimrobust.engine.watchdog import limited_run
 from cimrobust.errors import CimrobustError, ModelNotCoveredError, UsageError
@@ -57,7 +58,7 @@ def session_options() -> Any:
 def open_session(
     model: bytes | Path,
     *,
-    weights: Mapping[str, np.ndarray] | None = None,
+    weights: Mapping[str, Shaped[np.ndarray, "..."]] | None = None,
     is_optimised: bool = False,
     shares_memory: bool = False,
 ) -> Any:
@@ -92,7 +93,11 @@ def open_session(
 
 
 def write_optimised(
-    model: bytes, *, weights: Mapping[str, np.ndarray], path: Path, is_optimised: bool = False
+    model: bytes,
+    *,
+    weights: Mapping[str, Shaped[np.ndarray, "..."]],
+    path: Path,
+    is_optimised: bool = False,
 ) -> bytes:
     """Return a model as onnxruntime runs it on this processor.
 
@@ -136,7 +141,9 @@ def _register_shared_memory() -> None:
     ort.create_and_register_allocator(where, as_requested)
 
 
-def _open_with_or_without(model: bytes | Path, weights: Mapping[str, np.ndarray]) -> Any:
+def _open_with_or_without(
+    model: bytes | Path, weights: Mapping[str, Shaped[np.ndarray, "..."]]
+) -> Any:
     """Open a session.
 
     Where onnxruntime's own rewriting of products stops with an error, without it: `graph.unsigned`
@@ -153,7 +160,9 @@ def _open_with_or_without(model: bytes | Path, weights: Mapping[str, np.ndarray]
             raise first from None
 
 
-def _open(model: bytes | Path, weights: Mapping[str, np.ndarray], options: Any) -> Any:
+def _open(
+    model: bytes | Path, weights: Mapping[str, Shaped[np.ndarray, "..."]], options: Any
+) -> Any:
     if weights:
         values = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
         options.add_external_initializers(list(weights), values)
@@ -161,7 +170,9 @@ def _open(model: bytes | Path, weights: Mapping[str, np.ndarray], options: Any) 
     return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
-def run_session(session: Any, output: str, feed: Mapping[str, np.ndarray]) -> np.ndarray:
+def run_session(
+    session: Any, output: str, feed: Mapping[str, Shaped[np.ndarray, "..."]]
+) -> Shaped[np.ndarray, "..."]:
     """Run a session once and return one output.
 
     Raises:
@@ -173,16 +184,16 @@ def run_session(session: Any, output: str, feed: Mapping[str, np.ndarray]) -> np
 
 
 def run_outputs(
-    session: Any, outputs: Sequence[str], feed: Mapping[str, np.ndarray]
-) -> list[np.ndarray]:
+    session: Any, outputs: Sequence[str], feed: Mapping[str, Shaped[np.ndarray, "..."]]
+) -> list[Shaped[np.ndarray, "..."]]:
     """Run a session once and return outputs; errors as `run_session`."""
     with _errors_of_runs(feed), limited_run() as options:
         return [np.asarray(value) for value in session.run(list(outputs), feed, options)]
 
 
 def run_segment(
-    session: Any, outputs: Sequence[str], feed: Mapping[str, np.ndarray]
-) -> list[np.ndarray]:
+    session: Any, outputs: Sequence[str], feed: Mapping[str, Shaped[np.ndarray, "..."]]
+) -> list[Shaped[np.ndarray, "..."]]:
     """Run a session once and return outputs without copying them; errors as `run_session`."""
     with _errors_of_runs(feed), limited_run() as options:
         values = {
@@ -195,7 +206,7 @@ def run_segment(
 
 
 @contextmanager
-def _errors_of_runs(feed: Mapping[str, np.ndarray]) -> Iterator[None]:
+def _errors_of_runs(feed: Mapping[str, Shaped[np.ndarray, "..."]]) -> Iterator[None]:
     """Turn what onnxruntime raises into errors of this package."""
     try:
         yield
@@ -216,7 +227,7 @@ def _errors_of_runs(feed: Mapping[str, np.ndarray]) -> Iterator[None]:
         ) from err
 
 
-def _shared(value: Any) -> np.ndarray:
+def _shared(value: Any) -> Shaped[np.ndarray, "..."]:
     """Return the array behind an OrtValue, the same memory where its element type allows."""
     try:
         return np.from_dlpack(value)

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Mapping
 
 import torch
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from cimrobust.engine.batches import Feeding
@@ -19,14 +20,14 @@ from cimrobust.twin.to_torch import Twin, TwinRunError
 def run_outputs(
     twin: Twin,
     tensor: str,
-    weights: Mapping[str, Tensor],
-    inputs: Mapping[str, Tensor],
-    constants: Mapping[str, Tensor],
+    weights: Mapping[str, Float[Tensor, "..."]],
+    inputs: Mapping[str, Shaped[Tensor, "samples ..."]],
+    constants: Mapping[str, Shaped[Tensor, "..."]],
     *,
     feeding: Feeding,
-    taken: Tensor,
+    taken: Int64[Tensor, "runs size"],
     at_once: int,
-) -> Tensor:
+) -> Shaped[Tensor, "taken ..."]:
     """Return a tensor of the graph for the samples of several runs, samples first.
 
     Args:
@@ -60,8 +61,8 @@ def run_outputs(
 def runs_at_once(
     twin: Twin,
     tensor: str,
-    inputs: Mapping[str, Tensor],
-    constants: Mapping[str, Tensor],
+    inputs: Mapping[str, Shaped[Tensor, "samples ..."]],
+    constants: Mapping[str, Shaped[Tensor, "..."]],
     *,
     feeding: Feeding,
     most: int,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float32
 from safetensors.numpy import save
 
 from cimrobust.files import write_whole
@@ -26,7 +27,7 @@ def write_chip(path: Path, search: LikelySearch) -> None:
         search: It found a chip.
     """
     assert search.chip is not None
-    tensors: dict[str, np.ndarray] = {}
+    tensors: dict[str, Float32[np.ndarray, "..."]] = {}
     for layer in search.chips.layers:
         name = layer.tensor.initializer
         parts = {

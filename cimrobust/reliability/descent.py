@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from jaxtyping import Float32, Float64
 
 from cimrobust.engine.latent import LatentChips
 from cimrobust.reliability.limit_state import LimitState
@@ -71,14 +72,14 @@ class DescentContext:
     advance: Callable[[], None]
     spent: Spent = field(default_factory=Spent)
 
-    def margins(self, latents: np.ndarray) -> np.ndarray:
+    def margins(self, latents: Float32[np.ndarray, "devices"]) -> Float64[np.ndarray, "decisions"]:
         """Return the margins (errors) of a chip by the twin, float64 [decisions]."""
         self.spent.forwards += 1
         return array_of(self.oracle.margins(self.chips.weights(latents)).double())
 
     def linear(
-        self, latents: np.ndarray, state: LimitState, neighbours: int
-    ) -> tuple[float, np.ndarray]:
+        self, latents: Float32[np.ndarray, "devices"], state: LimitState, neighbours: int
+    ) -> tuple[float, Float32[np.ndarray, "devices"]]:
         """Return the stand-in at a chip and its gradient, float32 [size]: one pass.
 
         The gradient is with respect to every device's deviation in level units.
@@ -95,8 +96,13 @@ class DescentContext:
 
 
 def descend(
-    context: DescentContext, start: np.ndarray, state: LimitState, *, neighbours: int, passes: int
-) -> np.ndarray:
+    context: DescentContext,
+    start: Float32[np.ndarray, "devices"],
+    state: LimitState,
+    *,
+    neighbours: int,
+    passes: int,
+) -> Float32[np.ndarray, "devices"]:
     """Return where the improved HL-RF iteration on the stand-in leads from a start.
 
     The point need not fail.
@@ -165,8 +171,11 @@ def refine(
 
 
 def _target(
-    context: DescentContext, point: np.ndarray, gradient: np.ndarray, value: float
-) -> np.ndarray:
+    context: DescentContext,
+    point: Float32[np.ndarray, "devices"],
+    gradient: Float32[np.ndarray, "devices"],
+    value: float,
+) -> Float32[np.ndarray, "devices"]:
     """Return the nearest chip that the plane of a point's value and gradient lets fail."""
     deviations = context.chips.deviations(point)
     least = float(np.dot(gradient.astype(np.float64), deviations.astype(np.float64))) - value
@@ -175,13 +184,13 @@ def _target(
 
 def _line_search(
     context: DescentContext,
-    point: np.ndarray,
-    target: np.ndarray,
+    point: Float32[np.ndarray, "devices"],
+    target: Float32[np.ndarray, "devices"],
     value: float,
-    gradient: np.ndarray,
+    gradient: Float32[np.ndarray, "devices"],
     state: LimitState,
     neighbours: int,
-) -> np.ndarray:
+) -> Float32[np.ndarray, "devices"]:
     rises = (
         context.chips.deviations(point + _PROBE) - context.chips.deviations(point - _PROBE)
     ) / (2 * _PROBE)
@@ -204,7 +213,7 @@ def _line_search(
 
 
 def _nearer(
-    context: DescentContext, found: Crossed, target: np.ndarray, first: float
+    context: DescentContext, found: Crossed, target: Float32[np.ndarray, "devices"], first: float
 ) -> tuple[float, Crossed | None]:
     """Return the share of a step at which a nearer chip fails, and that chip; None: at no share."""
     share = first

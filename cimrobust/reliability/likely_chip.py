@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float32
 
 from cimrobust.engine.latent import LatentChips
 from cimrobust.reliability.descent import Spent
@@ -57,7 +58,7 @@ class Attempt:
     """
 
     name: str
-    latents: np.ndarray | None
+    latents: Float32[np.ndarray, "devices"] | None
     norm: float | None
     passes: int
     evaluations: int
@@ -74,7 +75,7 @@ class ProbableChip:
         attempt: Name of the start that led to it.
     """
 
-    latents: np.ndarray
+    latents: Float32[np.ndarray, "devices"]
     norm: float
     proof: Proof
     attempt: str

@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float64
 from scipy.special import expit
 
 _ROUNDS = 60
@@ -32,7 +33,7 @@ class Reach:
     """
 
     value: float
-    factors: np.ndarray
+    factors: Float64[np.ndarray, "decisions"]
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ class LimitState:
     metric: str
     below: float
     wrong: float | None
-    units: np.ndarray
+    units: Float64[np.ndarray, "decisions"]
 
-    def at(self, margins: np.ndarray, neighbours: int) -> Reach:
+    def at(self, margins: Float64[np.ndarray, "decisions"], neighbours: int) -> Reach:
         """Return how near a chip is to failing.
 
         Args:
@@ -69,7 +70,9 @@ class LimitState:
             return self._error(numbers, neighbours)
         return self._order(-numbers / self.units, self.wrong, neighbours)
 
-    def _order(self, excess: np.ndarray, wrong: float, neighbours: int) -> Reach:
+    def _order(
+        self, excess: Float64[np.ndarray, "decisions"], wrong: float, neighbours: int
+    ) -> Reach:
         """Return the smoothed order statistic of minus the margins, in their units."""
         ordered = np.sort(excess)[::-1]
         distances = np.sort(np.abs(excess - ordered[min(int(wrong), excess.size - 1)]))
@@ -91,7 +94,7 @@ class LimitState:
         share = slopes / max(float(slopes.sum()), _SMALLEST)
         return Reach(0.5 * (low + high), -share / self.units)
 
-    def _error(self, errors: np.ndarray, neighbours: int) -> Reach:
+    def _error(self, errors: Float64[np.ndarray, "decisions"], neighbours: int) -> Reach:
         """Return the error minus what it may be; a maximum smoothed over the largest ones."""
         sizes, signs = np.abs(errors), np.sign(errors)
         if self.metric == "mae":

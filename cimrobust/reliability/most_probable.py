@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from jaxtyping import Float32
 
 from cimrobust.data.failure import FailureScore
 from cimrobust.engine.latent import LatentChips
@@ -49,7 +50,7 @@ def most_probable(
     run: Run,
     *,
     below: float,
-    known: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    known: Mapping[str, Mapping[str, Float32[np.ndarray, "..."]]] | None = None,
     parts: FinishedParts = NOTHING_KEPT,
 ) -> LikelySearch:
     """Search for the most probable chip that misses a score on these samples.
@@ -117,14 +118,16 @@ class _Search:
         self.nearest = NearestChips(self.chips)
         self.spent = Spent()
 
-    def event(self, latents: np.ndarray) -> float:
+    def event(self, latents: Float32[np.ndarray, "devices"]) -> float:
         """Ask the deployed network; 0 or less where the chip fails."""
         self.spent.evaluations += 1
         return self.score(
             self.runtime.outputs(self.chips.program(latents), threads=self.compute.workers)
         )
 
-    def run(self, twin: TwinStatus, known: Mapping[str, Mapping[str, np.ndarray]]) -> list[Attempt]:
+    def run(
+        self, twin: TwinStatus, known: Mapping[str, Mapping[str, Float32[np.ndarray, "..."]]]
+    ) -> list[Attempt]:
         """Go through all starts."""
         zero = np.zeros(self.chips.size, dtype=np.float32)
         if self.event(zero) <= 0.0:
@@ -164,12 +167,12 @@ class _Search:
                 return ProbableChip(proof.latents, proof.norm, proof, attempt.name)
         return None
 
-    def _draw(self, number: int) -> np.ndarray:
+    def _draw(self, number: int) -> Float32[np.ndarray, "devices"]:
         return stream(self.compute.seed, "most_probable", "drawn", number).standard_normal(
             self.chips.size, dtype=np.float32
         )
 
-    def _rays(self, given: Mapping[str, np.ndarray]) -> list[Attempt]:
+    def _rays(self, given: Mapping[str, Float32[np.ndarray, "devices"]]) -> list[Attempt]:
         """Follow the rays through the given patterns and the worst drawn chips."""
         drawn = sorted(range(self.plan.drawn), key=self._drawn_scores().__getitem__)[
             : self.plan.rays
@@ -179,13 +182,16 @@ class _Search:
         return [self._attempt(name, partial(self._ray, point)) for name, point in starts.items()]
 
     def _descents(
-        self, context: DescentContext, given: Mapping[str, np.ndarray], attack_samples: int
+        self,
+        context: DescentContext,
+        given: Mapping[str, Float32[np.ndarray, "devices"]],
+        attack_samples: int,
     ) -> list[Attempt]:
         """Descend from every start."""
         state, widest = self._state(context, attack_samples)
         worst = int(np.argmin(self._drawn_scores()))
         zero = np.zeros(self.chips.size, dtype=np.float32)
-        starts: dict[str, tuple[np.ndarray, LimitState, int]] = {
+        starts: dict[str, tuple[Float32[np.ndarray, "devices"], LimitState, int]] = {
             "no deviation": (zero, state, widest)
         }
         for name, point in list(given.items())[: self.plan.given]:
@@ -272,7 +278,9 @@ class _Search:
         own.keep(name, KeptAttempt(attempt, self.spent))
         return attempt
 
-    def _given(self, deviations: Mapping[str, np.ndarray]) -> np.ndarray:
+    def _given(
+        self, deviations: Mapping[str, Float32[np.ndarray, "..."]]
+    ) -> Float32[np.ndarray, "devices"]:
         """Return a failing chip near a pattern where one is met.
 
         Else the latents of least norm that point to it.
@@ -284,13 +292,13 @@ class _Search:
                 return crossed.latents
         return direction
 
-    def _ray(self, point: np.ndarray) -> Crossed | None:
+    def _ray(self, point: Float32[np.ndarray, "devices"]) -> Crossed | None:
         return first_failing(self.event, point, most=RAY_CHIPS)
 
     def _descend(
         self,
         context: DescentContext,
-        start: np.ndarray,
+        start: Float32[np.ndarray, "devices"],
         view: LimitState,
         states: tuple[LimitState, ...],
         width: int,

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Float32, Float64, Int32, Int64
 
 from cimrobust.engine.latent import REACH, SEGMENTS, LatentChips, LatentLayer
 from cimrobust.mapping.device_levels import spread_deviation, target_levels
@@ -47,11 +48,13 @@ class _Answers:
     """
 
     layer: LatentLayer
-    slopes: np.ndarray
-    latents: np.ndarray
-    table: np.ndarray | int
+    slopes: Float64[np.ndarray, "tables"]
+    latents: Float32[np.ndarray, "points"]
+    table: Int32[np.ndarray, "cells weights"] | int
 
-    def at(self, multipliers: np.ndarray) -> np.ndarray:
+    def at(
+        self, multipliers: Float64[np.ndarray, "cells weights"]
+    ) -> Float32[np.ndarray, "cells weights"]:
         """Return the latents that answer multipliers, float32 [cells_per_weight, num_weights]."""
         scaled = np.arcsinh(multipliers * self.slopes[self.table])
         position = (np.clip(scaled, -_WIDEST, _WIDEST) + _WIDEST) * ((_POINTS - 1) / (2 * _WIDEST))
@@ -74,7 +77,7 @@ class NearestChips:
         self._chips = chips
         self._answers = [_answers(layer) for layer in chips.layers]
 
-    def slopes(self) -> np.ndarray:
+    def slopes(self) -> Float32[np.ndarray, "devices"]:
         """Return the level units that a latent moves a device by, at the median, float32 [size]."""
         return np.concatenate(
             [
@@ -83,7 +86,9 @@ class NearestChips:
             ]
         ).astype(np.float32)
 
-    def direction(self, deviations: Mapping[str, np.ndarray]) -> np.ndarray:
+    def direction(
+        self, deviations: Mapping[str, Float32[np.ndarray, "..."]]
+    ) -> Float32[np.ndarray, "devices"]:
         """Return the latents of least norm that make weights deviate as given, float32 [size].
 
         To first order about the median.
@@ -108,7 +113,9 @@ class NearestChips:
             )
         return np.concatenate(parts).astype(np.float32)
 
-    def inverse(self, deviations: Mapping[str, np.ndarray]) -> np.ndarray:
+    def inverse(
+        self, deviations: Mapping[str, Float32[np.ndarray, "..."]]
+    ) -> Float32[np.ndarray, "devices"]:
         """Return latents that make weights deviate as given, float32 [size].
 
         Where the distribution ends before, those of its end.
@@ -127,7 +134,9 @@ class NearestChips:
             parts.append(_inverse(answer, moved).ravel())
         return np.concatenate(parts).astype(np.float32)
 
-    def solve(self, gradient: np.ndarray, least: float) -> tuple[np.ndarray, bool]:
+    def solve(
+        self, gradient: Float32[np.ndarray, "devices"], least: float
+    ) -> tuple[Float32[np.ndarray, "devices"], bool]:
         """Return the latents of least norm whose deviations reach a sum, and whether any do.
 
         Where none do, the latents go two thirds of the way to what is possible.
@@ -157,7 +166,7 @@ class NearestChips:
                 break
         return latents, reached
 
-    def _first(self, gradient: np.ndarray, aim: float) -> float:
+    def _first(self, gradient: Float32[np.ndarray, "devices"], aim: float) -> float:
         """Return a multiplier that reaches the aim."""
         size = float(np.sum((gradient.astype(np.float64) * self.slopes()) ** 2))
         multiplier = max(aim, 1e-30) / max(size, 1e-300)
@@ -167,7 +176,9 @@ class NearestChips:
             multiplier *= 2.0
         return multiplier
 
-    def _sum(self, gradient: np.ndarray, multiplier: float) -> tuple[np.ndarray, float]:
+    def _sum(
+        self, gradient: Float32[np.ndarray, "devices"], multiplier: float
+    ) -> tuple[Float32[np.ndarray, "devices"], float]:
         """Return the latents that answer a multiplier, and the sum they reach."""
         parts = []
         for answer in self._answers:
@@ -182,7 +193,9 @@ class NearestChips:
         )
 
 
-def _inverse(answer: _Answers, moved: np.ndarray) -> np.ndarray:
+def _inverse(
+    answer: _Answers, moved: Float[np.ndarray, "cells weights"]
+) -> Float64[np.ndarray, "cells weights"]:
     """Return the latents at which devices deviate as given, [cells_per_weight, num_weights]."""
     grid = np.linspace(-REACH, REACH, SEGMENTS + 1)
     tables = answer.layer.values.reshape(-1, SEGMENTS + 1)
@@ -218,7 +231,11 @@ def _answers(layer: LatentLayer) -> _Answers:
     return _Answers(layer, slopes, latents.astype(np.float32), table)
 
 
-def _best_latents(table: np.ndarray, grid: np.ndarray, multipliers: np.ndarray) -> np.ndarray:
+def _best_latents(
+    table: Float64[np.ndarray, "grid"],
+    grid: Float64[np.ndarray, "grid"],
+    multipliers: Float64[np.ndarray, "multipliers"],
+) -> Float64[np.ndarray, "multipliers"]:
     """Return the latent that maximises ``m T(u) - u^2 / 2`` for every multiplier m.
 
     T is linear between the grid's latents; float64 [multipliers].
@@ -233,12 +250,12 @@ def _best_latents(table: np.ndarray, grid: np.ndarray, multipliers: np.ndarray) 
 
 
 def _between(
-    table: np.ndarray,
-    grid: np.ndarray,
-    rises: np.ndarray,
-    multipliers: np.ndarray,
-    knot: np.ndarray,
-) -> np.ndarray:
+    table: Float64[np.ndarray, "grid"],
+    grid: Float64[np.ndarray, "grid"],
+    rises: Float64[np.ndarray, "segments"],
+    multipliers: Float64[np.ndarray, "multipliers"],
+    knot: Int64[np.ndarray, "multipliers"],
+) -> Float64[np.ndarray, "multipliers"]:
     """Return the best latent on the two segments beside the best knot of every multiplier."""
     found, value = grid[knot], multipliers * table[knot] - 0.5 * grid[knot] ** 2
     for side in (-1, 0):

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float32
 
 from cimrobust.data.decision import Score
 from cimrobust.data.failure import FailureScore
@@ -38,9 +39,9 @@ class Proof:
             which a file does not have.
     """
 
-    latents: np.ndarray
+    latents: Float32[np.ndarray, "devices"]
     norm: float
-    deviations: Mapping[str, np.ndarray]
+    deviations: Mapping[str, Float32[np.ndarray, "..."]]
     score: Score
     file_score: Score | None
 
@@ -49,7 +50,7 @@ def prove(
     runtime: Runtime,
     placement: Placement,
     chips: LatentChips,
-    latents: np.ndarray,
+    latents: Float32[np.ndarray, "devices"],
     score: FailureScore,
     *,
     workers: int = 1,
@@ -94,8 +95,8 @@ def prove(
 
 
 def deviations_of(
-    placement: Placement, box: Box, weights: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
+    placement: Placement, box: Box, weights: Mapping[str, Float32[np.ndarray, "..."]]
+) -> dict[str, Float32[np.ndarray, "..."]]:
     """Return the deviations of weights.
 
     Those of write-verified devices are checked against their tolerance.

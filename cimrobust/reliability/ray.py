@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float32
 
 from cimrobust.engine.latent import REACH
 
 #: Of latents; 0 or less exactly where the chip fails.
-Event = Callable[[np.ndarray], float]
+Event = Callable[[Float32[np.ndarray, "devices"]], float]
 
 _FIRST_STEP = 0.02
 _PRECISION = 1e-3
@@ -29,11 +30,13 @@ class Crossed:
         norm: Their norm.
     """
 
-    latents: np.ndarray
+    latents: Float32[np.ndarray, "devices"]
     norm: float
 
 
-def first_failing(event: Event, point: np.ndarray, *, most: int) -> Crossed | None:
+def first_failing(
+    event: Event, point: Float32[np.ndarray, "devices"], *, most: int
+) -> Crossed | None:
     """Return a failing chip on the ray through a point; None: none was met.
 
     Steps away from the point by 2 %, 4 %, 8 % and so on until one chip fails and one does not, then
@@ -64,7 +67,7 @@ def first_failing(event: Event, point: np.ndarray, *, most: int) -> Crossed | No
     return Crossed(latents, float(np.linalg.norm(latents.astype(np.float64))))
 
 
-def _on_ray(point: np.ndarray, scale: float) -> np.ndarray:
+def _on_ray(point: Float32[np.ndarray, "devices"], scale: float) -> Float32[np.ndarray, "devices"]:
     return np.clip(np.float32(scale) * point, -REACH, REACH).astype(np.float32)
 
 

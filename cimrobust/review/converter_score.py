@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Shaped
 
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.explained import ConvertedArray
@@ -25,7 +26,7 @@ def converter_score(
     certificate: CertificateModel,
     network: Network,
     dataset: DataSet,
-    chip: Mapping[str, np.ndarray] | Callable[[Placement], Weights],
+    chip: Mapping[str, Shaped[np.ndarray, "..."]] | Callable[[Placement], Weights],
 ) -> float:
     """Return the score of a chip through the converters of a certificate: its profile, its ranges.
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float32, Shaped
 
 from cimrobust.certificate.assemble import assemble
 from cimrobust.certificate.blocks.limits_block import NO_EFFECTS
@@ -61,8 +62,8 @@ class Witness:
     """
 
     pattern: Pattern
-    file_output: np.ndarray
-    output: np.ndarray
+    file_output: Shaped[np.ndarray, "samples ..."]
+    output: Shaped[np.ndarray, "samples ..."]
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def witness_checks(directory: Path, opened: OpenedAnalysis) -> Iterator[ReplayCh
         )
 
 
-def wrong_parts(tensors: Mapping[str, np.ndarray], box: Box) -> dict[str, list[str]]:
+def wrong_parts(tensors: Mapping[str, Shaped[np.ndarray, "..."]], box: Box) -> dict[str, list[str]]:
     """Return the layers of a witness that do not state what model and profile give.
 
     They are listed for the nominal weights and for both ends of the intervals.
@@ -255,7 +256,11 @@ def certified_samples_check(directory: Path, derived: PerSample | None) -> Repla
     )
 
 
-def _is_close(stated: np.ndarray | None, derived: np.ndarray, reach: np.ndarray) -> bool:
+def _is_close(
+    stated: Shaped[np.ndarray, "..."] | None,
+    derived: Float32[np.ndarray, "*weight"],
+    reach: Float32[np.ndarray, "*weight"],
+) -> bool:
     """Tell whether an array is what follows, but for the rounding of another machine."""
     if stated is None or stated.shape != derived.shape:
         return False

@@ -16,6 +16,7 @@ from cimrobust.device.intervals import level_bounds
 from cimrobust.device.load_profile import profile_of
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.mapping.place import drift_factor
+from cimrobust.shapes import Float64, Shaped
 from cimrobust.tensor_file import read_tensors
 
 DEVICES = "witness/devices.safetensors"
@@ -29,8 +30,8 @@ _SMALLEST = 2.0**-149
 def devices_hold(
     directory: Path,
     certificate: CertificateModel,
-    stored: Mapping[str, np.ndarray],
-    nominal: Mapping[str, np.ndarray],
+    stored: Mapping[str, Shaped[np.ndarray, "..."]],
+    nominal: Mapping[str, Shaped[np.ndarray, "..."]],
 ) -> tuple[bool, str]:
     """Return whether a witness's devices lie in their intervals and fold to the stored weights.
 
@@ -104,10 +105,10 @@ def _with_bits(profile: DeviceProfile, bits: int) -> DeviceProfile:
 
 
 def _outside(
-    level: np.ndarray,
-    deviation: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
+    level: Shaped[np.ndarray, "cells weights"],
+    deviation: Shaped[np.ndarray, "cells weights"],
+    low: Shaped[np.ndarray, "..."],
+    high: Shaped[np.ndarray, "..."],
     profile: DeviceProfile,
 ) -> str:
     """Return what leaves the intervals of the profile, or nothing."""
@@ -124,7 +125,9 @@ def _outside(
     return ""
 
 
-def _signs(nominal: np.ndarray, profile: DeviceProfile) -> np.ndarray | float:
+def _signs(
+    nominal: Shaped[np.ndarray, "*weight"], profile: DeviceProfile
+) -> Float64[np.ndarray, "*weight"] | float:
     return (
         np.where(np.signbit(nominal), -1.0, 1.0)
         if profile.weight.mapping == "sign_magnitude"
@@ -133,10 +136,10 @@ def _signs(nominal: np.ndarray, profile: DeviceProfile) -> np.ndarray | float:
 
 
 def _folds(
-    level: np.ndarray,
-    deviation: np.ndarray,
-    scale: np.ndarray,
-    weights: np.ndarray,
+    level: Shaped[np.ndarray, "cells weights"],
+    deviation: Shaped[np.ndarray, "cells weights"],
+    scale: Shaped[np.ndarray, "..."],
+    weights: Shaped[np.ndarray, "*weight"],
     num_slices: int,
     profile: DeviceProfile,
 ) -> bool:

@@ -41,6 +41,7 @@ from cimrobust.review.safety_files import check_safety_files
 from cimrobust.review.verdict_check import verdict_check
 from cimrobust.review.witness_box import box_problem, deviating_layers, left_out
 from cimrobust.review.witness_files import require_listed
+from cimrobust.shapes import Shaped
 
 MODEL = "witness/worst_case.onnx"
 #: Large tensors of the model, where one file does not hold them.
@@ -103,7 +104,7 @@ def _hashes(directory: Path, certificate: CertificateModel) -> list[ReplayCheck]
     return checks
 
 
-def _deviations(directory: Path) -> dict[str, np.ndarray]:
+def _deviations(directory: Path) -> dict[str, Shaped[np.ndarray, "..."]]:
     return read_pattern(directory / _DEVIATIONS, what="deviations of the witness")
 
 

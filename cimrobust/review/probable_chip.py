@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float32, Shaped
 
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.likely import MostProbable
@@ -91,7 +92,7 @@ def probable_checks(
     )
 
 
-def _chip(path: Path, names: list[str]) -> dict[str, np.ndarray]:
+def _chip(path: Path, names: list[str]) -> dict[str, Shaped[np.ndarray, "..."]]:
     tensors = read_tensors(path, what="chip")
     missing = [
         f"{name}.{part}" for name in names for part in _PARTS if f"{name}.{part}" not in tensors
@@ -104,7 +105,7 @@ def _chip(path: Path, names: list[str]) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _norm(claimed: MostProbable, chip: Mapping[str, np.ndarray]) -> ReplayCheck:
+def _norm(claimed: MostProbable, chip: Mapping[str, Shaped[np.ndarray, "..."]]) -> ReplayCheck:
     """Derive the norm and its shares again from the stored latents."""
     squares = {
         row.initializer: float((chip[f"{row.initializer}.latents"].astype(np.float64) ** 2).sum())
@@ -129,7 +130,7 @@ def _norm(claimed: MostProbable, chip: Mapping[str, np.ndarray]) -> ReplayCheck:
     )
 
 
-def _weights(placement: Placement, chip: Mapping[str, np.ndarray]) -> ReplayCheck:
+def _weights(placement: Placement, chip: Mapping[str, Shaped[np.ndarray, "..."]]) -> ReplayCheck:
     """Make the weights from the latents again.
 
     The quantile functions end at the tolerance, so that no latent leaves it.
@@ -161,7 +162,9 @@ def _weights(placement: Placement, chip: Mapping[str, np.ndarray]) -> ReplayChec
     )
 
 
-def _latents(placement: Placement, chip: Mapping[str, np.ndarray]) -> np.ndarray:
+def _latents(
+    placement: Placement, chip: Mapping[str, Shaped[np.ndarray, "..."]]
+) -> Float32[np.ndarray, "devices"]:
     parts = []
     for name, tensor in placement.tensors.items():
         latents = chip[f"{name}.latents"]
@@ -181,7 +184,7 @@ def _score(
     scan: LayerScan,
     dataset: DataSet,
     placement: Placement,
-    chip: Mapping[str, np.ndarray],
+    chip: Mapping[str, Shaped[np.ndarray, "..."]],
 ) -> float:
     """Score the chip in the deployed network, through converters where the certificate has them."""
     latents = _latents(placement, chip)

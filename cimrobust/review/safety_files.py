@@ -12,6 +12,7 @@ from cimrobust.certificate.models.diagnosed import SafetyClass
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
 from cimrobust.mapping.pattern_file import read_pattern
+from cimrobust.shapes import Shaped
 
 SAFETY_FILE = "witness/safety_class.safetensors"
 _WORST_FILE = "witness/deviations.safetensors"
@@ -67,7 +68,9 @@ def check_safety_files(
     )
 
 
-def safety_tensors(directory: Path, name: str = SAFETY_FILE) -> dict[str, np.ndarray]:
+def safety_tensors(
+    directory: Path, name: str = SAFETY_FILE
+) -> dict[str, Shaped[np.ndarray, "..."]]:
     """Read the weights of a witness, its deviations and its box.
 
     Raises:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Shaped
 
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.data.dataset import DataSet
@@ -18,7 +19,7 @@ from cimrobust.onnx_io.save import save_model, with_initializers
 from cimrobust.review.converter_score import converter_score
 from cimrobust.review.safety_files import safety_claim, safety_tensors
 
-Weights = dict[str, np.ndarray]
+Weights = dict[str, Shaped[np.ndarray, "..."]]
 
 
 def safety_recall(
@@ -26,7 +27,7 @@ def safety_recall(
     certificate: CertificateModel,
     witness: Network,
     dataset: DataSet,
-    clean: np.ndarray | None,
+    clean: Shaped[np.ndarray, "samples ..."] | None,
     network: Network | None,
 ) -> float:
     """Return the recall of the safety class on the chip of its witness, run again.

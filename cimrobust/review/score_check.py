@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Shaped
 
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.data.dataset import DataSet
@@ -84,7 +85,7 @@ def _safety(
     network: Network | None,
     dataset: DataSet,
     witness: Network,
-    clean: np.ndarray | None,
+    clean: Shaped[np.ndarray, "samples ..."] | None,
 ) -> Iterator[ReplayCheck]:
     """Run the witness of the safety class again."""
     claimed = safety_claim(certificate)
@@ -127,7 +128,10 @@ def _through_converters(
 
 
 def _compare_scores(
-    certificate: CertificateModel, dataset: DataSet, worst: np.ndarray, clean: np.ndarray | None
+    certificate: CertificateModel,
+    dataset: DataSet,
+    worst: Shaped[np.ndarray, "samples ..."],
+    clean: Shaped[np.ndarray, "samples ..."] | None,
 ) -> Iterator[ReplayCheck]:
     task = make_task(dataset, worst if clean is None else clean)
     for name, output, claimed in (

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Shaped
 
 from cimrobust.certificate.models.swept import SweepModel, SweptPoint
 from cimrobust.device.load_profile import profile_of
@@ -47,7 +48,7 @@ def sweep_witness_checks(directory: Path, sweep: SweepModel) -> Iterator[ReplayC
             " run alone",
         )
         return
-    before: dict[str, np.ndarray] = {}
+    before: dict[str, Shaped[np.ndarray, "..."]] = {}
     for point in sweep.points:
         shown = f"{100 * point.tolerance:.4g} %"
         yield from _hashes(directory, point)
@@ -68,7 +69,10 @@ def _hashes(directory: Path, point: SweptPoint) -> Iterator[ReplayCheck]:
 
 
 def _chip(
-    directory: Path, sweep: SweepModel, point: SweptPoint, before: dict[str, np.ndarray]
+    directory: Path,
+    sweep: SweepModel,
+    point: SweptPoint,
+    before: dict[str, Shaped[np.ndarray, "..."]],
 ) -> tuple[bool, str]:
     """Check one witness.
 

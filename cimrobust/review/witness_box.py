@@ -12,17 +12,20 @@ from cimrobust.input_file import printable
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.pattern_file import PARTS
 from cimrobust.onnx_io.network import Network
+from cimrobust.shapes import Shaped
 
 _MOST_NAMED = 3
 
 
-def deviating_layers(tensors: Mapping[str, np.ndarray]) -> set[str]:
+def deviating_layers(tensors: Mapping[str, Shaped[np.ndarray, "..."]]) -> set[str]:
     """Return the names of the layers that a file of deviations is about."""
     return {key.rsplit(".", 1)[0] for key in tensors if "." in key}
 
 
 def box_problem(
-    tensors: Mapping[str, np.ndarray], stored: Mapping[str, np.ndarray], name: str
+    tensors: Mapping[str, Shaped[np.ndarray, "..."]],
+    stored: Mapping[str, Shaped[np.ndarray, "..."]],
+    name: str,
 ) -> str:
     """Return what is wrong with one layer of a witness, nothing if nothing is.
 

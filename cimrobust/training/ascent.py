@@ -9,17 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from cimrobust.training.training_protocol import Deviation, Step
 
 #: A point of the box stretched to [-1, 1], by initializer.
-Unit = dict[str, Tensor]
+Unit = dict[str, Float[Tensor, "..."]]
 #: Damage of rows, to be maximised.
-Damage = Callable[[Tensor, Tensor], Tensor]
+Damage = Callable[
+    [Float[Tensor, "decisions classes"], Shaped[Tensor, "samples ..."]], Float[Tensor, ""]
+]
 
 
-def gradients(step: Step, deviation: Deviation, damage: Damage | None = None) -> dict[str, Tensor]:
+def gradients(
+    step: Step, deviation: Deviation, damage: Damage | None = None
+) -> dict[str, Float[Tensor, "..."]]:
     """Return the gradient of the damage of a mini-batch with respect to the weights of a chip.
 
     Args:
@@ -45,7 +50,9 @@ def gradients(step: Step, deviation: Deviation, damage: Damage | None = None) ->
     }
 
 
-def deviation_of(step: Step, unit: Mapping[str, Tensor], size: float = 1.0) -> dict[str, Tensor]:
+def deviation_of(
+    step: Step, unit: Mapping[str, Float[Tensor, "..."]], size: float = 1.0
+) -> dict[str, Float[Tensor, "..."]]:
     """Return the deviation of a point of the box, all of it made smaller by a factor."""
     return {name: chip.deviation(unit[name], size) for name, chip in step.chips.items()}
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float32, Shaped
 from torch import Tensor
 
 from cimrobust.engine.torch_threads import one_torch_thread
@@ -40,7 +41,7 @@ _SPEED = 1.05
 #: Ten steps of a tenth are the whole in exact numbers; float32 may fall short of it.
 _WHOLE = 1.0 - 1e-5
 
-Noise = dict[str, Tensor]
+Noise = dict[str, Float[Tensor, "..."]]
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Deviated:
         steps: Steps that it took, of all rounds.
     """
 
-    deviations: dict[str, np.ndarray]
+    deviations: dict[str, Float32[np.ndarray, "..."]]
     reached: float
     steps: int
 
@@ -142,11 +143,15 @@ def _descend(fixed: Step, weight: float, bound: float) -> tuple[Noise, int]:
     return {name: part.detach() for name, part in noise.items()}, steps
 
 
-def _gradients(fixed: Step, noise: Mapping[str, Tensor], batches: Sequence[Samples]) -> Noise:
+def _gradients(
+    fixed: Step, noise: Mapping[str, Float[Tensor, "..."]], batches: Sequence[Samples]
+) -> Noise:
     """Return the gradient of the summed margins of some samples, with respect to the noise."""
     chip = {name: noise[name] * own.reach for name, own in fixed.chips.items()}
 
-    def damage(rows: Tensor, targets: Tensor) -> Tensor:
+    def damage(
+        rows: Float[Tensor, "decisions classes"], targets: Shaped[Tensor, "samples ..."]
+    ) -> Float[Tensor, ""]:
         return positive_margins(fixed.objective, rows, targets)
 
     total = {name: torch.zeros_like(part) for name, part in noise.items()}
@@ -166,7 +171,10 @@ def _nothing(fixed: Step) -> Noise:
     return {name: torch.zeros_like(chip.nominal) for name, chip in fixed.chips.items()}
 
 
-def _largest(noise: Mapping[str, Tensor], size: Callable[[Tensor], Tensor]) -> float:
+def _largest(
+    noise: Mapping[str, Float[Tensor, "..."]],
+    size: Callable[[Float[Tensor, "..."]], Float[Tensor, "..."]],
+) -> float:
     return max((float(size(part).max()) for part in noise.values() if part.numel()), default=0.0)
 
 

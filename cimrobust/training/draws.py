@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from cimrobust.device.profile import DeviceProfile
@@ -32,7 +33,7 @@ class ChipSource:
     seed: int
 
     def placement(
-        self, weights: Mapping[str, Tensor], devices: Mapping[str, LayerDevices]
+        self, weights: Mapping[str, Float[Tensor, "..."]], devices: Mapping[str, LayerDevices]
     ) -> Placement:
         """Return where weights of the moment are stored."""
         layers = []
@@ -50,11 +51,11 @@ class ChipSource:
 
     def deviations(
         self,
-        weights: Mapping[str, Tensor],
+        weights: Mapping[str, Float[Tensor, "..."]],
         devices: Mapping[str, LayerDevices],
         chips: Mapping[str, Chip],
         trials: range,
-    ) -> list[dict[str, Tensor]]:
+    ) -> list[dict[str, Float32[Tensor, "..."]]]:
         """Return the deviations of drawn chips, on the device of the weights.
 
         Args:

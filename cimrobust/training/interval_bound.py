@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 import torch
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 from torch.nn import functional
 
@@ -28,7 +29,7 @@ from cimrobust.training.training_protocol import Step
 from cimrobust.training.weights_on_devices import Chip
 
 
-def worst_loss(step: Step, size: float) -> Tensor:
+def worst_loss(step: Step, size: float) -> Float[Tensor, ""]:
     """Return the loss of scores that are at least as bad as those of any chip.
 
     A bound of the loss over the box.
@@ -69,7 +70,13 @@ def proved_share(step: Step) -> float:
     return float((smallest > 0).double().mean())
 
 
-def _bounded(step: Step, size: float) -> tuple[Tensor, Tensor, Tensor | None]:
+def _bounded(
+    step: Step, size: float
+) -> tuple[
+    Float[Tensor, "decisions classes"],
+    Float[Tensor, "decisions classes"],
+    Float[Tensor, "decisions classes"] | None,
+]:
     """Return the ends of all logits, and lower bounds of the margins.
 
     The margins are between the label and every class, [decisions, classes]; None for a regression.
@@ -116,7 +123,7 @@ def _value(planned: PlannedStep, values: Mapping[str, Value]) -> Value:
         # Its rounding radius reaches below zero, where no ReLU is; products of what is not negative
         # are bounded exactly, and in half the time.
         return Interval(made.lo.clamp(min=0), made.hi) if planned.node.op == "Relu" else made
-    found: Tensor = planned.step.kernel(
+    found: Shaped[Tensor, "..."] = planned.step.kernel(
         *[value.lo if isinstance(value, Interval) else value for value in read]
     )
     return found
@@ -170,8 +177,8 @@ def _even_product(
 
 
 def _product_margins(
-    step: Step, plan: Plan, values: Mapping[str, Value], labels: Tensor
-) -> Tensor | None:
+    step: Step, plan: Plan, values: Mapping[str, Value], labels: Int64[Tensor, "decisions"]
+) -> Float[Tensor, "decisions classes"] | None:
     """Return lower bounds of the margins [samples, classes] of a product, else None.
 
     The scores must be one product of data that are not negative, plus a known bias.

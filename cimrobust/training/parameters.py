@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from jaxtyping import Float32, Int64, Shaped
 from torch import Tensor
 
 from cimrobust.device.profile import DeviceProfile
@@ -109,7 +110,7 @@ def find_trainable(
     return Trainable(layers, fixed, biases, digital, left)
 
 
-def _is_plain_float(raw: np.ndarray) -> bool:
+def _is_plain_float(raw: Shaped[np.ndarray, "..."]) -> bool:
     return is_float(raw) and not raw.dtype.name.startswith("float8")
 
 
@@ -123,11 +124,11 @@ class Parameters:
         buffers: Statistics of normalisations that follow the data.
     """
 
-    weights: dict[str, Tensor]
-    digital: dict[str, Tensor]
-    buffers: dict[str, Tensor]
+    weights: dict[str, Float32[Tensor, "..."]]
+    digital: dict[str, Float32[Tensor, "..."]]
+    buffers: dict[str, Float32[Tensor, "..."]]
 
-    def leaves(self) -> list[Tensor]:
+    def leaves(self) -> list[Float32[Tensor, "..."]]:
         """Return what an optimiser moves, in a fixed order."""
         return [*self.weights.values(), *self.digital.values()]
 
@@ -150,7 +151,7 @@ class Parameters:
                 for name, tensor in mine.items():
                     tensor.copy_(theirs[name])
 
-    def state(self) -> dict[str, dict[str, Tensor]]:
+    def state(self) -> dict[str, dict[str, Float32[Tensor, "..."]]]:
         """Return all values by role, for a checkpoint."""
         return {
             "weights": dict(self.weights),
@@ -158,7 +159,7 @@ class Parameters:
             "buffers": dict(self.buffers),
         }
 
-    def to_numpy(self) -> dict[str, np.ndarray]:
+    def to_numpy(self) -> dict[str, Float32[np.ndarray, "..."]]:
         """Return all values by name."""
         return {
             name: tensor.detach().cpu().numpy().copy()
@@ -184,7 +185,9 @@ def initial_parameters(
         name: array for name, array in runtime.network.initializers.items() if is_float(array)
     }
 
-    def leaf(array: np.ndarray, *, moves: bool = True) -> Tensor:
+    def leaf(
+        array: Shaped[np.ndarray, "*shape"], *, moves: bool = True
+    ) -> Float32[Tensor, "*shape"]:
         return torch.from_numpy(np.array(array, np.float32)).to(device).requires_grad_(moves)
 
     norms = trainable.digital.normalisations if update_norms else ()
@@ -202,7 +205,7 @@ def initial_parameters(
 
 def stored_integers(
     trainable: Trainable, parameters: Parameters
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+) -> tuple[dict[str, Float32[np.ndarray, "..."]], dict[str, Int64[np.ndarray, "..."]]]:
     """Return the float values to write by name, and the integers of integer tensors.
 
     Those tensors are held as integers by the file; the zero point is included.
@@ -217,7 +220,10 @@ def stored_integers(
 
 
 def check_changed(
-    before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray], *, must_change: bool = True
+    before: Mapping[str, Shaped[np.ndarray, "..."]],
+    after: Mapping[str, Shaped[np.ndarray, "..."]],
+    *,
+    must_change: bool = True,
 ) -> None:
     """Raise unless every tensor that was to be trained is finite and changed.
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Float32
 
 from cimrobust.data.dataset import DataSet
 from cimrobust.device.profile import DeviceProfile
@@ -167,7 +168,9 @@ def open_session(
     )
 
 
-def _teacher_rows(network: TrainingNetwork, parameters: Parameters, samples: Samples) -> np.ndarray:
+def _teacher_rows(
+    network: TrainingNetwork, parameters: Parameters, samples: Samples
+) -> Float32[np.ndarray, "samples decisions classes"]:
     """Return the logits of the file's own weights, [samples, decisions, classes].
 
     The weights are neither quantised nor deviating.

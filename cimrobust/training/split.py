@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Int64
 
 from cimrobust.data.dataset import DataSet
 from cimrobust.errors import UsageError
@@ -28,9 +29,9 @@ class Split:
         digest: SHA-256 of the contents of all training and evaluation samples and of this split.
     """
 
-    training: np.ndarray
-    validation: np.ndarray
-    dropped: np.ndarray
+    training: Int64[np.ndarray, "training"]
+    validation: Int64[np.ndarray, "validation"]
+    dropped: Int64[np.ndarray, "dropped"]
     digest: str
 
 
@@ -89,7 +90,9 @@ def split_samples(
     return Split(rest, chosen, dropped, digest)
 
 
-def _validation(kept: np.ndarray, digests: list[bytes], seed: int) -> np.ndarray:
+def _validation(
+    kept: Int64[np.ndarray, "kept"], digests: list[bytes], seed: int
+) -> Int64[np.ndarray, "validation"]:
     """Return sorted indices of the validation samples.
 
     Whole groups of equal content, drawn at random.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from cimrobust.training.parameters import Parameters
@@ -74,7 +75,7 @@ class State:
     averaged: Parameters
     best: Parameters
     optimiser: torch.optim.Optimizer
-    memory: dict[str, Tensor]
+    memory: dict[str, Float[Tensor, "..."]]
     rows: list[EpochRow]
     best_epoch: int = 0
     skipped: int = 0

@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float32, Int64, Shaped
 from torch import Tensor
 
 from cimrobust.certify.plan import Plan, make_plan
@@ -45,16 +46,16 @@ class Samples:
             first.
     """
 
-    inputs: Mapping[str, Tensor]
-    constants: Mapping[str, Tensor]
-    targets: Tensor
+    inputs: Mapping[str, Shaped[Tensor, "samples ..."]]
+    constants: Mapping[str, Shaped[Tensor, "..."]]
+    targets: Shaped[Tensor, "samples ..."]
 
     @property
     def count(self) -> int:
         """Samples there are."""
         return len(self.targets)
 
-    def part(self, indices: Tensor) -> Samples:
+    def part(self, indices: Int64[Tensor, "some"]) -> Samples:
         """Return some of the samples."""
         return Samples(
             {name: tensor[indices] for name, tensor in self.inputs.items()},
@@ -115,7 +116,7 @@ class TrainingNetwork:
                 f" {err.refusal.reason}; use another method"
             ) from err
 
-    def digital(self, parameters: Parameters) -> dict[str, Tensor]:
+    def digital(self, parameters: Parameters) -> dict[str, Float32[Tensor, "..."]]:
         """Return what the twin takes beside stored weights.
 
         A digital copy of a stored weight is that weight, unquantised.
@@ -127,11 +128,13 @@ class TrainingNetwork:
         }
         return {**parameters.digital, **parameters.buffers, **copies}
 
-    def stored(self, parameters: Parameters) -> dict[str, Tensor]:
+    def stored(self, parameters: Parameters) -> dict[str, Float[Tensor, "..."]]:
         """Return all stored weights, those that are not trained included."""
         return {**self._fixed, **parameters.weights}
 
-    def rows(self, weights: Mapping[str, Tensor], samples: Samples) -> Tensor:
+    def rows(
+        self, weights: Mapping[str, Float[Tensor, "..."]], samples: Samples
+    ) -> Float[Tensor, "decisions classes"]:
         """Return the rows of samples, [decisions, classes]: of the decisions that are counted.
 
         Args:
@@ -148,14 +151,16 @@ class TrainingNetwork:
             samples,
         )
 
-    def counted(self, rows: Tensor, samples: Samples) -> Tensor:
+    def counted(
+        self, rows: Float[Tensor, "all classes"], samples: Samples
+    ) -> Float[Tensor, "decisions classes"]:
         """Return the logits of the counted decisions, given those of all decisions of samples."""
         counted = counted_of(samples.targets)
         return rows if bool(counted.all()) else rows[counted.reshape(-1)]
 
     def _outputs(
-        self, weights: Mapping[str, Tensor], samples: Samples, tensor: str
-    ) -> list[Tensor]:
+        self, weights: Mapping[str, Float[Tensor, "..."]], samples: Samples, tensor: str
+    ) -> list[Float[Tensor, "_samples ..."]]:
         """Return a tensor of the graph, samples first, run by run.
 
         Each run has as many samples as the network takes.
@@ -191,8 +196,8 @@ class TrainingNetwork:
         return self._joins
 
     def statistics(
-        self, weights: Mapping[str, Tensor], samples: Samples, tensors: Sequence[str]
-    ) -> dict[str, tuple[Tensor, Tensor]]:
+        self, weights: Mapping[str, Float[Tensor, "..."]], samples: Samples, tensors: Sequence[str]
+    ) -> dict[str, tuple[Float[Tensor, "_channels"], Float[Tensor, "_channels"]]]:
         """Return mean and variance of every channel of some tensors over a batch.
 
         Channels are the second axis.
@@ -262,7 +267,9 @@ def open_training(
     return network, parameters
 
 
-def _first_samples(runtime: Runtime, indices: np.ndarray, device: torch.device) -> Samples:
+def _first_samples(
+    runtime: Runtime, indices: Int64[np.ndarray, "samples"], device: torch.device
+) -> Samples:
     inputs = {
         name: tensor_of(array[indices]).to(device) for name, array in runtime.dataset.inputs.items()
     }
@@ -276,8 +283,8 @@ def _check_same(
     network: TrainingNetwork,
     parameters: Parameters,
     runtime: Runtime,
-    expected: Tensor,
-    together: np.ndarray,
+    expected: Float[Tensor, "decisions classes"],
+    together: Int64[np.ndarray, "samples"],
 ) -> None:
     """Raise ModelNotCoveredError unless the functional twin gives the search twin's first logits.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from cimrobust.errors import CimrobustError
@@ -55,7 +56,7 @@ def make_step(
     *,
     progress: float,
     generator: torch.Generator,
-    memory: dict[str, Tensor],
+    memory: dict[str, Float[Tensor, "..."]],
     bound_share: float = 0.0,
 ) -> Step:
     """Return a mini-batch with the weights of the moment programmed."""
@@ -65,7 +66,7 @@ def make_step(
         for name, devices in job.network.trainable.devices.items()
     }
 
-    def draw(number: int) -> dict[str, Tensor]:
+    def draw(number: int) -> dict[str, Float32[Tensor, "..."]]:
         return job.source.deviations(
             stored, job.network.trainable.devices, chips, range(number, number + 1)
         )[0]

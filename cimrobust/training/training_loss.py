@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 from torch.nn import functional
 
@@ -38,7 +39,9 @@ class Objective:
     metric: str = ""
     k: int = 1
 
-    def loss(self, rows: Tensor, targets: Tensor) -> Tensor:
+    def loss(
+        self, rows: Float[Tensor, "decisions classes"], targets: Shaped[Tensor, "samples ..."]
+    ) -> Float[Tensor, ""]:
         """Return the mean loss.
 
         Args:
@@ -47,7 +50,9 @@ class Objective:
         """
         return self.each(rows, targets).mean()
 
-    def each(self, rows: Tensor, targets: Tensor) -> Tensor:
+    def each(
+        self, rows: Float[Tensor, "decisions classes"], targets: Shaped[Tensor, "samples ..."]
+    ) -> Float[Tensor, "decisions"]:
         """Return the loss of every decision; arguments as for `loss`."""
         if self.kind == "classes":
             return functional.cross_entropy(
@@ -67,7 +72,9 @@ class Objective:
         ).sum(1)
         return near + choice
 
-    def labels(self, targets: Tensor, num_classes: int) -> Tensor:
+    def labels(
+        self, targets: Shaped[Tensor, "samples ..."], num_classes: int
+    ) -> Shaped[Tensor, "decisions"]:
         """Return what the decisions that are counted are scored against, flat.
 
         Labels, the teacher's decisions, or targets.
@@ -76,7 +83,9 @@ class Objective:
             return targets.reshape(-1, num_classes).argmax(1)
         return targets[counted_of(targets)]
 
-    def decisive(self, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def decisive(
+        self, rows: Float[Tensor, "decisions classes"], targets: Shaped[Tensor, "samples ..."]
+    ) -> tuple[Float[Tensor, "decisions seen"], Int64[Tensor, "decisions"]]:
         """Return decisive logits and the labels, see `readout.decisive`.
 
         In them, the label is highest exactly if the decision is correct.
@@ -85,7 +94,7 @@ class Objective:
         return decisive(rows, labels, k=self.k), labels
 
 
-def counted_of(targets: Tensor) -> Tensor:
+def counted_of(targets: Shaped[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
     """Return which of the targets of samples are counted, bool in their shape.
 
     Those that are no labels are.
@@ -98,8 +107,8 @@ def counted_of(targets: Tensor) -> Tensor:
 
 
 def objective_of(
-    task: Task, readout: Readout, teacher: np.ndarray | None
-) -> tuple[Objective, Tensor]:
+    task: Task, readout: Readout, teacher: Float[np.ndarray, "samples positions classes"] | None
+) -> tuple[Objective, Shaped[Tensor, "samples ..."]]:
     """Return the loss of a task and the targets of all samples.
 
     Args:

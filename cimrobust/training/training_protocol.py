@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from cimrobust.errors import UsageError
@@ -15,7 +16,7 @@ from cimrobust.training.training_loss import Objective
 from cimrobust.training.weights_on_devices import Chip
 
 #: Deviations of stored weights by initializer.
-Deviation = Mapping[str, Tensor]
+Deviation = Mapping[str, Float[Tensor, "..."]]
 
 
 @dataclass
@@ -41,14 +42,14 @@ class Step:
     objective: Objective
     samples: Samples
     chips: Mapping[str, Chip]
-    digital: Mapping[str, Tensor]
+    digital: Mapping[str, Float[Tensor, "..."]]
     generator: torch.Generator
     progress: float
-    memory: dict[str, Tensor]
-    draw: Callable[[int], dict[str, Tensor]]
+    memory: dict[str, Float[Tensor, "..."]]
+    draw: Callable[[int], dict[str, Float32[Tensor, "..."]]]
     bound_share: float = 0.0
 
-    def rows(self, deviation: Deviation | None = None) -> Tensor:
+    def rows(self, deviation: Deviation | None = None) -> Float[Tensor, "decisions classes"]:
         """Return the rows of the mini-batch on a chip with a deviation; None: without."""
         weights = {
             name: chip.nominal if deviation is None else chip.nominal + deviation[name]
@@ -56,22 +57,22 @@ class Step:
         }
         return self.network.rows({**self.digital, **weights}, self.samples)
 
-    def loss(self, deviation: Deviation | None = None) -> Tensor:
+    def loss(self, deviation: Deviation | None = None) -> Float[Tensor, ""]:
         """Return the mean loss of the mini-batch on a chip with a deviation."""
         return self.objective.loss(self.rows(deviation), self.samples.targets)
 
-    def normal(self, like: Tensor) -> Tensor:
+    def normal(self, like: Float[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
         """Return standard normal numbers in the shape of a tensor.
 
         Drawn on the CPU, so that every device sees the same.
         """
         return torch.randn(like.shape, generator=self.generator).to(like.device)
 
-    def uniform(self, like: Tensor) -> Tensor:
+    def uniform(self, like: Float[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
         """Return uniform numbers in [0, 1) in the shape of a tensor."""
         return torch.rand(like.shape, generator=self.generator).to(like.device)
 
-    def drawn(self) -> dict[str, Tensor]:
+    def drawn(self) -> dict[str, Float32[Tensor, "..."]]:
         """Return the deviation of a chip drawn from the distribution of the profile."""
         return self.draw(int(torch.randint(2**31, (1,), generator=self.generator)))
 
@@ -116,7 +117,7 @@ class EarlyStep:
             keep the step.
     """
 
-    loss: Callable[[Step], Tensor]
+    loss: Callable[[Step], Float[Tensor, ""]]
     normalised: bool = False
     discarded: bool = False
 
@@ -171,7 +172,7 @@ class Method:
 
     name: str
     what: str
-    loss: Callable[[Step], Tensor]
+    loss: Callable[[Step], Float[Tensor, ""]]
     knobs: Mapping[str, float] = field(default_factory=dict)
     averaging: float = 0.0
     weight_range: float | None = None

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from cimrobust.search.climb import checkpoints
@@ -48,7 +49,11 @@ class Scored:
     proved: float = float("nan")
 
 
-def score_rows(objective: Objective, rows: Tensor, targets: Tensor) -> float:
+def score_rows(
+    objective: Objective,
+    rows: Float[Tensor, "decisions classes"],
+    targets: Shaped[Tensor, "samples ..."],
+) -> float:
     """Return the accuracy of rows, or the error of values; rows that are not finite are wrong."""
     if objective.kind == "value":
         error = rows[:, 0] - targets.reshape(-1)
@@ -101,7 +106,11 @@ def clean_score(step: Step) -> float:
 
 
 def validate(
-    step: Step, *, passes: int, draws: Sequence[dict[str, Tensor]] = (), proves: bool = False
+    step: Step,
+    *,
+    passes: int,
+    draws: Sequence[dict[str, Float[Tensor, "..."]]] = (),
+    proves: bool = False,
 ) -> Scored:
     """Score the weights of a step on its samples.
 
@@ -153,9 +162,13 @@ def _climb(fixed: Step, make: Callable[[Step], Damage], *, passes: int) -> float
     scores = []
     for index in range(passes):
         deviation = deviation_of(fixed, unit)
-        kept: list[Tensor] = []
+        kept: list[Float[Tensor, "decisions classes"]] = []
 
-        def watched(rows: Tensor, labels: Tensor, kept: list[Tensor] = kept) -> Tensor:
+        def watched(
+            rows: Float[Tensor, "decisions classes"],
+            labels: Shaped[Tensor, "samples ..."],
+            kept: list[Float[Tensor, "decisions classes"]] = kept,
+        ) -> Float[Tensor, ""]:
             kept.append(rows.detach())
             return damage(rows, labels)
 
@@ -193,7 +206,9 @@ def _smooth_damage(temperature: float) -> Callable[[Step], Damage]:
     loss = SmoothAccuracy(temperature)
 
     def make(fixed: Step) -> Damage:
-        def damage(rows: Tensor, targets: Tensor) -> Tensor:
+        def damage(
+            rows: Float[Tensor, "decisions classes"], targets: Shaped[Tensor, "samples ..."]
+        ) -> Float[Tensor, ""]:
             margin = margins(*fixed.objective.decisive(rows, targets))
             return loss.loss(margin, loss.scale_of(margin.detach())).mean()
 
@@ -211,7 +226,9 @@ def _entropy_damage(fixed: Step) -> Damage:
 def _error_damage(fixed: Step) -> Damage:
     loss = RegressionError(fixed.objective.metric)
 
-    def damage(rows: Tensor, targets: Tensor) -> Tensor:
+    def damage(
+        rows: Float[Tensor, "decisions classes"], targets: Shaped[Tensor, "samples ..."]
+    ) -> Float[Tensor, ""]:
         error = rows[:, 0] - targets.reshape(-1)
         return loss.loss(error, loss.scale_of(error.detach())).mean()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from cimrobust.training.clipping import clip_weights
@@ -44,7 +45,7 @@ def make_optimiser(job: Job, parameters: Parameters) -> torch.optim.Optimizer:
     )
 
 
-def _unit(job: Job, name: str, weight: Tensor) -> float:
+def _unit(job: Job, name: str, weight: Float32[Tensor, "..."]) -> float:
     """Return what the learning rate of a tensor is measured in.
 
     1, or the largest of weights that are bare integers, whose scale is applied behind the product.
@@ -91,7 +92,9 @@ def update(job: Job, state: State, step: Step) -> float | None:
     return loss
 
 
-def _descend(job: Job, state: State, loss: Tensor, units: dict[str, Tensor]) -> float | None:
+def _descend(
+    job: Job, state: State, loss: Float[Tensor, ""], units: dict[str, Float[Tensor, "..."]]
+) -> float | None:
     """Move everything against the gradient; stored weights as shares of their units, if given."""
     state.optimiser.zero_grad(set_to_none=True)
     if loss.requires_grad and bool(torch.isfinite(loss)):
@@ -118,7 +121,9 @@ def _descend(job: Job, state: State, loss: Tensor, units: dict[str, Tensor]) -> 
 
 
 @torch.no_grad()
-def _scale(parameters: Parameters, units: dict[str, Tensor], *, divides: bool) -> None:
+def _scale(
+    parameters: Parameters, units: dict[str, Float[Tensor, "..."]], *, divides: bool
+) -> None:
     """Express stored weights in their units, or put them back."""
     for name, tensor in parameters.weights.items():
         if name in units:

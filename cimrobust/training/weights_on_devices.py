@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float32, Int64, Shaped
 from torch import Tensor
 
 from cimrobust.device.profile import DeviceProfile
@@ -39,17 +40,19 @@ class Chip:
         reach: Largest magnitude in the scale group of every weight, in a shape that broadcasts.
     """
 
-    nominal: Tensor
-    lo: Tensor
-    hi: Tensor
-    reach: Tensor
+    nominal: Float[Tensor, "*weight"]
+    lo: Float[Tensor, "..."]
+    hi: Float[Tensor, "..."]
+    reach: Float[Tensor, "..."]
 
     @property
-    def half(self) -> Tensor:
+    def half(self) -> Float[Tensor, "..."]:
         """Half widths of the intervals."""
         return 0.5 * (self.hi - self.lo)
 
-    def deviation(self, unit: Tensor, size: float = 1.0) -> Tensor:
+    def deviation(
+        self, unit: Float[Tensor, "*weight"], size: float = 1.0
+    ) -> Float[Tensor, "*weight"]:
         """Return the deviation of a point of the box stretched to [-1, 1] in every weight.
 
         Args:
@@ -59,7 +62,7 @@ class Chip:
         # The ends first: they are one number where all intervals are the same.
         return (0.5 * size) * (self.lo + self.hi) + (size * self.half) * unit
 
-    def project(self, deviation: Tensor) -> Tensor:
+    def project(self, deviation: Float[Tensor, "*weight"]) -> Float[Tensor, "*weight"]:
         """Return the nearest deviation inside the box."""
         return torch.minimum(torch.maximum(deviation, self.lo), self.hi)
 
@@ -75,18 +78,18 @@ class Grid:
         zero_point: Zero points, int64 array of the own shape.
     """
 
-    scale: Tensor
-    low: Tensor
-    high: Tensor
-    zero_point: np.ndarray
+    scale: Float32[Tensor, "*weight"]
+    low: Float32[Tensor, "*weight"]
+    high: Float32[Tensor, "*weight"]
+    zero_point: Int64[np.ndarray, "*weight"]
 
-    def levels(self, weight: Tensor) -> Tensor:
+    def levels(self, weight: Float[Tensor, "*weight"]) -> Float[Tensor, "*weight"]:
         """Return the integers less the zero point that stand for weights."""
         return torch.minimum(
             torch.maximum((weight.detach() / self.scale).round(), self.low), self.high
         )
 
-    def nearest(self, weight: Tensor) -> Tensor:
+    def nearest(self, weight: Float[Tensor, "*weight"]) -> Float[Tensor, "*weight"]:
         """Return the weights that the nearest integers stand for.
 
         The gradient is straight-through inside their range.
@@ -135,7 +138,7 @@ class LayerDevices:
                 self.grid.zero_point,
             )
 
-    def program(self, weight: Tensor) -> Chip:
+    def program(self, weight: Float[Tensor, "*weight"]) -> Chip:
         """Return the quantised weights and their box.
 
         Args:
@@ -157,7 +160,7 @@ class LayerDevices:
         # products of a small network.
         return Chip(nominal, scale * low, scale * high, reach)
 
-    def _reach(self, weight: Tensor) -> Tensor:
+    def _reach(self, weight: Float[Tensor, "*weight"]) -> Float[Tensor, "..."]:
         if self._group is None:
             return torch.maximum(weight.amax(), -weight.amin())
         magnitude = weight.abs()
@@ -165,7 +168,9 @@ class LayerDevices:
         maxima = maxima.scatter_reduce(0, self._group, magnitude.reshape(-1), "amax")
         return maxima[self._group].reshape(weight.shape)
 
-    def _ends(self, nominal: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
+    def _ends(
+        self, nominal: Float[Tensor, "*weight"], scale: Float[Tensor, "..."]
+    ) -> tuple[Float[Tensor, "..."], ...]:
         """Return the box of every level, in levels.
 
         Drift compensation depends on how many devices hold each level.
@@ -175,9 +180,11 @@ class LayerDevices:
         # The weight of one level, once a group: any member tells it.
         values = np.ascontiguousarray(nominal.detach().cpu().numpy(), dtype=np.float32)
         spread = scale.detach().cpu().numpy().astype(np.float64)
-        group = None if self._group is None else self._group.cpu().numpy().astype(np.int32)
+        group = None
+        if self._group is not None:
+            group = self._group.cpu().numpy().astype(np.int32).reshape(values.shape)
         scales = np.zeros(self._num_groups)
-        scales[... if group is None else group] = spread.reshape(-1)
+        scales[... if group is None else group] = spread
         factor = layer_drift_factor(values, group, scales, self._profile)
         return tuple(
             torch.from_numpy(end).to(nominal.device)
@@ -185,7 +192,7 @@ class LayerDevices:
         )
 
 
-def grid_of(layer: CrossbarLayer, raw: np.ndarray) -> Grid | None:
+def grid_of(layer: CrossbarLayer, raw: Shaped[np.ndarray, "..."]) -> Grid | None:
     """Return the integers of a layer; None for float weights.
 
     Args:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float32
 
 from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.placement import TensorPlacement
@@ -21,7 +22,11 @@ _SAME_NOMINAL, _SAME_LEVEL = 1e-5, 2.0**-20
 
 
 def check_written(
-    trained: np.ndarray, nominal: np.ndarray, written: TensorPlacement, kind: np.dtype, path: Path
+    trained: Float32[np.ndarray, "*weight"],
+    nominal: Float32[np.ndarray, "*weight"],
+    written: TensorPlacement,
+    kind: np.dtype,
+    path: Path,
 ) -> None:
     """Raise SelfCheckError unless the weights of a file are on the levels that were trained.
 

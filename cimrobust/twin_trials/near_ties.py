@@ -79,12 +79,18 @@ def largest_score(task: Task, output: Shaped[np.ndarray, "samples *outputs"]) ->
     )
 
 
-def differing_decisions(task: Task, output: np.ndarray, other: np.ndarray) -> int:
+def differing_decisions(
+    task: Task,
+    output: Shaped[np.ndarray, "samples *outputs"],
+    other: Shaped[np.ndarray, "samples *outputs"],
+) -> int:
     """Return how many of the decisions that are counted differ between two outputs."""
     return int(((task.decide(output) != task.decide(other)) & task.counted).sum())
 
 
-def _blocks(task: Task, *outputs: np.ndarray) -> Iterator[tuple[Task, tuple[np.ndarray, ...]]]:
+def _blocks(
+    task: Task, *outputs: Shaped[np.ndarray, "samples *outputs"]
+) -> Iterator[tuple[Task, tuple[Shaped[np.ndarray, "some *outputs"], ...]]]:
     """Yield a few samples of some outputs at a time, with the task of these samples."""
     values = max(outputs[0][:1].size, 1)
     step = max(_VALUES_AT_ONCE // values, 1)
@@ -94,7 +100,9 @@ def _blocks(task: Task, *outputs: np.ndarray) -> Iterator[tuple[Task, tuple[np.n
         yield part, tuple(output[chosen] for output in outputs)
 
 
-def _rows(task: Task, output: np.ndarray) -> np.ndarray:
+def _rows(
+    task: Task, output: Shaped[np.ndarray, "samples *outputs"]
+) -> Float64[np.ndarray, "decisions classes"]:
     """Return the scores of every decision, float64 [decisions, classes], the highest best."""
     if task.decision.read == "threshold":
         scores = np.asarray(output, dtype=np.float64).reshape(len(output), -1)
@@ -104,7 +112,9 @@ def _rows(task: Task, output: np.ndarray) -> np.ndarray:
     return class_rows(output, task.axis, lowest_wins=task.decision.read == "argmin")
 
 
-def _margins(task: Task, rows: np.ndarray) -> np.ndarray:
+def _margins(
+    task: Task, rows: Float64[np.ndarray, "decisions classes"]
+) -> Float64[np.ndarray, "decisions"]:
     """Return the margin of every decision; 0 where an output has none, infinite if not counted."""
     labels = task.labels.reshape(-1)
     known = np.where(labels == IGNORED, 0, labels)[:, None]

@@ -9,6 +9,7 @@ from threading import Lock
 
 import numpy as np
 import torch
+from jaxtyping import Float32, Shaped
 from torch import Tensor
 
 from cimrobust.available_memory import is_about_memory
@@ -77,7 +78,9 @@ class TwinOutputs:
         """Samples of the largest piece."""
         return max(int(piece.stop - piece.start) for piece in self._cut.pieces)
 
-    def of(self, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+    def of(
+        self, weights: Mapping[str, Float32[np.ndarray, "..."]]
+    ) -> Shaped[np.ndarray, "samples ..."]:
         """Return the decision output of all samples on one chip, samples first.
 
         Args:
@@ -98,21 +101,25 @@ class TwinOutputs:
                 # Out of the handler, which holds on to all that did not fit.
                 self._halve(cut, reason)
 
-    def _run(self, weights: Mapping[str, np.ndarray], cut: _Cut) -> np.ndarray:
+    def _run(
+        self, weights: Mapping[str, Float32[np.ndarray, "..."]], cut: _Cut
+    ) -> Shaped[np.ndarray, "samples ..."]:
         torch.set_num_threads(1)  # of this thread: chips run side by side instead
         with torch.no_grad():
             chip = tensors_of(weights, self.device)
             parts = [array_of(self._piece(chip, piece, cut.at_once)) for piece in cut.pieces]
         return np.concatenate(parts).reshape(self._shape)
 
-    def _piece(self, chip: Mapping[str, Tensor], piece: slice, at_once: int) -> Tensor:
+    def _piece(
+        self, chip: Mapping[str, Float32[Tensor, "..."]], piece: slice, at_once: int
+    ) -> Shaped[Tensor, "some ..."]:
         """Return the output of the samples of a piece, in runs of as many as the network takes."""
         size, count = self._feeding.size, len(next(iter(self._inputs.values())))
         if self._feeding.mode == "free":
             feed = {name: array[piece].to(self.device) for name, array in self._inputs.items()}
-            made: Tensor = self._twin({**feed, **self._constants}, chip, [self._output])[
-                self._output
-            ]
+            made: Shaped[Tensor, "some ..."] = self._twin(
+                {**feed, **self._constants}, chip, [self._output]
+            )[self._output]
             return made
         runs = -(-(piece.stop - piece.start) // size)
         # The last run of a fixed batch is filled up with the first samples.
@@ -229,7 +236,9 @@ def _refused(why: str) -> UsageError:
     )
 
 
-def _held(inputs: Mapping[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:
+def _held(
+    inputs: Mapping[str, Shaped[np.ndarray, "samples ..."]], device: torch.device
+) -> dict[str, Shaped[Tensor, "samples ..."]]:
     """Return the samples on the device; where it does not hold them all, on the processor."""
     try:
         return tensors_of(inputs, device)

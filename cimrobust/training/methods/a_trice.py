@@ -38,6 +38,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from cimrobust.training.ascent import gradients
@@ -55,10 +56,14 @@ from cimrobust.training.training_protocol import EarlyStep, Knob, Method, Recipe
 
 _WHAT = "A-TRICE as its authors wrote it: one unprojected sign step, and censored noise"
 Values = Mapping[str, float]
-Made = dict[str, Tensor]
+Made = dict[str, Float[Tensor, "..."]]
 
 
-def positive_margins(objective: Objective, rows: Tensor, targets: Tensor) -> Tensor:
+def positive_margins(
+    objective: Objective,
+    rows: Float[Tensor, "decisions classes"],
+    targets: Shaped[Tensor, "samples ..."],
+) -> Float[Tensor, ""]:
     """Return the summed ``max(Z_t - max(0, max_{i != t} Z_i), 0)``, which the attack lowers.
 
     The runner-up is 0 where all other logits are negative, as in the authors' code.
@@ -69,7 +74,7 @@ def positive_margins(objective: Objective, rows: Tensor, targets: Tensor) -> Ten
     return (own - others).clamp(min=0).sum()
 
 
-def sign_step(eta: float, start: Mapping[str, Tensor], step: Step) -> Made:
+def sign_step(eta: float, start: Mapping[str, Float[Tensor, "..."]], step: Step) -> Made:
     """Return where one sign step leads that lowers the summed positive margins.
 
     Args:
@@ -80,7 +85,9 @@ def sign_step(eta: float, start: Mapping[str, Tensor], step: Step) -> Made:
     fixed = step.fixed()
     begun = {name: part.detach() for name, part in start.items()}
 
-    def damage(rows: Tensor, targets: Tensor) -> Tensor:
+    def damage(
+        rows: Float[Tensor, "decisions classes"], targets: Shaped[Tensor, "samples ..."]
+    ) -> Float[Tensor, ""]:
         return -positive_margins(step.objective, rows, targets)
 
     found = gradients(fixed, begun, damage)
@@ -103,17 +110,19 @@ def _mean(values: Values, power: int, step: Step) -> Made:
     }
 
 
-def _summed_loss(values: Values, starts_at_noise: bool, step: Step) -> Tensor:
+def _summed_loss(values: Values, starts_at_noise: bool, step: Step) -> Float[Tensor, ""]:
     noise = constant_noise(step, values)
     attacked = sign_step(values["eta"], noise if starts_at_noise else _zero(step), step)
     return values["alpha"] * step.loss(attacked) + step.loss(noise)
 
 
-def _attacked_loss(values: Values, start: Callable[[Step], Made], step: Step) -> Tensor:
+def _attacked_loss(values: Values, start: Callable[[Step], Made], step: Step) -> Float[Tensor, ""]:
     return values["alpha"] * step.loss(sign_step(values["eta"], start(step), step))
 
 
-def _method(values: Values, loss: Callable[[Step], Tensor], early: EarlyStep | None) -> Method:
+def _method(
+    values: Values, loss: Callable[[Step], Float[Tensor, ""]], early: EarlyStep | None
+) -> Method:
     return Method(
         "a-trice",
         _WHAT,

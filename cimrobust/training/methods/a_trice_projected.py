@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
+from jaxtyping import Float
 from torch import Tensor
 
 from cimrobust.training.ascent import ascend, deviation_of, gradients, zero_unit
@@ -23,7 +24,7 @@ _PROJECTED = (
 )
 
 
-def chained_loss(sigma: float, censoring: float, step: Step) -> Tensor:
+def chained_loss(sigma: float, censoring: float, step: Step) -> Float[Tensor, ""]:
     """Return the loss at one sign step from censored noise, projected to the box."""
     noise = censored_noise(step, sigma, censoring)
     found = gradients(step.fixed(), {name: part.detach() for name, part in noise.items()})
@@ -34,7 +35,7 @@ def chained_loss(sigma: float, censoring: float, step: Step) -> Tensor:
     return step.loss(attacked)
 
 
-def _projected(sigma: float, censoring: float, mixing: float, step: Step) -> Tensor:
+def _projected(sigma: float, censoring: float, mixing: float, step: Step) -> Float[Tensor, ""]:
     attacked = ascend(step.fixed(), zero_unit(step), passes=1, length=1.0)
     noisy = step.loss(censored_noise(step, sigma, censoring))
     return mixing * step.loss(deviation_of(step, attacked)) + (1.0 - mixing) * noisy

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
+from jaxtyping import Float
 from torch import Tensor
 
 from cimrobust.training.ascent import ascend, deviation_of, zero_unit
@@ -19,7 +20,7 @@ PASSES = Knob(2, 1, 4, False, "steps of the attack")
 CLEAN = Knob(0.2, 0.0, 0.6, False, "share of the loss without deviation")
 
 
-def _loss(passes: int, clean: float, step: Step) -> Tensor:
+def _loss(passes: int, clean: float, step: Step) -> Float[Tensor, ""]:
     attacked = ascend(
         step.fixed(), zero_unit(step), passes=passes, length=1.0 if passes == 1 else 2.0 / passes
     )

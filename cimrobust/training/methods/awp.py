@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
+from jaxtyping import Float
 from torch import Tensor
 
 from cimrobust.training.ascent import gradients
@@ -25,7 +26,7 @@ _WHAT = (
 _SMALLEST = 1e-12
 
 
-def _loss(gamma: float, step: Step) -> Tensor:
+def _loss(gamma: float, step: Step) -> Float[Tensor, ""]:
     fixed = step.fixed()
     found = gradients(fixed, {name: 0.0 * chip.nominal for name, chip in fixed.chips.items()})
     return step.loss(

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
+from jaxtyping import Float
 from torch import Tensor
 
 from cimrobust.training.ascent import Unit, ascend, deviation_of
@@ -34,7 +35,7 @@ _WHAT = (
 )
 
 
-def _loss(values: Mapping[str, float], step: Step) -> Tensor:
+def _loss(values: Mapping[str, float], step: Step) -> Float[Tensor, ""]:
     grown = growth(step.progress, values["ramp"])
     size = values["reach"] * (values["start"] + (1.0 - values["start"]) * grown)
     start = _carried(step, values["keep"])

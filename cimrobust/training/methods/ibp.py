@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from jaxtyping import Float
 from torch import Tensor
 
 from cimrobust.training.interval_bound import worst_loss
@@ -40,14 +41,14 @@ def growth(progress: float, ramp: float) -> float:
     return min(1.0, progress / ramp) if ramp > 0 else 1.0
 
 
-def _loss(values: Mapping[str, float], step: Step) -> Tensor:
+def _loss(values: Mapping[str, float], step: Step) -> Float[Tensor, ""]:
     grown = growth(step.progress, values["ramp"])
     share = values["share"] * grown
     bound = worst_loss(step, values["reach"] * grown)
     return share * bound + (1.0 - share) * step.loss() if share < 1.0 else bound
 
 
-def _mixed(values: Mapping[str, float], step: Step) -> Tensor:
+def _mixed(values: Mapping[str, float], step: Step) -> Float[Tensor, ""]:
     grown = growth(step.progress, values["ramp"])
     share = values["share"] * grown
     return share * worst_loss(step, values["reach"] * grown) + (1.0 - share) * chained_loss(
@@ -58,7 +59,7 @@ def _mixed(values: Mapping[str, float], step: Step) -> Tensor:
 def _make(
     name: str,
     what: str,
-    loss: Callable[[Mapping[str, float], Step], Tensor],
+    loss: Callable[[Mapping[str, float], Step], Float[Tensor, ""]],
     values: Mapping[str, float],
 ) -> Method:
     return Method(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
+from jaxtyping import Float
 from torch import Tensor
 
 from cimrobust.training.training_protocol import Knob, Method, Recipe, Step
@@ -16,7 +17,7 @@ _WHAT = "Gaussian noise on the weights"
 _DRAWN = "chips drawn from the distribution of the device profile"
 
 
-def _loss(sigma: float, step: Step) -> Tensor:
+def _loss(sigma: float, step: Step) -> Float[Tensor, ""]:
     return step.loss(
         {
             name: (chip.reach * sigma) * step.normal(chip.nominal)
@@ -37,7 +38,7 @@ NOISE = Recipe(
 )
 
 
-def _drawn_loss(step: Step) -> Tensor:
+def _drawn_loss(step: Step) -> Float[Tensor, ""]:
     return step.loss(step.drawn())
 
 

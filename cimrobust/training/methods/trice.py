@@ -24,6 +24,7 @@ from dataclasses import replace
 from functools import partial
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from cimrobust.training.training_protocol import Knob, Method, Recipe, SigmaSearch, Step
@@ -40,7 +41,7 @@ MEAN = Knob(
 )
 
 
-def censored_noise(step: Step, sigma: float, censoring: float) -> dict[str, Tensor]:
+def censored_noise(step: Step, sigma: float, censoring: float) -> dict[str, Float[Tensor, "..."]]:
     """Return ``max|W| sigma min(z, c)``, z standard normal, for every weight.
 
     All of the tail above c is piled up at c.
@@ -51,7 +52,7 @@ def censored_noise(step: Step, sigma: float, censoring: float) -> dict[str, Tens
     }
 
 
-def constant_noise(step: Step, values: Mapping[str, float]) -> dict[str, Tensor]:
+def constant_noise(step: Step, values: Mapping[str, float]) -> dict[str, Float[Tensor, "..."]]:
     """Return censored noise that is drawn before the pass, as the authors' is: no gradient."""
     with torch.no_grad():
         return {
@@ -73,7 +74,7 @@ def deployed_mean(values: Mapping[str, float]) -> float:
     return values["mean"] * values["sigma"] * censored_mean(values["censoring"])
 
 
-def noisy_loss(values: Mapping[str, float], step: Step) -> Tensor:
+def noisy_loss(values: Mapping[str, float], step: Step) -> Float[Tensor, ""]:
     """Return the loss of a chip with fresh censored noise."""
     return step.loss(constant_noise(step, values))
 

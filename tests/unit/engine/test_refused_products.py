@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
+from cimrobust.data.dataset import DataSet
+from cimrobust.data.task import Task
 from cimrobust.engine.converter_proof import open_converters
 from cimrobust.engine.nodes import conv_geometry
+from cimrobust.engine.ort import OrtEngine
 from cimrobust.errors import ModelNotCoveredError, UsageError
+from cimrobust.mapping.placement import Placement
 from cimrobust.onnx_io.crossbar_nodes import CrossbarNode
+from cimrobust.onnx_io.deployed import Deployed
+from cimrobust.onnx_io.network import Network
 
 
 def conv(*kernel: int) -> CrossbarNode:
@@ -38,9 +45,11 @@ def test_convolutions_without_a_geometry(
 
 
 def test_ranges_of_converters_need_samples() -> None:
-    nothing: Any = SimpleNamespace(profile=SimpleNamespace(name="adc"))
+    placement = Mock(spec=Placement, profile=SimpleNamespace(name="adc"))
+    opened = [Mock(spec=kind) for kind in (OrtEngine, Deployed, Network)]
+    judged = [Mock(spec=kind) for kind in (DataSet, Task)]
     with pytest.raises(
         UsageError,
         match=r"calibration data must be given for a profile with converters, got none .*'adc'",
     ):
-        open_converters(*[nothing] * 6, None)
+        open_converters(*opened, placement, *judged, None)

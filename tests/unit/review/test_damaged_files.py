@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cimrobust.review.checking import rewrite_report
 from safetensors.numpy import save_file
 
 from cimrobust.errors import InputRefusedError, UsageError
 from cimrobust.mapping.box import Box
 from cimrobust.review import probable_chip
 from cimrobust.review.derivation import stored_pattern
+from cimrobust.review.page_again import rewrite_report
 
 ZERO, ONE = np.zeros((2, 3), np.float32), np.ones((2, 3), np.float32)
 BOX = Box({"w": ZERO}, {"w": -ONE}, {"w": ONE})

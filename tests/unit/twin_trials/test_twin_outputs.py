@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from cimrobust.engine.converter_proof import Converters
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import MemoryShortError, UsageError
 from cimrobust.run import Run
@@ -111,7 +112,7 @@ def test_regressions_are_refused(written: Written) -> None:
 def test_converters_and_rounded_activations_are_refused(digits: Subject) -> None:
     runtime = digits.runtime
     assert why_not_on_device(runtime) == ""
-    converters = replace(runtime, converters=SimpleNamespace())  # type: ignore[arg-type]
+    converters = replace(runtime, converters=Mock(spec=Converters))
     assert "has converters" in why_not_on_device(converters)
     original = replace(runtime.checks.original, tolerance=None)
     rounding = replace(runtime, checks=replace(runtime.checks, original=original))
