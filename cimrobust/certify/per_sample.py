@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cimrobust.array_shapes import Bool, Float64
 from cimrobust.errors import InputRefusedError
 from cimrobust.input_file import printable
 from cimrobust.parquet_file import column, read_parquet
-from cimrobust.shapes import Bool, Float64
 
 if TYPE_CHECKING:  # the table is read where nothing is proven
     from cimrobust.certify.bound_summary import Certification

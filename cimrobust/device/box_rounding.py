@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cimrobust.shapes import Float, Float32
+from cimrobust.array_shapes import Float, Float32
 
 
 def toward_zero(values: Float[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from cimrobust.array_shapes import Float64
 from cimrobust.device.table_types import Conductance, Fraction, Listed, Real, Table
 from cimrobust.device.window import WindowTable
-from cimrobust.shapes import Float64
 
 
 @dataclass(frozen=True)

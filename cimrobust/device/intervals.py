@@ -6,10 +6,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from cimrobust.array_shapes import Float64
 from cimrobust.device.curve import number_at
 from cimrobust.device.effect_tables import DriftTable
 from cimrobust.device.profile import DeviceProfile
-from cimrobust.shapes import Float64
 
 
 def programming_intervals(

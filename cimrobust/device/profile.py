@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from cimrobust.array_shapes import Float64
 from cimrobust.device.converter_tables import AdcTable, DacTable
 from cimrobust.device.core_tables import DeviceTable, TileTable, WeightTable
 from cimrobust.device.curve import Curve, Number, number_at
@@ -20,7 +21,6 @@ from cimrobust.device.effect_tables import DriftTable, FaultsTable, ReadNoiseTab
 from cimrobust.device.layer_rules import LayerRule
 from cimrobust.device.table_types import Table, Text
 from cimrobust.device.window import WindowTable
-from cimrobust.shapes import Float64
 
 _OPTIONAL_TABLES = ("dac", "adc", "window", "faults", "relaxation", "drift", "read_noise")
 _WEIGHT, _DEVICE, _TILE = WeightTable(), DeviceTable(), TileTable()

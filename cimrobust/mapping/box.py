@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cimrobust.array_shapes import Float, Float32
 from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.placement import Placement
-from cimrobust.shapes import Float, Float32
 
 #: Deviations by initializer name; every initializer has a shape of its own.
 Pattern = dict[str, Float32[np.ndarray, "..."]]

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from cimrobust import _native
+from cimrobust.array_shapes import Float32, Float64, Int32
 from cimrobust.device.profile import DeviceProfile
-from cimrobust.shapes import Float32, Float64, Int32
 
 _NO_GROUPS = np.empty(0, dtype=np.int32)
 

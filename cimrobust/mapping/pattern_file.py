@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
+from cimrobust.array_shapes import Float32, Int64, Shaped, UInt8
 from cimrobust.available_memory import available_memory
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import write_whole
 from cimrobust.input_file import printable
 from cimrobust.mapping.box import Box
-from cimrobust.shapes import Float32, Int64, Shaped, UInt8
 from cimrobust.tensor_file import read_tensors
 
 # Stored weights up to which a witness repeats what follows from model and profile, about 40 MB.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from cimrobust import _native
+from cimrobust.array_shapes import Float, Float32, Float64, Int32, Int64
 from cimrobust.device.box_rounding import toward_zero
 from cimrobust.device.curve import number_at
 from cimrobust.device.intervals import deviation_interval, level_bounds, shift_terms
@@ -25,7 +26,6 @@ from cimrobust.mapping.coding import (
 from cimrobust.mapping.own_profile import own_profile
 from cimrobust.mapping.placement import Placement, TensorPlacement
 from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
-from cimrobust.shapes import Float, Float32, Float64, Int32, Int64
 
 
 def place(scan: LayerScan, profile: DeviceProfile) -> Placement:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cimrobust.array_shapes import Float32, Float64, Int32
 from cimrobust.device.distribution import excluded_probability
 from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.errors import ModelNotCoveredError
-from cimrobust.shapes import Float32, Float64, Int32
 
 
 @dataclass(frozen=True)

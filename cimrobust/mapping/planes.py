@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cimrobust.array_shapes import Float32
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.mapping.coding import level_offset, num_slices
 from cimrobust.mapping.device_levels import whole_levels
 from cimrobust.mapping.placement import TensorPlacement
-from cimrobust.shapes import Float32
 
 
 @dataclass(frozen=True)

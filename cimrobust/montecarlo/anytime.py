@@ -26,7 +26,7 @@ from typing import Literal
 
 from scipy.special import betaln, xlog1py, xlogy
 
-from cimrobust.root import root
+from cimrobust.root_finding import root
 
 Outcome = Literal["met", "refuted", "open"]
 Prior = tuple[float, float]

@@ -17,10 +17,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from cimrobust.array_shapes import Float64, Real
 from cimrobust.binomial import at_least, beta_quantile
 from cimrobust.errors import UsageError
 from cimrobust.montecarlo.anytime import anytime_lower, anytime_rank, anytime_upper, needed_anytime
-from cimrobust.shapes import Float64, Real
 
 _MOST_NEEDED = 2**53
 

@@ -19,7 +19,7 @@ from scipy.special import rel_entr
 
 from cimrobust.errors import UsageError
 from cimrobust.montecarlo.quantile import clopper_pearson_lower, clopper_pearson_upper
-from cimrobust.root import root
+from cimrobust.root_finding import root
 
 EXACT = "Clopper-Pearson"
 HOEFFDING = "Chernoff-Hoeffding"

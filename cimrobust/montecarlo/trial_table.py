@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cimrobust.array_shapes import Float64, Int64
 from cimrobust.counts import MAX_TRIALS
 from cimrobust.errors import InputRefusedError
 from cimrobust.montecarlo.quantile import FailureRate, Kpp, failure_rate_of_scores, kpp_of_scores
 from cimrobust.parquet_file import column, numbers, read_parquet
-from cimrobust.shapes import Float64, Int64
 
 
 @dataclass(frozen=True)

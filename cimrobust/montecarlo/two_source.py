@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cimrobust.array_shapes import Real
 from cimrobust.montecarlo.anytime import anytime_rank, needed_anytime
 from cimrobust.montecarlo.quantile import bound_rank, needed_trials, worst_first
 from cimrobust.montecarlo.sample_uncertainty import EXACT, HOEFFDING, accuracy_lower
-from cimrobust.shapes import Real
 
 
 @dataclass(frozen=True)

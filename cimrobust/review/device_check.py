@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from cimrobust.array_shapes import Float64, Shaped
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.device.intervals import level_bounds
 from cimrobust.device.load_profile import profile_of
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.mapping.place import drift_factor
-from cimrobust.shapes import Float64, Shaped
 from cimrobust.tensor_file import read_tensors
 
 DEVICES = "witness/devices.safetensors"

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from cimrobust import __version__
+from cimrobust.array_shapes import Shaped
 from cimrobust.certificate.blocks.certified import largest_tolerance
 from cimrobust.certificate.blocks.samples_block import interval_of
 from cimrobust.certificate.models import CertificateModel
@@ -41,7 +42,6 @@ from cimrobust.review.safety_files import check_safety_files
 from cimrobust.review.verdict_check import verdict_check
 from cimrobust.review.witness_box import box_problem, deviating_layers, left_out
 from cimrobust.review.witness_files import require_listed
-from cimrobust.shapes import Shaped
 
 MODEL = "witness/worst_case.onnx"
 #: Large tensors of the model, where one file does not hold them.

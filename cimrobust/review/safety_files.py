@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from cimrobust.array_shapes import Shaped
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.diagnosed import SafetyClass
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
 from cimrobust.mapping.pattern_file import read_pattern
-from cimrobust.shapes import Shaped
 
 SAFETY_FILE = "witness/safety_class.safetensors"
 _WORST_FILE = "witness/deviations.safetensors"

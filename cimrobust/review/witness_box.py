@@ -6,13 +6,13 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
+from cimrobust.array_shapes import Shaped
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.errors import CimrobustError
 from cimrobust.input_file import printable
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.pattern_file import PARTS
 from cimrobust.onnx_io.network import Network
-from cimrobust.shapes import Shaped
 
 _MOST_NAMED = 3
 

@@ -9,7 +9,7 @@ import pytest
 from scipy import optimize, stats
 
 from cimrobust.binomial import at_least, beta_quantile, sign_test
-from cimrobust.root import root
+from cimrobust.root_finding import root
 
 
 def test_tails_are_those_of_scipy_to_the_last_bit():
