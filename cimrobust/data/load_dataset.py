@@ -82,7 +82,7 @@ def load_data(
         return _folder(source, inputs, wanted)
     if source.suffix != ".npz":
         raise UsageError(
-            "data must be .toml, .npz, .csv, .parquet, a folder or module:function, got"
+            "data must be .toml, .npz, .csv, .parquet, .tar, a folder or module:function, got"
             f" '{text}' (--data); see the README"
         )
     return _bare(read_arrays(source, _names(inputs), wanted.of("y")), source.name, inputs, wanted)

@@ -458,8 +458,8 @@ def test_summaries_for_pull_requests_say_what_the_certificate_says(
     collected.write_text("of another step\n")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(collected))
     own, policy = str(tmp_path / "new" / "summary.md"), str(tmp_path / "policy.toml")
-    more = ("--trials", "5", "--policy", policy, "--summary", own, *SEARCHED_ALONE)
-    assert run(small_arguments(samples, tmp_path / "out", *more)) == 0
+    more = ("--trials", "5", "--policy", policy, "--summary", own, "--progress", "lines")
+    assert run(small_arguments(samples, tmp_path / "out", *more, *SEARCHED_ALONE)) == 0
     text = Path(own).read_text()
     assert collected.read_text() == f"of another step\n{text}\n"
     assert "summary appended to GITHUB_STEP_SUMMARY" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cimrobust.certificate.policy import Policy
+from cimrobust.cluster.job_queue import JobQueue
 from cimrobust.data.description import Description
 from cimrobust.device.load_profile import profile_of
 from cimrobust.settings_file import check_settings
@@ -39,6 +40,8 @@ def test_settings_are_accepted(page, text):
         check_settings(tables, Policy, where=page, what="policy")
     elif "device" in tables:
         profile_of(tables, shown=page)
+    elif "system" in tables:
+        check_settings(tables, JobQueue, where=page, what="job queue")
     else:
         check_settings(tables, Description, where=page, what="data description")
 

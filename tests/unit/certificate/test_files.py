@@ -39,7 +39,7 @@ def test_a_result_of_our_own_that_breaks_its_schema_is_an_internal_error():
     with pytest.raises(
         SelfCheckError, match=r"certificate must follow its schema, got .*report this"
     ):
-        check_own(made, "certificate")
+        check_own(made)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from cimrobust.certify import exact_arithmetic, plan
+from cimrobust.certify import operator_comparison, rule_choice
 from cimrobust.certify.bounded_network import open_bounds
 from cimrobust.certify.given_tensors import Given
 from cimrobust.certify.interval import Interval
@@ -148,7 +148,9 @@ BOUNDED = Interval.point(KNOWN)
     ("call", "reason"),
     [
         (
-            lambda: plan._check_kinds(node_of("Add"), [plan.ACTIVE, plan.WEIGHT]),
+            lambda: rule_choice._check_kinds(
+                node_of("Add"), [rule_choice.ACTIVE, rule_choice.WEIGHT]
+            ),
             "it mixes stored weights with activations",
         ),
         (lambda: gemm(node_of("Gemm", transA=1), torch.mm), "its activations are transposed"),
@@ -201,7 +203,7 @@ def test_rules_refuse_what_they_do_not_bound(call: Callable[[], object], reason:
 def test_exact_values_are_needed_where_no_rule_bounds() -> None:
     wide = Interval(KNOWN, KNOWN + 1)
     with pytest.raises(CannotBoundError, match="an input is not known exactly"):
-        exact_arithmetic._points([wide])
+        operator_comparison._points([wide])
     given = Given(torch.exp, is_exact=False, is_product=False, base=None)
     with pytest.raises(CannotBoundError, match="it reads what is rounded before it"):
         given.forward([wide])

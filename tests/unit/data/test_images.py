@@ -109,8 +109,10 @@ def test_a_crop_is_no_larger_than_the_picture(tmp_path):
 
 
 def test_without_pillow_it_is_asked_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(images, "Image", None)
-    with pytest.raises(UsageError, match=r"image folders need Pillow, got none installed"):
+    monkeypatch.setattr(images.importlib.util, "find_spec", lambda _name: None)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.png").write_bytes(b"never read")
+    with pytest.raises(UsageError, match=r"images need Pillow, got none installed"):
         read_image_folder(tmp_path, [], limit=None)
 
 

@@ -168,7 +168,11 @@ def test_folders_that_hold_something_else_are_refused(tmp_path, sets, descriptio
     [
         ("d.npz", "train", "training data must come from a description with train_file, got .*npz"),
         ("d.toml", "train", "data description must name a train_file for training, got none"),
-        ("d.txt", "eval", "data must be .toml, .npz, .csv, a folder or module:function, got"),
+        (
+            "d.txt",
+            "eval",
+            "data must be .toml, .npz, .csv, .parquet, a folder or module:function, got",
+        ),
     ],
 )
 def test_data_that_nothing_reads_are_refused_with_what_is_read(tmp_path, given, part, problem):
