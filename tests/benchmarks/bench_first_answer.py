@@ -89,6 +89,22 @@ def processor_seconds(arguments: list[str], checkout: Path, folder: Path) -> flo
     )
 
 
+def require_code_of(checkout: Path) -> None:
+    """End unless a process that is given a checkout runs its code: an editable installation wins."""
+    place = subprocess.run(
+        [sys.executable, "-c", "import cimrobust; print(cimrobust.__file__)"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(checkout)},
+    ).stdout.strip()
+    if not Path(place).is_relative_to(checkout):
+        sys.exit(
+            f"code of {checkout} must be run, got {place}; use a Python without an editable"
+            " installation of cimrobust"
+        )
+
+
 def commands(made: str) -> dict[str, list[str]]:
     """Return what is measured; the analysis writes the folder that the others read."""
     run = ["-m", "cimrobust"]
@@ -114,6 +130,8 @@ def main() -> None:
     parser.add_argument("--only", action="append", default=[], help="a command; analyze always")
     given = parser.parse_args()
     checkouts = [path.resolve() for path in given.checkout or [ROOT]]
+    for checkout in checkouts:
+        require_code_of(checkout)
     least: dict[tuple[str, int], float] = {}
     stages: dict[int, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="cimrobust-") as name:
