@@ -90,12 +90,13 @@ def processor_seconds(arguments: list[str], checkout: Path, folder: Path) -> flo
 
 
 def require_code_of(checkout: Path) -> None:
-    """End unless a process that is given a checkout runs its code: an editable installation wins."""
+    """End unless processes run the code of a checkout; an editable installation wins over it."""
     place = subprocess.run(
         [sys.executable, "-c", "import cimrobust; print(cimrobust.__file__)"],
         check=True,
         capture_output=True,
         text=True,
+        cwd=checkout.anchor,
         env={**os.environ, "PYTHONPATH": str(checkout)},
     ).stdout.strip()
     if not Path(place).is_relative_to(checkout):
