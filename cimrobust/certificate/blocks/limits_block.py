@@ -50,10 +50,12 @@ def checks(evidence: Evidence) -> list[models.Check]:
     ]
 
 
-_TRACED = (
-    "by what gradients tell that pass roundings straight through, at a corner of the box where the"
-    " output is that of a saved model to the bit; the tensors of which they tell the least were"
-    " moved one by one"
+_SEEN = "Moving each stored tensor moves the decision output."
+_TRACED = "Each stored tensor that was moved alone moves the decision output; others are traced."
+_HOW_TRACED = (
+    "that the output depends on them is told by gradients that pass roundings straight through, at"
+    " a corner of the box where the output is that of a saved model to the bit, and was not seen;"
+    " the tensors of which they tell the least were moved one by one"
 )
 
 
@@ -61,12 +63,13 @@ def liveness_check(found: Sequence[TensorLiveness]) -> models.Check:
     """Say of how many stored tensors it was seen that the output follows them."""
     dead = [tensor.initializer for tensor in found if tensor.move == "none"]
     traced = sum(1 for tensor in found if tensor.move == "traced")
+    seen = len(found) - len(dead) - traced
     return models.Check(
         id="liveness",
-        text="Moving each stored tensor moves the decision output.",
+        text=_TRACED if traced else _SEEN,
         held=True,
-        detail=f"{len(found) - len(dead)} of {len(found)} stored tensors move the output"
-        + (f", {traced} of them {_TRACED}" if traced else "")
+        detail=f"{seen} of {len(found)} stored tensors move the output"
+        + (f"; {traced} are traced: {_HOW_TRACED}" if traced else "")
         + (f"; the output does not depend on {', '.join(dead)}" if dead else ""),
     )
 

@@ -21,13 +21,19 @@ from cimrobust.engine.checks import TensorLiveness
     ],
 )
 def test_what_was_seen_is_counted(moves: Sequence[str], detail: str) -> None:
-    assert liveness_check(of(moves)).detail == detail
+    check = liveness_check(of(moves))
+    assert check.text == "Moving each stored tensor moves the decision output."
+    assert check.detail == detail
 
 
-def test_what_was_only_traced_is_told_apart() -> None:
-    detail = liveness_check(of(["vertex", "traced", "traced", "none"])).detail
-    assert detail.startswith("3 of 4 stored tensors move the output, 2 of them by what gradients")
-    assert detail.endswith("were moved one by one; the output does not depend on w3")
+def test_what_was_only_traced_is_not_claimed_to_be_seen() -> None:
+    check = liveness_check(of(["vertex", "traced", "traced", "none"]))
+    assert check.text == (
+        "Each stored tensor that was moved alone moves the decision output; others are traced."
+    )
+    assert check.detail.startswith("1 of 4 stored tensors move the output; 2 are traced: ")
+    assert "was not seen" in check.detail
+    assert check.detail.endswith("were moved one by one; the output does not depend on w3")
 
 
 def of(moves: Sequence[str]) -> tuple[TensorLiveness, ...]:
