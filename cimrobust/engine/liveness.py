@@ -31,7 +31,7 @@ from cimrobust.errors import CimrobustError, SelfCheckError
 from cimrobust.mapping.placement import Placement, TensorPlacement
 from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.loops import repeating_nodes
-from cimrobust.onnx_io.walk import all_nodes
+from cimrobust.onnx_io.walk import all_nodes, round_activations
 from cimrobust.seeds import stream
 from cimrobust.twin.to_torch import to_torch
 
@@ -45,8 +45,6 @@ _MOVED_ALONE_ROUNDED = 32
 _WEAKEST = 16
 # A twin that rounds must land nearer to the engine than the nominal weights do, by this factor.
 _NEARER = 2.0
-# Marks of operators that round activations; DequantizeLinear does not, and has none of them.
-_ROUNDING_MARKS = ("Quantize", "QLinear", "Integer", "QGemm")
 # A tensor must move the output by this many times what twin and engine differ by. It leaves room
 # for the terms of second order, which the gradient does not know.
 _MARGIN = 10.0
@@ -114,9 +112,7 @@ def check_liveness(
 
 def _rounds(deployed: Deployed) -> bool:
     """Tell whether a deployed network rounds activations; its stored weights are floats."""
-    return any(
-        mark in node.op_type for node in all_nodes(deployed.model.graph) for mark in _ROUNDING_MARKS
-    )
+    return round_activations(node.op_type for node in all_nodes(deployed.model.graph))
 
 
 def _shown_by_gradients(

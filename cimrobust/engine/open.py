@@ -41,6 +41,7 @@ from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.shapes import has_half_activations
+from cimrobust.onnx_io.walk import round_activations
 
 _PARITY_SAMPLES = 512
 _SAVED_SAMPLES = 128
@@ -318,11 +319,7 @@ def rounds_activations(network: Network, scan: LayerScan) -> bool:
     """Tell whether a network rounds activations, so that single levels of two runs may differ."""
     if any(layer.levels is not None for layer in scan.layers):
         return True
-    return any(
-        mark in operator
-        for operator in network.operators
-        for mark in ("Quantize", "QLinear", "Integer", "QGemm")
-    )
+    return round_activations(network.operators)
 
 
 def _float_tolerance(network: Network) -> float:

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import onnx
 
+# Of operators that round activations: QuantizeLinear, QLinearConv, ConvInteger and their relatives.
+_ROUNDING_MARKS = ("Quantize", "QLinear", "Integer", "QGemm")
+
 
 class NameMaker:
     """Makes names that are not taken yet."""
@@ -97,6 +100,11 @@ def describe(node: onnx.NodeProto) -> str:
     """Return a node as messages call it."""
     label = node.name or next((name for name in node.output if name), "")
     return f"node '{label}' ({op_name(node)})"
+
+
+def round_activations(operators: Iterable[str]) -> bool:
+    """Tell whether one of some operators rounds activations; DequantizeLinear does not."""
+    return any(mark in operator for operator in operators for mark in _ROUNDING_MARKS)
 
 
 def short_domain(domain: str) -> str:
