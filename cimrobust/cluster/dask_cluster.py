@@ -60,8 +60,7 @@ class Dask:
         """Connect.
 
         Raises:
-            UsageError: There is no scheduler, or it has no worker.
-            SelfCheckError: The batch system takes no job.
+            UsageError: There is no scheduler, it has no worker, or the batch system takes no job.
         """
         distributed = importlib.import_module("distributed")
         with ExitStack() as stack:

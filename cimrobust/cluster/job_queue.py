@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cimrobust.errors import SelfCheckError
+from cimrobust.errors import UsageError
 from cimrobust.input_file import printable
 from cimrobust.settings_file import read_settings
 
@@ -74,7 +74,7 @@ class JobQueue(BaseModel):
         """Hand the jobs in, and return the cluster of Dask that their workers join.
 
         Raises:
-            SelfCheckError: The batch system takes no job; says what it printed.
+            UsageError: The batch system takes no job; says what it printed.
         """
         library = importlib.import_module("dask_jobqueue")
         try:
@@ -86,7 +86,7 @@ class JobQueue(BaseModel):
                 cluster.sync(_handed_in, cluster)
                 stack.pop_all()
         except (OSError, RuntimeError, ValueError, TypeError) as err:
-            raise SelfCheckError(
+            raise UsageError(
                 "batch system must take jobs, got"
                 f" {type(err).__name__}: {printable(' '.join(str(err).split()))[:500]}"
                 f' (--cluster, system = "{self.system}"); hand a job in by hand from this machine'

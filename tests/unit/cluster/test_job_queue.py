@@ -13,7 +13,7 @@ from cimrobust.cluster import address
 from cimrobust.cluster.address import Address
 from cimrobust.cluster.job_queue import JobQueue
 from cimrobust.cluster.worker import Site
-from cimrobust.errors import SelfCheckError, UsageError
+from cimrobust.errors import UsageError
 
 needs_queues = pytest.mark.skipif(
     importlib.util.find_spec("dask_jobqueue") is None, reason="dask-jobqueue is not installed"
@@ -75,7 +75,7 @@ def test_a_batch_system_that_takes_no_job_is_named(
 ) -> None:
     command(slurm, "sbatch", 'echo "Invalid account" >&2; exit 1')
     executor = Address.parse(str(queue)).open(Site.of(tasks.Nothing(), "key"))
-    with pytest.raises(SelfCheckError, match=r'batch system must take jobs.*system = "slurm"'):
+    with pytest.raises(UsageError, match=r'batch system must take jobs.*system = "slurm"'):
         executor.__enter__()
 
 
