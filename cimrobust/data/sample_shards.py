@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -30,6 +31,8 @@ from cimrobust.input_file import FileKind, open_input, printable, refusing_what_
 
 _SHARD = FileKind("shard", 2**40)
 _MOST_LABEL_BYTES = 256
+# What fits into 64 bits.
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
 _HINT = "write the shard again"
 
 
@@ -184,10 +187,10 @@ class _Shards:
                 )
             with refusing_what_fails("label must be text", where, hint=_HINT):
                 texts.append(self._content(sample, "y").decode("utf-8").strip())
-        try:
+        # Python's int() takes 1_0 for 10, and digits of other scripts.
+        if all(_WHOLE_NUMBER.fullmatch(text) for text in texts):
             return np.array([int(text) for text in texts], dtype=np.int64)
-        except (ValueError, OverflowError):
-            return np.array(texts)
+        return np.array(texts)
 
     def array(
         self, name: str, samples: Sequence[_Sample], steps: Sequence[Step]

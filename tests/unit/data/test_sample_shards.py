@@ -83,6 +83,25 @@ def test_labels_that_are_not_counted_are_passed_over(tmp_path):
     assert raw.taken.num_ignored == 5
 
 
+@pytest.mark.parametrize(
+    ("texts", "labels"),
+    [
+        (["-1", "+2"], [-1, 2]),
+        (["1_0", "2"], ["1_0", "2"]),
+        (["\u0663", "2"], ["\u0663", "2"]),
+        (["9" * 19, "2"], ["9" * 19, "2"]),
+    ],
+)
+def test_labels_are_numbers_only_where_all_are_written_as_numbers(texts, labels, tmp_path):
+    members = [
+        member
+        for key, text in enumerate(texts)
+        for member in ((f"{key}.npy", npy(np.ones(2))), (f"{key}.cls", text.encode()))
+    ]
+    raw = read_shards([shard(tmp_path / "a.tar", members)], no_steps, None)
+    assert raw.arrays["y"].tolist() == labels
+
+
 def test_images_are_resized_and_named_classes_are_labels(tmp_path):
     shard(
         tmp_path / "a.tar",
