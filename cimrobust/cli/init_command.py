@@ -107,7 +107,8 @@ def _echo(
         for path in gate:
             click.echo(f"{'pipeline':<22}{path.relative_to(Path.cwd())}")
     elif policy is not None:
-        click.echo(f"open: no clean score, so there is no policy ({policy})", err=True)
+        lacking = "no policy and no pipeline" if gate else "no policy"
+        click.echo(f"open: no clean score, so there is {lacking} ({policy})", err=True)
     if found.problem:
         click.echo(f"open: {found.problem}", err=True)
     elif out != "-":

@@ -469,6 +469,10 @@ def test_init_without_a_score_says_that_there_is_no_policy(tmp_path, capsys, mon
     assert run(["init", str(model(tmp_path, PLAIN)), "--policy", "policy.toml"]) == 0
     assert "there is no policy" in capsys.readouterr().err
     assert not (tmp_path / "policy.toml").exists()
+    more = ["--policy", "policy.toml", "--pipeline", "gitlab", "--force"]
+    assert run(["init", str(tmp_path / "model.onnx"), *more]) == 0
+    assert "there is no policy and no pipeline" in capsys.readouterr().err
+    assert not (tmp_path / ".gitlab-ci.yml").exists()
 
 
 def test_init_of_a_broken_network_says_so_in_the_file(tmp_path, capsys):
