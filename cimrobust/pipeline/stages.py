@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -34,6 +33,7 @@ from cimrobust.montecarlo.trial_identity import identity_of
 from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.pipeline.diagnosing import check_unbroken, worst_required
+from cimrobust.pipeline.in_memory import given_folder
 from cimrobust.pipeline.inspection import Inspection
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.pipeline.rare_chips import splitting
@@ -179,7 +179,7 @@ def search_box(opened: OpenedAnalysis, trials: TrialTable) -> SearchResult:
     }
     if opened.asked.settings.transfer is not None:
         known["transferred_witness"] = transferred_pattern(
-            Path(opened.asked.settings.transfer) / WITNESS, opened.placement
+            given_folder(opened.asked.settings.transfer) / WITNESS, opened.placement
         )
     return search(opened.subject, opened.run, known=known, parts=opened.parts)
 

@@ -57,9 +57,9 @@ def test_the_python_of_the_certificate_checks_it(packed, monkeypatch):
         exec(code.replace("where(place == 1, lo", "where(place == 1, 2 * lo"), {})
 
 
-def test_the_next_analysis_starts_from_it(packed, samples, tmp_path):
+def test_the_next_analysis_starts_from_it_by_the_name_of_its_file(packed, samples, tmp_path):
     out = tmp_path / "out"
-    assert run([*_arguments(samples, out), "--transfer", str(packed)]) == 0
+    assert run([*_arguments(samples, out), "--transfer", str(packed / "certificate.json")]) == 0
     certificate = json.loads((out / "certificate.json").read_text())
     members = [member["name"] for member in certificate["worst_found"]["members"]]
     assert "transferred_witness" in members
