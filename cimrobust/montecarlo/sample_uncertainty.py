@@ -19,7 +19,6 @@ from scipy.special import rel_entr
 
 from cimrobust.errors import UsageError
 from cimrobust.montecarlo.quantile import clopper_pearson_lower, clopper_pearson_upper
-from cimrobust.root_finding import root
 
 EXACT = "Clopper-Pearson"
 HOEFFDING = "Chernoff-Hoeffding"
@@ -150,8 +149,11 @@ def hoeffding_lower(mean: float, num_inputs: int, confidence: float, *, fill: fl
         seen = q * (1.0 - fill) + mean * fill
         return seen * (math.log(seen) - log_q) + float(rel_entr(1.0 - seen, 1.0 - q)) - allowed
 
+    # Most readers of a certificate need no bound of this kind, and the import takes a while.
+    from scipy.optimize import brentq  # noqa: PLC0415
+
     # There the first term alone is too large, whatever the second, which is never below -1.
     smallest = math.log(mean * fill) - (allowed + 2.0) / (mean * fill)
     return (
-        math.exp(root(excess, smallest, math.log(mean), xtol=1e-13)) if smallest > -700.0 else 0.0
+        math.exp(brentq(excess, smallest, math.log(mean), xtol=1e-13)) if smallest > -700.0 else 0.0
     )
