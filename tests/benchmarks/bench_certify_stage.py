@@ -1,6 +1,6 @@
 """What the certified bound of the first samples costs at an effort, as an analysis makes it.
 
-    python tests/benchmarks/bench_certify_stage.py samples/digits_cnn.onnx:samples/digits_cnn.toml:50
+    python tests/benchmarks/bench_certify_stage.py MODEL:DATA:SAMPLES MODEL:DATA:SAMPLES
     python tests/benchmarks/bench_certify_stage.py --code FOLDER MODEL:DATA:SAMPLES
 
 Every network is a process of its own with one thread; seconds are the processor's. `--code`

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from cimrobust.cli.main import run
 from cimrobust.mapping import pattern_file
@@ -45,6 +46,20 @@ def test_replay_derives_all_of_it_again(packed, samples, capsys, monkeypatch):
     derived = {"witness_in_box", "witness_nominal", "witness_lo", "witness_hi"}
     assert {name for name in derived if checks[name]} == derived
     assert checks["witness_devices"] is None
+
+
+def test_a_gate_takes_it_and_refuses_another_table(packed, tmp_path, capsys):
+    (tmp_path / "policy.toml").write_text("[require]\nworst_found_accuracy = 1\n")
+    gate = ["gate", "--policy", str(tmp_path / "policy.toml")]
+    assert run([*gate, str(packed)]) == 1
+    folder = Path(shutil.copytree(packed, tmp_path / "out"))
+    tensors = load_file(folder / "witness" / "deviations.safetensors")
+    key = next(key for key in tensors if key.endswith(".table"))
+    tensors[key][:, 2] += 1.0
+    save_file(tensors, folder / "witness" / "deviations.safetensors")
+    capsys.readouterr()
+    assert run([*gate, str(folder)]) == 6
+    assert "witness/deviations.safetensors" in capsys.readouterr().err
 
 
 def test_the_python_of_the_certificate_checks_it(packed, monkeypatch):
