@@ -30,7 +30,9 @@ KEPT = ("HOME", "LANG", "TMPDIR")
 
 def main() -> None:
     """Do what the options say; ends with an error at the first thing that is wrong."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=_AsWritten)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--wheel", type=Path, help="wheel to check; default: build one")
     parser.add_argument("--installed", action="store_true", help="check this environment")
     parser.add_argument("--sizes", action="store_true", help="list what takes the place on disk")
@@ -50,10 +52,6 @@ def main() -> None:
         _run_demo(programs)
         if options.sizes:
             _run(str(programs / "python"), __file__, "--list", path=programs)
-
-
-class _AsWritten(argparse.RawDescriptionHelpFormatter):
-    """Shows the description as it is written."""
 
 
 def missing_files(wheel: Path, root: Path) -> list[str]:
