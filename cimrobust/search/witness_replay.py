@@ -22,14 +22,9 @@ from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.box import Box
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.save import save_model
+from cimrobust.search.replay_tolerance import allowed_difference
 from cimrobust.search.witness import MODEL_FILE, witness_model
 
-# Share of decisions (regression: of the value) that another order of float32 sums may change. Both
-# runs are of the same file with the same exact integer products; only batch sizes differ. In
-# networks that round their activations a float32 sum on the edge moves a whole level, and many
-# samples of a broken network sit on an edge.
-_FLOAT_TOLERANCE = 0.01
-_INTEGER_TOLERANCE = 0.02
 _REFERENCE_SAMPLES = 16
 
 
@@ -102,7 +97,6 @@ def compare_replay(runtime: Runtime, engine: Score, replayed: Score) -> str:
     Raises:
         SelfCheckError: They differ by more than the order of sums can explain.
     """
-    share = _INTEGER_TOLERANCE if runtime.checks.original.tolerance is None else _FLOAT_TOLERANCE
     same = (
         "The model file, run in a fresh onnxruntime session with the batch size it states, gives"
         " the score of the trial engine"
@@ -110,10 +104,11 @@ def compare_replay(runtime: Runtime, engine: Score, replayed: Score) -> str:
     if engine == replayed:
         return f"{same} exactly."
     difference = abs(engine.value - replayed.value)
-    allowed = (
-        max(share, 2 / replayed.num_samples)
-        if engine.count is not None
-        else share * abs(engine.value)
+    allowed = allowed_difference(
+        engine.value,
+        num_samples=replayed.num_samples,
+        is_share=engine.count is not None,
+        rounds=runtime.checks.original.tolerance is None,
     )
     if not difference <= allowed:
         raise SelfCheckError(

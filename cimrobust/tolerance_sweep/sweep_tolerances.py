@@ -256,6 +256,8 @@ def adopt(context: AttackContext, worst: Worst, attack: Attack) -> Worst:
         runtime, box, attack.pattern, attack.score, workers=context.run.workers
     )
     score = replayed if runtime.converters is None else attack.score
+    if not runtime.task.is_worse(score, worst.score):
+        return worst
     row = MemberScore("short_attack", attack.score, attack.passes)
     return replace(
         worst,
