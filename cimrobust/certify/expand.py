@@ -1,21 +1,47 @@
-"""Operators on levels as the float operators that they stand for, between quantisers."""
+"""Operators as those that they stand for: on levels, as float operators between quantisers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from cimrobust.certify.refusal import CannotBoundError
+from cimrobust.certify.written_out import WRITTEN_OUT, Fixed
 from cimrobust.twin.ops.converter_registry import Node, find
 from cimrobust.twin.ops.program import Step
 
 _VERSION = 13
 
 
-def expanded(step: Step) -> list[Step]:
+def expanded(
+    steps: Iterable[Step], fixed: Mapping[str, tuple[int, ...]]
+) -> tuple[list[Step], dict[str, str]]:
+    """Return the steps that steps stand for, and why some have no form: reasons by output.
+
+    Args:
+        steps: In the order in which they run.
+        fixed: Shapes of constants and stored weights.
+    """
+    known: dict[str, tuple[int, ...] | None] = dict(fixed)
+    parts: list[Step] = []
+    reasons: dict[str, str] = {}
+    for step in steps:
+        try:
+            parts += _parts_of(step, known)
+        except CannotBoundError as err:
+            parts.append(step)
+            reasons[step.node.outputs[0]] = str(err)
+        if all(name in known for name in (*step.node.inputs, *step.node.captures) if name):
+            known.update(dict.fromkeys((name for name in step.node.outputs if name), None))
+    return parts, reasons
+
+
+def _parts_of(step: Step, fixed: Fixed) -> list[Step]:
     """Return the steps that a step stands for.
 
-    Itself, unless it is a Split, which is one Slice an output, or a QLinearAdd.
+    Itself, unless it is a Split, which is one Slice an output, a QLinearAdd, or one of
+    `WRITTEN_OUT`.
 
     The rounding of `QLinearAdd`, which works on levels, is charged at the quantiser that ends it;
     see `cimrobust.certify.rules.quantise`.
@@ -23,6 +49,8 @@ def expanded(step: Step) -> list[Step]:
     node = step.node
     if node.op == "Split":
         return [_piece(step, index) for index, name in enumerate(node.outputs) if name]
+    if node.op in WRITTEN_OUT and node.domain == "":
+        return WRITTEN_OUT[node.op](step, fixed)
     if node.op != "QLinearAdd":
         return [step]
     names = [f"{node.outputs[0]}, {part}" for part in ("first", "second", "sum")]

@@ -150,7 +150,10 @@ def make_plan(twin: Twin, tensor: str, *, known: Collection[str] = ()) -> Plan:
     steps: list[PlannedStep] = []
     problems: list[str] = []
     read_steps: dict[str, float] = {}
-    parts = [part for whole in twin.steps_to(tensor) for part in expanded(whole)]
+    shapes = {
+        name: tuple(value.shape) for name, value in (*constants.items(), *twin.weights.items())
+    }
+    parts, unexpanded = expanded(twin.steps_to(tensor), shapes)
     fixed = {*constants, *known, *twin.inputs}
     given = _Givens(element_types(parts), set(fixed), set(fixed), set(twin.inputs))
     for step in recognised(parts, constants, tensor):
@@ -177,6 +180,7 @@ def make_plan(twin: Twin, tensor: str, *, known: Collection[str] = ()) -> Plan:
                 reason = str(err)
             rule = given.rule(step, rule)
             if rule is None:
+                reason = unexpanded.get(node.outputs[0], reason)
                 problems.append(f"{node.name} ({node.op}): {reason}")
         given.note(node, kind)
         depth = max((depths.get(name, 0) for name in read), default=0) + (

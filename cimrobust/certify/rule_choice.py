@@ -12,6 +12,8 @@ from torch import Tensor
 from cimrobust.certify.refusal import CannotBoundError
 from cimrobust.certify.rules.affine import keep
 from cimrobust.certify.rules.bilinear import product_of_activations
+from cimrobust.certify.rules.composed import larger, quotient
+from cimrobust.certify.rules.curves import square
 from cimrobust.certify.rules.quantise import quantiser
 from cimrobust.certify.rules.rule import Rule
 from cimrobust.certify.rules.rule_table import RULES
@@ -20,6 +22,10 @@ from cimrobust.twin.ops.program import Step
 
 #: Kinds of tensors: known, stored weights (moved at most), and what depends on samples or on both.
 KNOWN, WEIGHT, ACTIVE = "known", "weight", "active"
+
+
+#: Operators that are bounded by what they read of two tensors.
+_OF_TWO = frozenset({"Max", "Min"})
 
 
 def steps_read(node: Node, constants: Mapping[str, Shaped[Tensor, "..."]], before: float) -> float:
@@ -70,13 +76,20 @@ def rule_of(
     if node.op == "QuantizeLinear" and reads[1:].count(ACTIVE) == 0:
         return quantiser(node, step.kernel, constants, steps)
     maker = RULES.get(node.op) if node.domain in ("", "com.microsoft") else None
-    if maker is None:
+    if maker is None and node.op not in _OF_TWO:
         raise CannotBoundError("no bound is built in for this operator")
     if len([name for name in node.outputs if name]) != 1:
         raise CannotBoundError("it has several outputs")
     if node.op in ("MatMul", "Mul") and reads.count(ACTIVE) == 2:
-        return product_of_activations(node, step.kernel)
+        is_square = node.op == "Mul" and node.inputs[0] == node.inputs[1]
+        return square() if is_square else product_of_activations(node, step.kernel)
+    if node.op in _OF_TWO and WEIGHT not in reads:
+        return larger(node, step.kernel)
+    if node.op == "Div" and reads[1] == ACTIVE and reads[0] != WEIGHT:
+        return quotient(node, step.kernel)
     _check_kinds(node, reads)
+    if maker is None:
+        raise CannotBoundError("it reads stored weights")
     return maker(node, step.kernel)
 
 

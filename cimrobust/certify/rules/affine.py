@@ -117,7 +117,9 @@ def average(node: Node, kernel: Kernel) -> Affine:
         assert isinstance(source, Interval)
         terms = max(source.lo[0].numel() // max(exact.lo[0].numel(), 1), 1) * 4
         magnitude = run(source.magnitude, *inputs[1:])
-        return Interval.rounded(exact.lo, exact.hi, product_radius(magnitude.abs(), terms))
+        made = Interval.rounded(exact.lo, exact.hi, product_radius(magnitude.abs(), terms))
+        # No sum of numbers that are not negative is, in whatever order it is taken.
+        return replace(made, lo=made.lo.clamp(min=0.0)) if source.is_nonnegative else made
 
     return Affine(kernel, bounded)
 

@@ -121,6 +121,21 @@ def leaky_relu(node: Node, kernel: Kernel) -> Activation:
     )
 
 
+def absolute(_node: Node, kernel: Kernel) -> Activation:
+    """Abs: the larger of x and -x, a ReLU of slope -1, which rounds nothing."""
+
+    def reach(
+        run: Kernel, lo: Float[Tensor, "*shape"], hi: Float[Tensor, "*shape"]
+    ) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
+        ends = run(lo), run(hi)
+        least = torch.where(_crosses_zero(lo, hi), torch.zeros_like(lo), torch.minimum(*ends))
+        return least, torch.maximum(*ends)
+
+    return Activation(
+        kernel, reach, partial(leaky_lines, -1.0), bends=_crosses_zero, is_rising=False, floor=0.0
+    )
+
+
 class PRelu:
     """PRelu with constant slopes between 0 and 1, one or one a channel."""
 

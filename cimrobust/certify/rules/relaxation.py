@@ -87,13 +87,17 @@ class Activation:
         made = Interval.rounded(
             lo, hi, slack if self._rounding is None else slack + self._rounding(data.magnitude)
         )
-        # The slack is about lines in float64; the deployed value itself stays above the floor, and
-        # what follows a ReLU may count on that.
-        return (
-            made
-            if self._floor is None
-            else replace(made, lo=made.lo.clamp(min=self._floor), kept={})
-        )
+        return self._above_floor(made)
+
+    def _above_floor(self, made: Interval) -> Interval:
+        """Return an interval without what the deployed function never gives.
+
+        The slack is about lines in float64; the deployed value itself stays above the floor, and
+        what follows a ReLU may count on that.
+        """
+        if self._floor is None:
+            return made
+        return replace(made, lo=made.lo.clamp(min=self._floor), kept={})
 
     def backward(
         self,

@@ -53,8 +53,8 @@ class Shape:
 
 
 #: tanh'' is at most 4 sqrt(3) / 9; the sigmoid's is an eighth of it; gelu'' = phi(x) (2 - x^2);
-#: silu'' is at most 1/2. By hand, rounded up; tests/unit/certify/test_rules.py holds all of them
-#: against derivatives on a fine grid.
+#: silu'' is at most 1/2, atan'' 3 sqrt(3) / 8; sin'' and cos'' are at most 1. By hand, rounded up;
+#: tests/unit/certify/test_rules.py holds all of them against derivatives on a fine grid.
 SHAPES: dict[str, Shape] = {
     "Sigmoid": Shape(0.0963, steepness=0.25),
     "Tanh": Shape(0.77, steepness=1.0),
@@ -66,6 +66,9 @@ SHAPES: dict[str, Shape] = {
     "HardSwish": Shape(1.0 / 3.0, jumps=(-3.0, 3.0), is_rising=False, steepness=1.51),
     "Gelu": Shape(0.8, is_rising=False, steepness=1.14),
     "Mish": Shape(1.0, is_rising=False, steepness=1.1),
+    "Sin": Shape(1.0, is_rising=False, steepness=1.0),
+    "Cos": Shape(1.0, is_rising=False, steepness=1.0),
+    "Atan": Shape(0.65, steepness=1.0),
     "Swish": Shape(0.51, is_rising=False, steepness=1.1),
 }
 

@@ -113,6 +113,48 @@ NETWORKS: dict[
         {"w1": (6, 10), "w2": (10, 10), "w3": (10, 3)},
         {"s1": (), "s2": (), "s3": (), "s4": (), "z1": (), "z2": (), "z3": (), "z4": ()},
     ),
+    "extremes": (
+        (
+            "h = Gemm(x, w1) g = Gemm(x, w2) m = Max(h, g) n = Min(m, high) a = Abs(n) r ="
+            " Reshape(a, rows) t = ReduceMax<keepdims=0>(r, axes) u = ReduceMin<keepdims=0>(r,"
+            " axes) d = Sub(g, h) c = Concat<axis=1>(t, u, d) y = Gemm(c, w3)"
+        ),
+        (5,),
+        {"w1": (5, 12), "w2": (5, 12), "w3": (18, 3)},
+        {"high": ()},
+    ),
+    "curves": (
+        (
+            "h = Gemm(x, w1) e = Exp(h) s = ReduceSum(e, axes) d = Div(e, s) l = Log(s) q = Mul(h,"
+            " h) v = ReduceMean(q, axes) r = Sqrt(v) n = Div(h, r) i = Reciprocal(s) b ="
+            " ReduceL2(e, axes) k = Div(low, b) o = Sin(h) t = Cos(n) z = Atan(t) c ="
+            " Concat<axis=1>(d, l, r, z, i, o, k) y = Gemm(c, w2)"
+        ),
+        (5,),
+        {"w1": (5, 8), "w2": (28, 3)},
+        {"low": ()},
+    ),
+    "upsampled": (
+        (
+            "h = Conv(x, w1) n = InstanceNormalization(h, gain, shift) r = Relu(n) t ="
+            " ConvTranspose<strides=[2,3], pads=[1,0,0,1], output_padding=[1,0], group=2,"
+            " dilations=[1,2]>(r, w2, b2) g = GlobalMaxPool(t) k = GlobalAveragePool(t) a ="
+            " Concat<axis=1>(g, k) f = Flatten(a) y = Gemm(f, w3)"
+        ),
+        (2, 5, 5),
+        {"w1": (4, 2, 3, 3), "w2": (4, 3, 2, 2), "w3": (12, 3)},
+        {"gain": (4,), "shift": (4,), "b2": (6,)},
+    ),
+    "einsum": (
+        (
+            'h = Einsum<equation="nk,ekd->ned">(x, w1) r = Relu(h) g = Einsum<equation="nek,ekd'
+            '->ned">(r, w2) s = Sigmoid(g) t = Einsum<equation="nef,ngf->nge">(s, g) f = Flatten(t)'
+            " y = Gemm(f, w3)"
+        ),
+        (5,),
+        {"w1": (3, 5, 6), "w2": (3, 6, 4), "w3": (9, 3)},
+        {},
+    ),
 }
 #: Steps and zero points of the quantised network: the second starts at zero, as a ReLU does; the
 #: third clips.
@@ -163,6 +205,10 @@ def weights_of(name: str, seed: int) -> dict[str, np.ndarray]:
     for key in digital:
         if special.get(key) is not None:
             arrays[key] = np.asarray(special[key]())  # type: ignore[misc]
+    if name == "extremes":
+        arrays["rows"] = np.array([0, 4, 3], np.int64)
+    if name == "curves":
+        arrays["low"] = np.ones((), np.float32)
     if "axes" in NETWORKS[name][0]:
         arrays["axes"] = np.array([1], np.int64)
     return arrays

@@ -11,6 +11,7 @@ from cimrobust.certify.interval import Interval
 from cimrobust.certify.plan import Plan, make_plan
 from cimrobust.certify.propagate import propagate
 from cimrobust.certify.refusal import NotBoundedError
+from cimrobust.certify.rules.composed import Quotient
 from cimrobust.certify.rules.layer_norm import LayerNorm
 from cimrobust.twin.to_torch import Twin, to_torch
 
@@ -134,12 +135,26 @@ def test_a_quotient_that_is_no_normalisation_is_not_taken_for_one() -> None:
         "m = ReduceMean<axes = [-1]>(h) c = Sub(h, m) s = Mul(h, h) v = ReduceMean<axes = [-1]>(s)"
         " e = Add(v, eps) r = Sqrt(e) y = Div(c, r)"
     )
-    with pytest.raises(NotBoundedError, match="Div"):
-        planned(
-            f"{HEAD} (float[n, 5] x) => (float[n, 6] y) {{ h = MatMul(x, W) {body} }}",
-            W=normal(5, 6),
-            eps=np.float32(1e-5),
-        )
+    plan, twin = planned(
+        f"{HEAD} (float[n, 5] x) => (float[n, 6] y) {{ h = MatMul(x, W) {body} }}",
+        W=normal(5, 6),
+        eps=np.float32(1e-5),
+    )
+    assert not any(isinstance(step.rule, LayerNorm) for step in plan.steps)
+    assert isinstance(plan.steps[-1].rule, Quotient)
+    check(plan, twin, {"x": normal(7, 5)})
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("c = Max(W, W) y = MatMul(x, c)", "it reads stored weights"),
+        ('c = Transpose(W) y = Einsum<equation = "nk,kd->nd">(c, x)', "a weight"),
+    ],
+)
+def test_weights_in_other_places_are_refused(body: str, reason: str) -> None:
+    with pytest.raises(NotBoundedError, match=reason):
+        planned(f"{HEAD} (float[n, 5] x) => (float[n, 6] y) {{ {body} }}", W=normal(5, 6))
 
 
 @pytest.mark.parametrize("exponent", [2, 3])

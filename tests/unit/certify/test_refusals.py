@@ -70,7 +70,7 @@ def test_every_operator_without_a_bound_is_named(opened: Opener) -> None:
     text = (
         HEAD
         + " { h = MatMul(x, w) s = Softmax(h) t = Transpose<perm=[0,2,1]>(s) m = MatMul(s, t) e ="
-        " Exp(m) d = Div(h, h) y = MatMul(e, d) }".replace(") ", ")\n")
+        " Sinh(m) d = Tan(h) y = MatMul(e, d) }".replace(") ", ")\n")
     )
     x = np.random.default_rng(0).normal(size=(4, 4, 4)).astype(np.float32)
     refused = open_bounds(
@@ -93,9 +93,33 @@ def test_every_operator_without_a_bound_is_named(opened: Opener) -> None:
     refused = open_bounds(runtime, placement)
     assert isinstance(refused, Refusal)
     assert len(refused.nodes) == 2
-    assert "(Exp): no bound is built in for this operator" in refused.nodes[0]
-    assert "(Div): it multiplies or divides by something that is not constant" in refused.nodes[1]
+    assert "(Sinh): no bound is built in for this operator" in refused.nodes[0]
+    assert "(Tan): no bound is built in for this operator" in refused.nodes[1]
     assert all(node in refused.reason for node in refused.nodes)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("h = MatMul(x, w)\n y = Max(h, h, h)", "it compares more or fewer than two tensors"),
+        ('y = Einsum<equation = "npk,kd->nd">(x, w)', "sums over one operand alone"),
+        ('y = Einsum<equation = "...k,kd->...d">(x, w)', "is not one of two plain operands"),
+        ('y = Einsum<equation = "kd,npk->npd">(w, x)', "its first operand is a weight"),
+    ],
+)
+def test_forms_without_a_bound_say_why(opened: Opener, body: str, reason: str) -> None:
+    text = HEAD + f" {{ {body}\n }}"
+    x = np.random.default_rng(0).normal(size=(4, 4, 4)).astype(np.float32)
+    refused = open_bounds(
+        *opened(
+            text,
+            {"w": np.eye(4, 3, dtype=np.float32)},
+            {"x": x},
+            decision=Decision(read="value", metric="rmse"),
+        )
+    )
+    assert isinstance(refused, Refusal)
+    assert reason in refused.reason
 
 
 def test_softmax_over_several_axes_is_refused(opened: Opener) -> None:
