@@ -47,7 +47,7 @@ def proven(
         executor: Where samples are bounded; None: in these threads.
         parts: Where finished samples are kept and taken from.
     """
-    held = np.zeros(network.num_samples, dtype=bool)
+    held = np.zeros(network.num_decisions, dtype=bool)
     hopeful = True
     for part in (samples[:_FIRST], samples[_FIRST:]):
         if part.size:

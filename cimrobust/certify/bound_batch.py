@@ -52,8 +52,8 @@ class Batch:
     Attributes:
         scale: Size of the box.
         weights: The box.
-        samples: Indices.
-        inputs: Inputs of the samples.
+        samples: Indices of the decisions; of a regression: of samples.
+        inputs: Inputs of their samples.
     """
 
     scale: float
@@ -109,14 +109,26 @@ def _bounded(
 def _broken(network: BoundedNetwork, batch: Batch) -> Bool[Tensor, "samples"]:
     """Return which samples of a batch a chip of the box decides wrong."""
     assert network.twin is not None
-    labels = torch.from_numpy(np.ascontiguousarray(network.task.labels[batch.samples]))
+    labels, positions = _labels(network, batch)
     return broken_samples(
         network.twin,
         network.reading,
         batch.inputs,
         network.constants,
         batch.weights,
-        labels.reshape(-1),
+        labels,
+        positions,
+    )
+
+
+def _labels(
+    network: BoundedNetwork, batch: Batch
+) -> tuple[Int64[Tensor, "samples"], Int64[Tensor, "samples"]]:
+    """Return the labels of a batch of decisions, and which of its sample each is."""
+    decisions = network.decisions
+    return (
+        torch.from_numpy(np.ascontiguousarray(decisions.labels[batch.samples])),
+        torch.from_numpy(decisions.positions[batch.samples]),
     )
 
 
@@ -130,10 +142,10 @@ def _decided(
     """Return the lower bound of the margins of a batch, and whether the decisions are proven."""
     reading, tensor = network.reading, network.plan.tensor
     scores = state.interval(tensor)
-    labels = torch.from_numpy(np.ascontiguousarray(network.task.labels[batch.samples]))
+    labels, positions = _labels(network, batch)
     if reading.kind == "value":
         return _error(state, tensor, labels.reshape(scores.lo.shape), method)
-    form, offset = reading.forms(labels.reshape(-1), scores.lo.shape)
+    form, offset = reading.forms(labels, scores.lo.shape, positions)
     bound = (
         _interval_bound(state, tensor, form)
         if method == "interval"

@@ -21,6 +21,7 @@ from cimrobust.certify.bounds import (
     largest_certified_tolerance,
 )
 from cimrobust.certify.branch import BranchSettings
+from cimrobust.certify.counted_decisions import CountedDecisions
 from cimrobust.certify.per_sample import OCTAVES
 from cimrobust.certify.refusal import Refusal
 from cimrobust.cluster.executor import Executor
@@ -63,7 +64,7 @@ _TOO_COSTLY = (
     " charged: linear bounds would take about {cost:.1e} multiplications a sample in every box, and"
     " effort {effort} has {most:.0e}."
 )
-_NOT_TRIED = "{method} {count} samples were not tried at this effort and count as not certified."
+_NOT_TRIED = "{method} {count} {units} were not tried at this effort and count as not certified."
 #: Multiplications that narrowing one layer may cost a sample, and how far samples are branched on,
 #: by effort.
 EFFORTS = {
@@ -171,23 +172,26 @@ def _certified(
     """
     network, run, runtime = work.network, work.run, subject.runtime
     effort, progress = run.effort, run.progress
-    count = min(CURVE_SAMPLES[effort], network.num_samples)
+    count = min(CURVE_SAMPLES[effort], network.num_decisions)
     if network.task.is_regression:
         return work.regression()
     progress.start("Certifying", bisection_rounds(OCTAVES, STEPS[effort]) + 2)
     right = (
-        np.ones(network.num_samples, dtype=bool)
+        np.ones(network.num_decisions, dtype=bool)
         if worst_output is None
-        else runtime.task.right(worst_output).reshape(-1)
+        else network.decisions.part_of(runtime.task.right(worst_output))
     )
-    first = replace(runtime.task, labels=runtime.task.labels[:count])
-    undisturbed = first.right(
-        runtime.outputs(subject.placement.nominal(), subset=np.arange(count), threads=run.workers)
-    ).reshape(-1)
+    few = int(network.decisions.samples[count - 1]) + 1
+    first = replace(runtime.task, labels=runtime.task.labels[:few])
+    undisturbed = CountedDecisions.of(first).part_of(
+        first.right(
+            runtime.outputs(subject.placement.nominal(), subset=np.arange(few), threads=run.workers)
+        )
+    )[:count]
     largest, asked = work.largest(undisturbed)
     curve = tuple(CurvePoint(scale, _share(largest >= scale)) for scale in CURVE)
     held = largest >= 1.0
-    others = np.arange(count, network.num_samples)[right[count:]]
+    others = np.arange(count, network.num_decisions)[right[count:]]
     hopeful = bool(held.any())
     tried = others[: _MOST_SAMPLES[effort]] if hopeful else others
     held = np.concatenate([held, work.rest(tried, hopeful=hopeful)[count:]])
@@ -195,12 +199,16 @@ def _certified(
     if (held & ~right).any():
         sample = int(np.flatnonzero(held & ~right)[0])
         raise SelfCheckError(
-            f"no chip of the box may break a certified sample, got sample {sample} broken by the"
-            " worst chip found; report this"
+            "no chip of the box may break a certified sample, got sample"
+            f" {int(network.decisions.samples[sample])} broken by the worst chip found; report this"
         )
     untried = len(others) - len(tried) + int((~asked).sum())
-    method = work.words if not untried else _NOT_TRIED.format(method=work.words, count=untried)
-    known = ~right | np.isin(np.arange(network.num_samples), [*np.flatnonzero(asked), *tried])
+    method = (
+        work.words
+        if not untried
+        else _NOT_TRIED.format(method=work.words, count=untried, units=network.decisions.units)
+    )
+    known = ~right | np.isin(np.arange(network.num_decisions), [*np.flatnonzero(asked), *tried])
     return Certification(
         _share(held),
         held,
@@ -301,7 +309,7 @@ class _Work:
 
         Without hope, because none of the curve's samples is, intervals alone are tried.
         """
-        held = np.zeros(self.network.num_samples, dtype=bool)
+        held = np.zeros(self.network.num_decisions, dtype=bool)
         if len(samples):
             method: Method = "linear" if hopeful else "interval"
             held[samples] = self.certify(samples, 1.0, method).certified
@@ -311,11 +319,11 @@ class _Work:
     def regression(self) -> Certification:
         """Bound the metric of the errors of all samples, and of a few in ever larger boxes."""
         self.run.progress.start("Certifying", len(CURVE))
-        count = min(_ERROR_CURVE[self.run.effort], self.network.num_samples)
+        count = min(_ERROR_CURVE[self.run.effort], self.network.num_decisions)
         curve = self.error_curve(count)
-        linear = self.network.num_samples <= _MOST_ERRORS[self.run.effort]
+        linear = self.network.num_decisions <= _MOST_ERRORS[self.run.effort]
         score = self.error_score(
-            np.arange(self.network.num_samples), 1.0, "linear" if linear else "interval"
+            np.arange(self.network.num_decisions), 1.0, "linear" if linear else "interval"
         )
         self.run.progress.finish()
         method = self.words if linear else _INTERVALS_ALONE.format(method=self.words)

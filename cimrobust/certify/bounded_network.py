@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cimrobust.available_memory import available_memory, is_about_memory
 from cimrobust.certify.backward import batch_bytes, form_cost, lower_bound
+from cimrobust.certify.counted_decisions import CountedDecisions
 from cimrobust.certify.decision_margins import Reading, reading_of
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.plan import Plan, check_samples_apart, make_plan, pools_first
@@ -40,18 +41,20 @@ class BoundedNetwork:
     Attributes:
         plan: Operators between the inputs and the scores.
         reading: How decisions are read from the scores.
-        task: Decisions and labels.
+        task: How a score counts decisions.
+        decisions: The decisions that are bounded, in their order.
         placement: Stored weights and their box.
         inputs: Samples by graph input, floating-point ones in float64.
         constants: Graph inputs that are the same for all samples.
         twin: The network in float64, to look for chips that break a sample; None: of a regression,
             or no linear bounds will be asked for.
-        cost: Multiplications that linear bounds of one sample take in one box, about.
+        cost: Multiplications that linear bounds of one decision take in one box, about.
     """
 
     plan: Plan
     reading: Reading
     task: Task
+    decisions: CountedDecisions
     placement: Placement
     inputs: Mapping[str, Shaped[Tensor, "samples ..."]]
     constants: Mapping[str, Shaped[Tensor, "..."]]
@@ -59,9 +62,9 @@ class BoundedNetwork:
     cost: float = 0.0
 
     @property
-    def num_samples(self) -> int:
-        """Samples there are."""
-        return len(next(iter(self.inputs.values())))
+    def num_decisions(self) -> int:
+        """Decisions there are; of a regression: samples."""
+        return len(self.decisions.samples)
 
     def weights(self, scale: float) -> dict[str, Interval]:
         """Return the box of every stored weight, every deviation multiplied by a factor.
@@ -80,15 +83,13 @@ class BoundedNetwork:
         return boxes
 
     def batches(
-        self, indices: Int64[np.ndarray, "samples"]
+        self, indices: Int64[np.ndarray, "decisions"]
     ) -> Iterator[tuple[Int64[np.ndarray, "batch"], dict[str, Shaped[Tensor, "batch ..."]]]]:
-        """Yield samples in batches: their indices and inputs."""
+        """Yield decisions in batches: their indices, and the inputs of their samples."""
         for start in range(0, len(indices), BATCH):
             some = indices[start : start + BATCH]
-            yield (
-                some,
-                {name: tensor[torch.from_numpy(some)] for name, tensor in self.inputs.items()},
-            )
+            samples = torch.from_numpy(self.decisions.samples[some])
+            yield some, {name: tensor[samples] for name, tensor in self.inputs.items()}
 
 
 def open_bounds(
@@ -137,7 +138,17 @@ def open_bounds(
     except CimrobustError as err:
         return Refusal(f"the network has no form that can be bounded: {err}")
     return _tried(
-        BoundedNetwork(plan, reading, task, placement, inputs, constants, twin), most_cost
+        BoundedNetwork(
+            plan,
+            reading,
+            task,
+            CountedDecisions.of(task),
+            placement,
+            inputs,
+            constants,
+            twin,
+        ),
+        most_cost,
     )
 
 
@@ -160,7 +171,10 @@ def _tried(network: BoundedNetwork, most_cost: float) -> BoundedNetwork | Refusa
             effort=0.0,
         )
         scores = state.interval(plan.tensor).lo
-        forms = max(1, scores[0].numel() - 1) if network.reading.kind != "threshold" else 1
+        is_error = network.reading.kind == "value"
+        forms = (
+            max(1, scores[0].numel() - 1) if is_error else network.reading.num_forms(scores.shape)
+        )
         cost = float(form_cost(state)) * forms
         is_linear = cost <= most_cost
         needed = (batch_bytes if is_linear else forwards_bytes)(state, samples=BATCH)

@@ -82,7 +82,7 @@ def certify(
         Bounds of the samples, in their order.
     """
     started = time.perf_counter()
-    indices = np.arange(network.num_samples) if samples is None else samples
+    indices = np.arange(network.num_decisions) if samples is None else samples
     certified, margin = _bound_groups(
         network,
         {scale: indices},
@@ -208,7 +208,7 @@ def largest_certified_tolerance(
         Float64 [samples], sizes relative to the placement's box; 0 where even the smallest is not
         certified.
     """
-    indices = np.arange(network.num_samples) if samples is None else samples
+    indices = np.arange(network.num_decisions) if samples is None else samples
     first, last = steps * octaves[0], steps * octaves[1]
     held = np.full(len(indices), first - 1)
     broken = np.full(len(indices), last + 1)

@@ -10,6 +10,7 @@ alone: a sample that no chip breaks goes to the bounds.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Bool, Float64, Int64, Shaped
@@ -22,6 +23,9 @@ from cimrobust.twin.to_torch import Twin
 #: Gradients that are followed for one sample.
 _STEPS = 3
 
+#: Label of a decision, and which of its sample it is.
+_Decision: TypeAlias = tuple[Int64[Tensor, "1"], Int64[Tensor, "1"]]
+
 
 def broken_samples(
     twin: Twin,
@@ -30,22 +34,25 @@ def broken_samples(
     constants: Mapping[str, Shaped[Tensor, "..."]],
     weights: Mapping[str, Interval],
     labels: Int64[Tensor, "samples"],
+    positions: Int64[Tensor, "samples"],
 ) -> Bool[Tensor, "samples"]:
-    """Return which samples a chip was found for that decides them wrong.
+    """Return which decisions a chip was found for that takes them wrong.
 
     Args:
         twin: The network in float64.
         reading: How decisions are read; not of a regression.
-        inputs: Samples by graph input.
+        inputs: Samples by graph input, one for each decision.
         constants: Graph inputs that are the same for all samples.
         weights: Box of every stored weight.
-        labels: Labels of the samples.
+        labels: Labels of the decisions.
+        positions: Which of the decisions of its sample each is.
     """
     found = torch.zeros(len(labels), dtype=torch.bool)
     for sample in range(len(labels)):
         feed = {name: tensor[sample : sample + 1] for name, tensor in inputs.items()}
+        one = slice(sample, sample + 1)
         found[sample] = _breaks(
-            twin, reading, {**feed, **constants}, weights, labels[sample : sample + 1]
+            twin, reading, {**feed, **constants}, weights, (labels[one], positions[one])
         )
     return found
 
@@ -55,14 +62,14 @@ def _breaks(
     reading: Reading,
     feed: Mapping[str, Shaped[Tensor, "..."]],
     weights: Mapping[str, Interval],
-    label: Int64[Tensor, "1"],
+    decision: _Decision,
 ) -> bool:
-    """Return whether a chip was found that decides one sample wrong."""
+    """Return whether a chip was found that takes one decision wrong."""
     chip = {name: box.middle for name, box in weights.items()}
     for step in range(_STEPS + 1):
         leaves = {name: value.detach().requires_grad_() for name, value in chip.items()}
         with torch.enable_grad():
-            lowest = _lowest_margins(twin, reading, feed, leaves, label)
+            lowest = _lowest_margins(twin, reading, feed, leaves, decision)
             # Where all others may be ahead, no decision is wrong.
             if len(lowest) > reading.most_ahead and float(lowest.detach().max()) <= 0.0:
                 return True
@@ -81,11 +88,12 @@ def _lowest_margins(
     reading: Reading,
     feed: Mapping[str, Shaped[Tensor, "..."]],
     chip: Mapping[str, Float64[Tensor, "..."]],
-    label: Int64[Tensor, "1"],
+    decision: _Decision,
 ) -> Float64[Tensor, "failing"]:
     """Return the smallest margins: the decision is wrong where none of them is positive."""
     scores = twin(feed, chip, outputs=[reading.tensor])[reading.tensor]
-    form, offset = reading.forms(label, scores.shape)
+    label, position = decision
+    form, offset = reading.forms(label, scores.shape, position)
     margins = (form * scores[None]).flatten(1).sum(1) + offset[:, 0]
     lowest: Float64[Tensor, "failing"] = margins.topk(
         min(reading.most_ahead + 1, len(margins)), largest=False

@@ -31,7 +31,9 @@ class Reading:
         tensor: Name of the tensor.
         kind: ``classes``, ``threshold`` or ``value``.
         sign: -1 where the lowest score is the best.
-        threshold: The decision is 1 where the value is greater.
+        axis: Class axis of the tensor, the sample axis counted; of ``classes``.
+        thresholds: A decision is 1 where its value is greater; one for each decision of a sample,
+            of ``threshold``.
         needed: By how much a margin has to be positive.
         needed_share: The same as a share of the largest magnitude of a score.
         most_ahead: Forms that may fail: classes that may be ahead of the label.
@@ -40,42 +42,56 @@ class Reading:
     tensor: str
     kind: Literal["classes", "threshold", "value"]
     sign: float = 1.0
-    threshold: float = 0.0
+    axis: int = 1
+    thresholds: tuple[float, ...] = (0.0,)
     needed: float = 0.0
     needed_share: float = 0.0
     most_ahead: int = 0
 
     def forms(
-        self, labels: Int64[Tensor, "samples"], shape: torch.Size
-    ) -> tuple[Float64[Tensor, "forms samples *outputs"], Float64[Tensor, "forms samples"]]:
+        self,
+        labels: Int64[Tensor, "decisions"],
+        shape: torch.Size,
+        positions: Int64[Tensor, "decisions"] | None = None,
+    ) -> tuple[Float64[Tensor, "forms decisions *outputs"], Float64[Tensor, "forms decisions"]]:
         """Return linear forms on the tensor and offsets.
 
         A decision is right if every form plus offset, `most_ahead` excepted, is greater than what
         is needed.
 
         Args:
-            labels: Labels of the samples, int64 [samples].
-            shape: The tensor's shape, samples first.
+            labels: Labels of the decisions, int64 [decisions].
+            shape: The tensor's shape, its first axis that of the decisions.
+            positions: Which of the decisions of its sample each is; None: the only one.
 
         Returns:
-            [forms, samples, ...] and [forms, samples].
+            [forms, decisions, ...] and [forms, decisions].
         """
-        count = len(labels)
+        count, size = len(labels), math.prod(shape[1:])
+        place = torch.zeros_like(labels) if positions is None else positions
         if self.kind == "threshold":
             side = torch.where(labels > 0, 1.0, -1.0).to(torch.float64)
-            return (
-                side.reshape(1, count, *(1,) * (len(shape) - 1)).expand(1, *shape).clone(),
-                (-side * self.threshold)[None],
-            )
-        num_classes = math.prod(shape[1:])
+            form = torch.zeros(1, count, size, dtype=torch.float64)
+            form.scatter_(2, place[None, :, None], side[None, :, None])
+            thresholds = torch.tensor(self.thresholds, dtype=torch.float64)
+            return form.reshape(1, *shape), (-side * thresholds[place])[None]
+        num_classes = shape[self.axis]
+        # Where the scores of each decision lie among all of a sample, [decisions, classes].
+        scores = torch.arange(size).reshape(shape[1:]).movedim(self.axis - 1, -1)
+        own = scores.reshape(-1, num_classes)[place]
         others = torch.arange(num_classes - 1)[:, None].expand(-1, count)
         others = others + (others >= labels)
-        form = torch.zeros(num_classes - 1, count, num_classes, dtype=torch.float64)
-        form.scatter_(2, others[..., None], -self.sign)
-        form.scatter_(2, labels[None, :, None].expand(num_classes - 1, -1, 1), self.sign)
+        form = torch.zeros(num_classes - 1, count, size, dtype=torch.float64)
+        form.scatter_(2, own.gather(1, others.T).T[..., None], -self.sign)
+        right = own.gather(1, labels[:, None])[None].expand(num_classes - 1, -1, 1)
+        form.scatter_(2, right, self.sign)
         return form.reshape(num_classes - 1, *shape), torch.zeros(
             num_classes - 1, count, dtype=torch.float64
         )
+
+    def num_forms(self, shape: torch.Size) -> int:
+        """Return how many forms a decision has."""
+        return max(1, shape[self.axis] - 1) if self.kind == "classes" else 1
 
 
 def reading_of(twin: Twin, task: Task, output: str, shape: torch.Size) -> Reading:
@@ -88,23 +104,26 @@ def reading_of(twin: Twin, task: Task, output: str, shape: torch.Size) -> Readin
         shape: Its shape, samples first.
 
     Raises:
-        NotBoundedError: The decision is not one of scores, or there are several a sample.
+        NotBoundedError: The decision is not one of scores.
     """
     read = task.decision.read
     if read == "value":
         return Reading(output, "value")
-    if task.labels.size != task.labels.shape[0]:
-        raise NotBoundedError(f"a sample must have one decision, got {task.labels[0].size}")
     if read == "label":
         raise NotBoundedError(
             "the decision output holds labels, not the scores that they are chosen by"
         )
     if read == "threshold":
         return _before_sigmoid(
-            twin, Reading(output, "threshold", threshold=float(task.threshold_of_each()[0]))
+            twin, Reading(output, "threshold", thresholds=tuple(task.threshold_of_each().tolist()))
         )
+    assert task.axis is not None
     found = Reading(
-        output, "classes", sign=-1.0 if read == "argmin" else 1.0, most_ahead=task.decision.k - 1
+        output,
+        "classes",
+        sign=-1.0 if read == "argmin" else 1.0,
+        axis=task.axis % len(shape),
+        most_ahead=task.decision.k - 1,
     )
     return _before_softmax(twin, found) if len(shape) == 2 else found
 
@@ -123,14 +142,14 @@ def _before_softmax(twin: Twin, reading: Reading) -> Reading:
 def _before_sigmoid(twin: Twin, reading: Reading) -> Reading:
     while (source := twin.source_of(reading.tensor)) is not None:
         op, inputs = source
-        if op == "Sigmoid" and 0.0 < reading.threshold < 1.0:
+        if op == "Sigmoid" and all(0.0 < threshold < 1.0 for threshold in reading.thresholds):
             # Derived here. s > t exactly where x > ln(t / (1 - t)), and there s' = t (1 - t). As
             # |s''| = s' |1 - 2 s| <= s', at distance d s' is at least t (1 - t) exp(-d), so s rises
             # by at least t (1 - t) (1 - exp(-d)) >= t (1 - t) d / 2 for d <= 1.
-            rise = reading.threshold * (1.0 - reading.threshold)
+            rise = min(threshold * (1.0 - threshold) for threshold in reading.thresholds)
             reading = replace(
                 reading,
-                threshold=math.log(reading.threshold / (1.0 - reading.threshold)),
+                thresholds=tuple(math.log(t / (1.0 - t)) for t in reading.thresholds),
                 needed=2.0 * _SIGMOID_ERROR / rise,
             )
         elif op not in _SAME or op == "Sigmoid":

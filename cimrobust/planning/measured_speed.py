@@ -221,7 +221,7 @@ def _measure_bound(subject: Subject, run: Run, chip: ChipSpeed) -> BoundSpeed:
         return BoundSpeed(opening, 0.0, 0.0, False, "no bound for this network")
 
     def bounded(scale: float, count: int) -> tuple[float, bool]:
-        samples = np.arange(min(count, network.num_samples))
+        samples = np.arange(min(count, network.num_decisions))
         narrowing, branching = EFFORTS["quick"]
         seconds, bounds = _seconds(
             lambda: certify(

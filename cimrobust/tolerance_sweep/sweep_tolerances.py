@@ -191,9 +191,9 @@ def _prove(
     network = open_bounds(runtime, placement)
     if isinstance(network, Refusal):
         return Proof(None, None, 0, str(network))
-    correct = runtime.task.right(output).reshape(-1)
+    correct = network.decisions.part_of(runtime.task.right(output))
     held = (
-        np.zeros(network.num_samples, dtype=bool)
+        np.zeros(network.num_decisions, dtype=bool)
         if above is None or above.certified is None
         else above.certified.copy()
     )
@@ -207,7 +207,7 @@ def _prove(
         network, tried, effort=run.effort, workers=run.workers, executor=executor, parts=parts
     )
     if (held & ~correct).any():
-        sample = int(np.flatnonzero(held & ~correct)[0])
+        sample = int(network.decisions.samples[held & ~correct][0])
         raise SelfCheckError(
             f"no chip within {worst.tolerance:g} may break a certified sample, got sample {sample}"
             " broken; report this"
