@@ -1,6 +1,6 @@
 """Operators as the ones that they consist of, which have rules.
 
-Normalisation a channel, transposed convolution, Einsum, and root sums of squares.
+Normalisation a channel, transposed convolution, Einsum, root sums of squares, maxima over volumes.
 
 All of these are equalities of real numbers. The deployed operator sums the same products in some
 order, which is what the rules charge for; zeros between them round nothing.
@@ -179,6 +179,56 @@ def _with_zeros_between(x: Tensor, axis: int, by: int, length: int) -> Tensor:
     return torch.nn.functional.pad(apart, behind).flatten(axis, axis + 1).narrow(axis, 0, length)
 
 
+def pooled_twice(step: Step, _fixed: Fixed) -> list[Step]:
+    """MaxPool over three axes as one over the last two and one over the first."""
+    node = step.node
+    taps = list(node.get("kernel_shape"))
+    if len(taps) != 3 or node.wants(1):
+        return [step]
+    source, planes, pooled, rows, lines = (
+        node.inputs[0],
+        *(_named(node, part) for part in ("planes", "pooled planes", "rows", "pooled rows")),
+    )
+    sizes, pooled_sizes = _sizes(node, source), _sizes(node, pooled)
+
+    def of_axes(axes: tuple[int, ...], fill: int) -> dict[str, Any]:
+        """Return the attributes of a pooling over some axes, which are made two."""
+        rest = {
+            name: [node.get(name)[axis] for axis in axes] + [1] * fill
+            for name in ("kernel_shape", "strides", "dilations")
+            if node.get(name) is not None
+        }
+        pads = node.get("pads")
+        if pads is not None:
+            both = [[pads[side + axis] for axis in axes] + [0] * fill for side in (0, 3)]
+            rest["pads"] = both[0] + both[1]
+        kept = {name: node.get(name) for name in ("auto_pad", "ceil_mode") if node.get(name)}
+        return {**rest, **kept}
+
+    def as_rows(x: Tensor, shape: Tensor) -> Tensor:
+        return x.reshape(*shape.tolist()[:3], -1)
+
+    def as_volume(x: Tensor, plane: Tensor) -> Tensor:
+        return x.reshape(*x.shape[:3], *plane.tolist()[2:])
+
+    return [
+        sizes,
+        made_of(node, "Reshape", (source,), planes, lambda x: x.flatten(1, 2)),
+        _pooling(node, of_axes((1, 2), 0), planes, pooled),
+        pooled_sizes,
+        made_of(node, "Reshape", (pooled, sizes.node.outputs[0]), rows, as_rows),
+        _pooling(node, of_axes((0,), 1), rows, lines),
+        made_of(node, "Reshape", (lines, pooled_sizes.node.outputs[0]), node.outputs[0], as_volume),
+    ]
+
+
+def _pooling(node: Node, attributes: dict[str, Any], source: str, output: str) -> Step:
+    part = replace(node, attributes=attributes, inputs=(source,), outputs=(output,))
+    converter = find("", "MaxPool", node.version)
+    assert converter is not None
+    return Step(converter(part), (), (), part)
+
+
 class _Labels:
     """The labels of an Einsum of two operands, by what becomes of them.
 
@@ -326,5 +376,6 @@ WRITTEN_OUT: dict[str, Callable[[Step, Fixed], list[Step]]] = {
     "Einsum": product_of_einsum,
     "GroupNormalization": normalised_channels,
     "InstanceNormalization": normalised_channels,
+    "MaxPool": pooled_twice,
     "ReduceL2": root_of_squares,
 }

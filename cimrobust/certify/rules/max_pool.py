@@ -37,6 +37,7 @@ from cimrobust.certify.rounding import line_radius
 from cimrobust.certify.rules.convolution import Columns
 from cimrobust.certify.rules.rule import Pulled, Value, total
 from cimrobust.twin.ops.converter_registry import Kernel, Node
+from cimrobust.twin.ops.pool import ceil_excess
 from cimrobust.twin.ops.sliding_window import Window
 
 
@@ -119,11 +120,13 @@ class MaxPool:
         kernel: Computes the operator.
         window: Strides, dilations and padding.
         taps: Size of the window.
+        reaches_over: The last window may reach behind the padding, as ceil_mode says.
     """
 
     kernel: Kernel
     window: Window
     taps: tuple[int, ...]
+    reaches_over: bool = False
 
     @property
     def is_dense(self) -> bool:
@@ -182,7 +185,13 @@ class MaxPool:
         )
 
     def _columns(self, data: Interval) -> Columns:
-        return Columns.of(self.window, data.lo.shape[2:], self.taps)
+        size, window = data.lo.shape[2:], self.window
+        if self.reaches_over:
+            begins, ends = window.padding(size, self.taps)
+            excess = ceil_excess(size, self.taps, window, begins, ends)
+            pads = (*begins, *(end + more for end, more in zip(ends, excess, strict=True)))
+            window = Window(window.strides, window.dilations, pads, "NOTSET")
+        return Columns.of(window, size, self.taps)
 
     def _windows(
         self, data: Interval, end: Float[Tensor, "samples channels *plane"]
@@ -220,6 +229,6 @@ def max_pool(node: Node, kernel: Kernel) -> MaxPool:
     taps = tuple(node.get("kernel_shape"))
     if node.wants(1):
         raise CannotBoundError("the places of its maxima are used")
-    if len(taps) > 2 or node.get("ceil_mode", 0):
-        raise CannotBoundError("pooling over three axes, or with ceil_mode, is not bounded")
-    return MaxPool(kernel, Window.of(node), taps)
+    if len(taps) > 2:
+        raise CannotBoundError("pooling over more than three axes is not bounded")
+    return MaxPool(kernel, Window.of(node), taps, bool(node.get("ceil_mode", 0)))

@@ -145,6 +145,16 @@ NETWORKS: dict[
         {"w1": (4, 2, 3, 3), "w2": (4, 3, 2, 2), "w3": (12, 3)},
         {"gain": (4,), "shift": (4,), "b2": (6,)},
     ),
+    "volumes": (
+        (
+            "h = Conv<pads=[1,1,1,1,1,1]>(x, w1) p = MaxPool<kernel_shape=[2,3,2], strides=[2,2,1],"
+            " pads=[0,1,0,1,0,1]>(h) r = Reshape(p, rows) q = MaxPool<kernel_shape=[3,2],"
+            " strides=[2,2], ceil_mode=1>(r) f = Flatten(q) y = Gemm(f, w2)"
+        ),
+        (1, 3, 4, 4),
+        {"w1": (2, 1, 2, 3, 3), "w2": (8, 3)},
+        {},
+    ),
     "einsum": (
         (
             'h = Einsum<equation="nk,ekd->ned">(x, w1) r = Relu(h) g = Einsum<equation="nek,ekd'
@@ -207,6 +217,8 @@ def weights_of(name: str, seed: int) -> dict[str, np.ndarray]:
             arrays[key] = np.asarray(special[key]())  # type: ignore[misc]
     if name == "extremes":
         arrays["rows"] = np.array([0, 4, 3], np.int64)
+    if name == "volumes":
+        arrays["rows"] = np.array([0, 2, -1, 4], np.int64)
     if name == "curves":
         arrays["low"] = np.ones((), np.float32)
     if "axes" in NETWORKS[name][0]:

@@ -15,14 +15,17 @@ from cimrobust.certify.given_tensors import Given
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.refusal import CannotBoundError, Refusal
 from cimrobust.certify.rules.affine import normalise
+from cimrobust.certify.rules.largest import largest
 from cimrobust.certify.rules.layer_norm import layer_norm
 from cimrobust.certify.rules.max_pool import max_pool
 from cimrobust.certify.rules.piecewise import Clip
 from cimrobust.certify.rules.product import gemm
 from cimrobust.certify.rules.quantise import dequantise
 from cimrobust.certify.rules.softmax import softmax
+from cimrobust.certify.written_out import product_of_einsum
 from cimrobust.data.decision import Decision
 from cimrobust.twin.ops.converter_registry import Node, Settings
+from cimrobust.twin.ops.program import Step
 from tests.unit.search.conftest import Opener
 
 RNG = np.random.default_rng(5)
@@ -112,13 +115,6 @@ def reason_of(
             "(MaxPool): it has several outputs",
         ),
         (
-            IMAGE,
-            "h = Conv(x, k)\n y = MaxPool<kernel_shape = [2, 2], ceil_mode = 1>(h)",
-            {},
-            13,
-            "(MaxPool): pooling over three axes, or with ceil_mode, is not bounded",
-        ),
-        (
             SAME,
             "h = Conv(x, k)\n y = PRelu(h, s)",
             {"s": np.full((1, 2, 4, 4), 0.5, np.float32)},
@@ -140,6 +136,10 @@ def node_of(op: str, inputs: tuple[str, ...] = ("x",), **attributes: object) -> 
     return Node(op, op, "", 13, attributes, inputs, ("y",), (1,) * len(inputs), (), settings)
 
 
+def einsum_step(equation: str, inputs: tuple[str, ...]) -> Step:
+    return Step(torch.einsum, (), (), node_of("Einsum", inputs, equation=equation))
+
+
 KNOWN = torch.ones(3, 4, dtype=torch.float64)
 BOUNDED = Interval.point(KNOWN)
 
@@ -152,6 +152,12 @@ BOUNDED = Interval.point(KNOWN)
                 node_of("Add"), [rule_choice.ACTIVE, rule_choice.WEIGHT]
             ),
             "it mixes stored weights with activations",
+        ),
+        (
+            lambda: rule_choice._check_kinds(
+                node_of("Mul"), [rule_choice.ACTIVE, rule_choice.WEIGHT]
+            ),
+            "it multiplies or divides by something that is not constant",
         ),
         (lambda: gemm(node_of("Gemm", transA=1), torch.mm), "its activations are transposed"),
         (
@@ -171,6 +177,30 @@ BOUNDED = Interval.point(KNOWN)
                 replace(node_of("MaxPool", kernel_shape=[2, 2]), outputs=("y", "i")), torch.exp
             ),
             "the places of its maxima are used",
+        ),
+        (
+            lambda: max_pool(node_of("MaxPool", kernel_shape=[2] * 4), torch.exp),
+            "pooling over more than three axes is not bounded",
+        ),
+        (
+            lambda: largest(node_of("ReduceMax", ("x", "a")), torch.amax).forward([BOUNDED] * 2),
+            "its axes are not constant",
+        ),
+        (
+            lambda: product_of_einsum(einsum_step("abc,bcd->bd", ("x", "W")), {"W": (2, 3, 4)}),
+            "sums over one operand alone",
+        ),
+        (
+            lambda: product_of_einsum(einsum_step("bck,bkd->bcd", ("x", "W")), {"W": None}),
+            "the shape of its weight is not known",
+        ),
+        (
+            lambda: product_of_einsum(einsum_step("cbk,bkd->bcd", ("x", "W")), {"W": (2, 3, 4)}),
+            "its first operand does not have its samples in front",
+        ),
+        (
+            lambda: product_of_einsum(einsum_step("bck,bkd->cbd", ("x", "z")), {}),
+            "its operands do not have their samples in front",
         ),
         (
             lambda: layer_norm(node_of("LayerNormalization", axis=0), torch.mul).forward([BOUNDED]),

@@ -84,7 +84,7 @@ def test_addition_of_levels_is_within_the_bounds_of_what_it_stands_for() -> None
     )
     converter = find(MICROSOFT, "QLinearAdd", 1)
     assert converter is not None
-    steps = expanded(Step(converter(node), (), (), node))
+    steps, _reasons = expanded([Step(converter(node), (), (), node)], {})
     assert [step.node.op for step in steps] == [
         "DequantizeLinear",
         "DequantizeLinear",

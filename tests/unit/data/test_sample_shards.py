@@ -133,6 +133,11 @@ def test_named_members_are_arrays_of_their_names(tmp_path):
         ([("1.npy", b"")], tarfile.SYMTYPE, "a link or another kind"),
         ([("1.npy", b"")], tarfile.LNKTYPE, "a link or another kind"),
         ([("1.npy", b"")], tarfile.FIFOTYPE, "a link or another kind"),
+        (
+            [("1.npy", npy(np.ones(2))), ("1.NPY", npy(np.ones(2)))],
+            tarfile.REGTYPE,
+            "sample must have one member for array 'x', got two",
+        ),
         ([("1.npy", b"no array")], tarfile.REGTYPE, "member must be an array"),
         ([("1.npy", npy(np.array(["a"])))], tarfile.REGTYPE, "arrays must hold numbers"),
         ([("1.npy", npy(np.ones(9))[:-8])], tarfile.REGTYPE, "array must have 72 bytes"),
