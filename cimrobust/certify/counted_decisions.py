@@ -44,4 +44,7 @@ class CountedDecisions:
         self, values: Shaped[np.ndarray, "samples *positions"]
     ) -> Shaped[np.ndarray, "decisions"]:
         """Return the entries of these decisions in an array of the labels' shape."""
-        return values.reshape(len(values), -1)[self.samples, self.positions]
+        chosen: Shaped[np.ndarray, "decisions"] = values.reshape(len(values), -1)[
+            self.samples, self.positions
+        ]
+        return chosen

@@ -125,11 +125,7 @@ def _wrong_shares(certificate: CertificateModel) -> Iterator[str]:
         if not _is_share(member.score, member.correct, worst.samples):
             yield f"worst_found.members.{index}.score"
     for index, point in enumerate(certificate.certified.curve):
-        if not _is_share(
-            point.score,
-            point.correct,
-            certificate.certified.curve_samples * _decisions_a_sample(certificate),
-        ):
+        if not _is_share(point.score, point.correct, certificate.certified.curve_samples):
             yield f"certified.curve.{index}.score"
     if certificate.converters is not None and not _is_share(
         certificate.converters.score, certificate.converters.correct, clean.samples
@@ -143,10 +139,6 @@ def _wrong_shares(certificate: CertificateModel) -> Iterator[str]:
             )
             if score is not None and not _is_share(score, correct, samples):
                 yield f"{place}.score"
-
-
-def _decisions_a_sample(certificate: CertificateModel) -> int:
-    return max(1, certificate.clean.samples // max(1, certificate.data.used))
 
 
 def _is_share(score: float, correct: int | None, samples: int) -> bool:

@@ -32,18 +32,18 @@ class CertifiedShare(Record):
 
 
 class LargestTolerance(Record):
-    """The largest tolerance at which each sample is certified, over the first `samples` samples.
+    """The largest tolerance at which each decision is certified, over the first `samples` of them.
 
     Tolerances tried are `steps_per_octave` to every doubling from `smallest_tried` to
-    `largest_tried`. `uncertified` samples are not certified at the smallest; a sample
+    `largest_tried`. `uncertified` ones are not certified at the smallest; one
     certified at the largest may be at larger ones. The histogram counts the others by tolerance,
     doubling from edge to edge, the last edge included.
     """
 
     samples: Count
-    """Samples, the first ones."""
+    """Decisions, the first ones."""
     uncertified: Count
-    """Samples not certified at the smallest tolerance, or not tried."""
+    """Decisions not certified at the smallest tolerance, or not tried."""
     smallest_tried: float
     """Smallest tolerance tried, fraction of the full conductance range."""
     largest_tried: float
@@ -51,15 +51,15 @@ class LargestTolerance(Record):
     steps_per_octave: Count
     """Tolerances tried in every doubling."""
     held: list[CertifiedShare]
-    """Largest tolerance for several shares of the samples."""
+    """Largest tolerance for several shares of them."""
     histogram: Histogram
-    """Samples by their largest certified tolerance."""
+    """Decisions by their largest certified tolerance."""
 
 
 class Certified(Record):
     """Sound bound for every chip of the box: the least accuracy, or the largest error.
 
-    The curve is over the first `curve_samples` samples.
+    The curve is over the first `curve_samples` decisions.
     """
 
     score: float | None
@@ -77,7 +77,7 @@ class Certified(Record):
     curve: list[CertifiedPoint]
     """Certified score over smaller boxes."""
     curve_samples: Count
-    """Samples of the curve, the first ones."""
+    """Decisions of the curve, the first ones; of a regression, samples."""
     largest_tolerance: LargestTolerance | None
     """Largest tolerance at which single samples are certified."""
     largest_tolerance_reason: str | None
