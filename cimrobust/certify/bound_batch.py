@@ -53,20 +53,36 @@ class Batch:
         scale: Size of the box.
         weights: The box.
         samples: Indices of the decisions; of a regression: of samples.
-        inputs: Inputs of their samples.
+        inputs: Inputs of their samples, each once.
+        rows: Which of these each decision is of, int64 [decisions].
     """
 
     scale: float
     weights: Mapping[str, Interval]
     samples: Int64[np.ndarray, "samples"]
     inputs: Mapping[str, Shaped[Tensor, "samples ..."]]
+    rows: Int64[Tensor, "decisions"]
+
+    @staticmethod
+    def of(
+        network: BoundedNetwork,
+        scale: float,
+        weights: Mapping[str, Interval],
+        samples: Int64[np.ndarray, "decisions"],
+        inputs: Mapping[str, Shaped[Tensor, "samples ..."]],
+    ) -> Batch:
+        """Return a batch that `BoundedNetwork.batches` gave."""
+        rows = torch.from_numpy(network.decisions.together(samples)[1])
+        return Batch(scale, weights, samples, inputs, rows)
 
     def part(self, places: Int64[Tensor, "some"]) -> Batch:
-        """Return some of the samples, by their places in the batch."""
+        """Return some of the decisions, by their places in the batch."""
+        kept, rows = torch.unique(self.rows[places], return_inverse=True)
         return replace(
             self,
             samples=self.samples[places.numpy()],
-            inputs={name: tensor[places] for name, tensor in self.inputs.items()},
+            inputs={name: tensor[kept] for name, tensor in self.inputs.items()},
+            rows=rows,
         )
 
 
@@ -118,6 +134,7 @@ def _broken(network: BoundedNetwork, batch: Batch) -> Bool[Tensor, "samples"]:
         batch.weights,
         labels,
         positions,
+        batch.rows,
     )
 
 
@@ -145,16 +162,21 @@ def _decided(
     labels, positions = _labels(network, batch)
     if reading.kind == "value":
         return _error(state, tensor, labels.reshape(scores.lo.shape), method)
-    form, offset = reading.forms(labels, scores.lo.shape, positions)
-    bound = (
-        _interval_bound(state, tensor, form)
+    rows = batch.rows
+    form, offset = reading.forms(labels, torch.Size((len(rows), *scores.lo.shape[1:])), positions)
+    spread = _Spread(rows)
+    of_samples = spread.out(form)
+    bound = spread.back(
+        _interval_bound(state, tensor, of_samples)
         if method == "interval"
-        else lower_bounds(state, tensor, form)
+        else lower_bounds(state, tensor, of_samples)
     )
-    needed = (reading.needed + reading.needed_share * flat(scores.magnitude).amax(1))[None] - offset
+    largest = flat(scores.magnitude).amax(1)[rows]
+    needed = (reading.needed + reading.needed_share * largest)[None] - offset
     # Offsets are added in float64: 2^-48 is gamma(32), where three sums round.
     needed = needed + 2.0**-48 * (1e-30 + bound.abs().nan_to_num(0.0, 0.0, 0.0) + offset.abs())
-    finite = flat(torch.isfinite(scores.lo)).all(1) & flat(torch.isfinite(scores.hi)).all(1)
+    ends = flat(torch.isfinite(scores.lo)).all(1) & flat(torch.isfinite(scores.hi)).all(1)
+    finite = ends[rows]
     # Where some classes may be ahead, the same ones may be so on every chip: those whose bound is
     # worst. All others must stay behind.
     excepted = _worst_forms(bound - needed, reading.most_ahead)
@@ -167,6 +189,38 @@ def _decided(
     return torch.where(
         finite, (bound + offset).masked_fill(excepted, math.inf).amin(0), -math.inf
     ), proven.all(0)
+
+
+class _Spread:
+    """Forms of decisions as forms of their samples, several for a sample of several decisions.
+
+    A sample of fewer decisions than another has forms of zero beside its own.
+    """
+
+    def __init__(self, rows: Int64[Tensor, "decisions"]) -> None:
+        """Give every decision of a sample a place of its own."""
+        self._rows, self._samples = rows, int(rows.max()) + 1
+        same = rows[:, None] == rows[None]
+        self._places = same.tril(-1).sum(1)
+        self._most = int(self._places.max()) + 1
+
+    def out(
+        self, form: Float64[Tensor, "forms decisions *units"]
+    ) -> Float64[Tensor, "more_forms samples *units"]:
+        """Return the forms on the samples."""
+        if self._most == 1:
+            return form
+        made = form.new_zeros(len(form), self._most, self._samples, *form.shape[2:])
+        made[:, self._places, self._rows] = form
+        return made.flatten(0, 1)
+
+    def back(
+        self, bound: Float64[Tensor, "more_forms samples"]
+    ) -> Float64[Tensor, "forms decisions"]:
+        """Return the bounds of the decisions."""
+        if self._most == 1:
+            return bound
+        return bound.reshape(-1, self._most, self._samples)[:, self._places, self._rows]
 
 
 def _worst_forms(
@@ -209,7 +263,7 @@ def _branched(
                 batch.weights,
                 tensor=network.plan.tensor,
                 form=form[which, sample],
-                samples=sample,
+                samples=batch.rows[sample],
                 needed=needed[which, sample],
                 settings=settings,
             )

@@ -60,7 +60,7 @@ class BoundBatches:
                 weights = boxes.at(named.scale)
                 samples, inputs = next(network.batches(named.samples))
                 return bound_batch(
-                    network, self.effort, Batch(named.scale, weights, samples, inputs)
+                    network, self.effort, Batch.of(network, named.scale, weights, samples, inputs)
                 )
             except (MemoryError, RuntimeError) as err:
                 if not is_about_memory(err):

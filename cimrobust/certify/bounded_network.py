@@ -85,10 +85,10 @@ class BoundedNetwork:
     def batches(
         self, indices: Int64[np.ndarray, "decisions"]
     ) -> Iterator[tuple[Int64[np.ndarray, "batch"], dict[str, Shaped[Tensor, "batch ..."]]]]:
-        """Yield decisions in batches: their indices, and the inputs of their samples."""
+        """Yield decisions in batches: their indices, and the inputs of their samples, each once."""
         for start in range(0, len(indices), BATCH):
             some = indices[start : start + BATCH]
-            samples = torch.from_numpy(self.decisions.samples[some])
+            samples = torch.from_numpy(self.decisions.together(some)[0])
             yield some, {name: tensor[samples] for name, tensor in self.inputs.items()}
 
 

@@ -163,7 +163,7 @@ def _in_threads(
             if len(indices):
                 weights = network.weights(scale)
                 for samples, inputs in network.batches(indices):
-                    yield Batch(scale, weights, samples, inputs)
+                    yield Batch.of(network, scale, weights, samples, inputs)
 
     with one_torch_thread():
         yield from map_ordered(partial(bound_batch, network, effort), batches(), workers=workers)

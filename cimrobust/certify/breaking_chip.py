@@ -35,22 +35,24 @@ def broken_samples(
     weights: Mapping[str, Interval],
     labels: Int64[Tensor, "samples"],
     positions: Int64[Tensor, "samples"],
+    rows: Int64[Tensor, "samples"],
 ) -> Bool[Tensor, "samples"]:
     """Return which decisions a chip was found for that takes them wrong.
 
     Args:
         twin: The network in float64.
         reading: How decisions are read; not of a regression.
-        inputs: Samples by graph input, one for each decision.
+        inputs: Samples by graph input.
         constants: Graph inputs that are the same for all samples.
         weights: Box of every stored weight.
         labels: Labels of the decisions.
         positions: Which of the decisions of its sample each is.
+        rows: Which of the samples each is of.
     """
     found = torch.zeros(len(labels), dtype=torch.bool)
     for sample in range(len(labels)):
-        feed = {name: tensor[sample : sample + 1] for name, tensor in inputs.items()}
         one = slice(sample, sample + 1)
+        feed = {name: tensor[rows[one]] for name, tensor in inputs.items()}
         found[sample] = _breaks(
             twin, reading, {**feed, **constants}, weights, (labels[one], positions[one])
         )

@@ -29,6 +29,16 @@ class CountedDecisions:
         """What they are called in a sentence."""
         return "decisions" if self.positions.any() else "samples"
 
+    def together(
+        self, indices: Int64[np.ndarray, "batch"]
+    ) -> tuple[Int64[np.ndarray, "samples"], Int64[np.ndarray, "batch"]]:
+        """Return the samples of some decisions, each once, and which of them each is of."""
+        samples, first, rows = np.unique(
+            self.samples[indices], return_index=True, return_inverse=True
+        )
+        order = np.argsort(first)
+        return samples[order], np.argsort(order)[rows]
+
     @staticmethod
     def of(task: Task) -> CountedDecisions:
         """Return the decisions of a task that are counted."""

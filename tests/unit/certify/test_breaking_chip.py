@@ -25,15 +25,22 @@ def network_of(make: Maker, name: str) -> BoundedNetwork:
 
 
 def batch_of(network: BoundedNetwork, scale: float) -> Batch:
-    samples, inputs = next(network.batches(np.arange(min(16, network.num_samples))))
-    return Batch(scale, network.weights(scale), samples, inputs)
+    samples, inputs = next(network.batches(np.arange(min(16, network.num_decisions))))
+    return Batch.of(network, scale, network.weights(scale), samples, inputs)
 
 
 def broken(network: BoundedNetwork, batch: Batch) -> np.ndarray:
     assert network.twin is not None
     labels = torch.from_numpy(np.ascontiguousarray(network.task.labels[batch.samples]))
     return broken_samples(
-        network.twin, network.reading, batch.inputs, network.constants, batch.weights, labels
+        network.twin,
+        network.reading,
+        batch.inputs,
+        network.constants,
+        batch.weights,
+        labels,
+        torch.zeros_like(labels),
+        batch.rows,
     ).numpy()
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from cimrobust.certify.bound_batch import Batch
 from cimrobust.certify.bound_summary import certify_run
 from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
 from cimrobust.certify.bounds import certify, largest_certified_tolerance
@@ -122,3 +123,16 @@ def test_each_label_has_its_own_threshold() -> None:
     )
     assert form.tolist() == [[[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0]]]
     assert offset.tolist() == [[-0.3, 0.1]]
+
+
+def test_a_batch_bounds_each_of_its_samples_once(opened: Opener) -> None:
+    network = open_bounds(*opened_task(opened, "segments"))
+    assert isinstance(network, BoundedNetwork)
+    some, inputs = next(network.batches(np.arange(10, 26)))
+    batch = Batch.of(network, 1.0, {}, some, inputs)
+    samples = network.decisions.samples[some]
+    assert len(inputs["x"]) == len(np.unique(samples)) < len(some)
+    part = batch.part(torch.tensor([2, 3, 15]))
+    for whole in (batch, part):
+        found = whole.inputs["x"][whole.rows]
+        assert torch.equal(found, network.inputs["x"][network.decisions.samples[whole.samples]])
