@@ -24,8 +24,9 @@ _EFFECTS = {
 
 @pytest.mark.parametrize("chosen", [(), ("relaxation",), tuple(_EFFECTS)])
 def test_rows_are_the_effects_of_the_profile_in_turn(
-    opened: Opener, chosen: tuple[str, ...]
-) -> None:  # noqa: F811, E501
+    opened: Opener,  # noqa: F811
+    chosen: tuple[str, ...],
+) -> None:
     tables = {key: value for name in chosen for key, value in _EFFECTS[name].items()}
     profile = replace(load_profile("rram-write-verify-3pct"), **tables)
     runtime, placement = opened(MLP, mlp_weights(), {"x": samples(60, 6)}, profile=profile)
