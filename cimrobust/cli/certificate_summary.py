@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from cimrobust.certificate.models import CertificateModel
     from cimrobust.certificate.models.diagnosed import SafetyClass
 
+#: From here on a number has too many digits to be read.
+_LONG = 1e9
+
 
 def print_summary(certificate: CertificateModel, *, directory: str, as_json: bool) -> None:
     """Print what a certificate says, for people or for machines."""
@@ -111,4 +114,6 @@ def _safety(certificate: CertificateModel) -> SafetyClass | None:
 
 
 def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.4f}"
+    if value is None:
+        return "none"
+    return f"{value:.4f}" if abs(value) < _LONG else f"{value:.4g}"
