@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (top / "data.toml").write_text(DATA)
     (top / "policy.toml").write_text(POLICY)
     options = ["--trials", "20", "--effort", "quick", "--tolerance", "0.05", "--workers", "1"]
-    options += ["--diagnostics", "none", "--out", str(top / "out")]
+    options += ["--diagnostics", "write_verify", "--out", str(top / "out")]
     files = [str(top / "model.onnx"), "--data", str(top / "data.toml")]
     assert run(["analyze", *files, *options]) == 0
     return top
@@ -78,3 +78,13 @@ def test_a_gate_refutes_and_a_replay_holds(folder: Path, capsys) -> None:
 def test_a_comparison_with_itself_differs_nowhere(folder: Path) -> None:
     found = cimrobust.compare(folder / "out", folder / "out")
     assert {row.difference for row in found.scores} <= {0.0, None}
+
+
+def test_a_sweep_prints_short_numbers(folder: Path, capsys) -> None:
+    files = [str(folder / "model.onnx"), "--data", str(folder / "data.toml")]
+    options = ["--tolerances", "0.05", "--trials", "3", "--effort", "quick", "--workers", "1"]
+    capsys.readouterr()
+    assert run(["sweep", *files, *options, "--out", str(folder / "sweep")]) == 0
+    line = next(row for row in capsys.readouterr().out.splitlines() if row.startswith("5 %"))
+    assert [line.split()[index] for index in (2, 4)] == ["1.798e+308", "none"]
+    assert "<svg" in (folder / "sweep" / "sweep.html").read_text()
