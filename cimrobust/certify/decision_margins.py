@@ -112,7 +112,9 @@ def reading_of(twin: Twin, task: Task, output: str, shape: torch.Size) -> Readin
 def _before_softmax(twin: Twin, reading: Reading) -> Reading:
     while (source := twin.source_of(reading.tensor)) is not None:
         op, inputs = source
-        if op in ("Softmax", "LogSoftmax"):
+        # Of two, the outer one would need more: behind the inner one, scores of many classes
+        # differ by less than float32 tells apart.
+        if op in ("Softmax", "LogSoftmax") and not reading.needed:
             reading = replace(reading, needed=_SOFTMAX_LEAST, needed_share=_SOFTMAX_SHARE)
         elif op not in _SAME:
             break
@@ -126,12 +128,16 @@ def _before_sigmoid(twin: Twin, reading: Reading) -> Reading:
         if op == "Sigmoid" and 0.0 < reading.threshold < 1.0:
             # Derived here. s > t exactly where x > ln(t / (1 - t)), and there s' = t (1 - t). As
             # |s''| = s' |1 - 2 s| <= s', at distance d s' is at least t (1 - t) exp(-d), so s rises
-            # by at least t (1 - t) (1 - exp(-d)) >= t (1 - t) d / 2 for d <= 1.
+            # by at least t (1 - t) (1 - exp(-d)) >= t (1 - t) d / 2 for d <= 1. It has to rise by
+            # its own error and by what the sigmoid behind it needs, if there is one.
             rise = reading.threshold * (1.0 - reading.threshold)
+            needed = 2.0 * (reading.needed + _SIGMOID_ERROR) / rise
+            if needed > 1.0:
+                break
             reading = replace(
                 reading,
                 threshold=math.log(reading.threshold / (1.0 - reading.threshold)),
-                needed=2.0 * _SIGMOID_ERROR / rise,
+                needed=needed,
             )
         elif op not in _SAME or op == "Sigmoid":
             break
