@@ -21,6 +21,9 @@ _SAME = frozenset({"Identity", "Dropout"})
 _SOFTMAX_SHARE = 2.0**-19
 _SOFTMAX_LEAST = 2.0**-16
 _SIGMOID_ERROR = 2.0**-19
+# Scores of a softmax further below the largest may be zero in float32, one like another: exp(-64)
+# is 1.6e-28, and there is room for a sum over many classes above the smallest normal float32.
+_MOST_APART = 64.0
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Reading:
         needed: By how much a margin has to be positive.
         needed_share: The same as a share of the largest magnitude of a score.
         most_ahead: Forms that may fail: classes that may be ahead of the label.
+        most_apart: Largest difference of two scores up to which all are told apart.
     """
 
     tensor: str
@@ -44,6 +48,7 @@ class Reading:
     needed: float = 0.0
     needed_share: float = 0.0
     most_ahead: int = 0
+    most_apart: float = math.inf
 
     def forms(
         self, labels: Int64[Tensor, "samples"], shape: torch.Size
@@ -115,7 +120,11 @@ def _before_softmax(twin: Twin, reading: Reading) -> Reading:
         # Of two, the outer one would need more: behind the inner one, scores of many classes
         # differ by less than float32 tells apart.
         if op in ("Softmax", "LogSoftmax") and not reading.needed:
-            reading = replace(reading, needed=_SOFTMAX_LEAST, needed_share=_SOFTMAX_SHARE)
+            # A label that others may be ahead of need not be near the largest score.
+            apart = _MOST_APART if op == "Softmax" and reading.most_ahead else math.inf
+            reading = replace(
+                reading, needed=_SOFTMAX_LEAST, needed_share=_SOFTMAX_SHARE, most_apart=apart
+            )
         elif op not in _SAME:
             break
         reading = replace(reading, tensor=inputs[0])

@@ -11,8 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
+from cimrobust.certify.bounds import certify
 from cimrobust.certify.decision_margins import Reading, reading_of
 from cimrobust.certify.refusal import NotBoundedError
+from cimrobust.data.decision import Decision
+from tests.unit.search.conftest import Opener
 
 SIGMOID_ERROR, SOFTMAX_LEAST, SOFTMAX_SHARE = 2.0**-19, 2.0**-16, 2.0**-19
 
@@ -69,6 +73,7 @@ def test_decisions_of_classes_are_read_in_front_of_one_softmax() -> None:
             SOFTMAX_SHARE,
         )
     assert reading("argmin", "Softmax").sign == -1.0
+    assert reading("argmax", "Softmax").most_apart == math.inf
     assert reading("topk", "Softmax", k=3).most_ahead == 2
 
 
@@ -107,3 +112,29 @@ def test_what_has_no_margin_is_not_bounded() -> None:
         reading("label")
     with pytest.raises(NotBoundedError, match="a sample must have one decision, got 2"):
         reading("argmax", labels=6)
+
+
+@pytest.mark.parametrize(
+    ("op", "size", "held"),
+    [("Softmax", 0.1, True), ("Softmax", 1.0, False), ("LogSoftmax", 1.0, True)],
+)
+def test_scores_that_softmax_makes_zero_are_not_told_apart(
+    opened: Opener, op: str, size: float, held: bool
+) -> None:
+    """The label is the second best; behind softmax it may be zero as the others in front are."""
+    text = f"""<ir_version: 8, opset_import: ["" : 13]>
+    net (float[N, 1] x) => (float[N, 4] y) <float[1, 4] w> {{ h = MatMul(x, w) y = {op}(h) }}"""
+    weights = {"w": np.float32([[-60.0, -30.0, 20.0, 200.0]]) * np.float32(size)}
+    runtime, placement = opened(
+        text,
+        weights,
+        {"x": np.ones((2, 1), np.float32)},
+        np.array([2, 2]),
+        decision=Decision(read="topk", k=2),
+        tolerance=0.001,
+    )
+    network = open_bounds(runtime, placement)
+    assert isinstance(network, BoundedNetwork)
+    assert certify(network, method="interval").certified.tolist() == [held] * 2
+    # Where nothing is claimed, decisions of the very network without deviation may be wrong.
+    assert runtime.task.right(runtime.clean_output).tolist() == [held] * 2
