@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from cimrobust.certificate.bracket import BracketRow, bracket_rows, bracket_sentence
+from cimrobust.certificate.drawable_scores import drawable
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.wording import score_word
 
@@ -23,6 +24,7 @@ _FONT = 'font-family="sans-serif" font-size="12" fill="currentColor"'
 
 def bracket_svg(certificate: CertificateModel) -> str:
     """Return the scores that bracket the truth on one axis, the same text for the same numbers."""
+    certificate = drawable(certificate)
     rows = bracket_rows(certificate)
     low, high, ticks = _axis(certificate, rows)
     scale = (_RIGHT - _LEFT) / (high - low)

@@ -26,13 +26,13 @@ class SavedResult:
         """Copy all files of the result to a folder, which appears whole or not at all.
 
         Args:
-            folder: Made here; must be missing or empty.
+            folder: Made here; must be missing or empty, and outside of the result's own.
 
         Returns:
             The same result there.
 
         Raises:
-            UsageError: The folder has files in it, or is no folder.
+            UsageError: The folder has files in it, is no folder, or lies in the result's own.
         """
         if not isinstance(folder, str | Path):
             raise UsageError(
@@ -43,6 +43,12 @@ class SavedResult:
             raise UsageError(
                 f"folder must be missing or empty, got one with files ({printable(target)}); give"
                 " another"
+            )
+        if target.resolve().is_relative_to(self.directory.resolve()):
+            # A copy would have to hold itself.
+            raise UsageError(
+                "folder must lie outside of the result's own, got one inside"
+                f" ({printable(target)}); give another"
             )
         target.parent.mkdir(parents=True, exist_ok=True)
         with staging_folder(target.parent) as staged:

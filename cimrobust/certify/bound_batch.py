@@ -176,7 +176,8 @@ def _decided(
     # Offsets are added in float64: 2^-48 is gamma(32), where three sums round.
     needed = needed + 2.0**-48 * (1e-30 + bound.abs().nan_to_num(0.0, 0.0, 0.0) + offset.abs())
     ends = flat(torch.isfinite(scores.lo)).all(1) & flat(torch.isfinite(scores.hi)).all(1)
-    finite = ends[rows]
+    near = flat(scores.hi).amax(1) - flat(scores.lo).amin(1) <= reading.most_apart
+    finite = (ends & near)[rows]
     # Where some classes may be ahead, the same ones may be so on every chip: those whose bound is
     # worst. All others must stay behind.
     excepted = _worst_forms(bound - needed, reading.most_ahead)

@@ -21,6 +21,9 @@ _SAME = frozenset({"Identity", "Dropout"})
 _SOFTMAX_SHARE = 2.0**-19
 _SOFTMAX_LEAST = 2.0**-16
 _SIGMOID_ERROR = 2.0**-19
+# Scores of a softmax further below the largest may be zero in float32, one like another: exp(-64)
+# is 1.6e-28, and there is room for a sum over many classes above the smallest normal float32.
+_MOST_APART = 64.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Reading:
         needed: By how much a margin has to be positive.
         needed_share: The same as a share of the largest magnitude of a score.
         most_ahead: Forms that may fail: classes that may be ahead of the label.
+        most_apart: Largest difference of two scores up to which all are told apart.
     """
 
     tensor: str
@@ -47,6 +51,7 @@ class Reading:
     needed: float = 0.0
     needed_share: float = 0.0
     most_ahead: int = 0
+    most_apart: float = math.inf
 
     def forms(
         self,
@@ -131,8 +136,14 @@ def reading_of(twin: Twin, task: Task, output: str, shape: torch.Size) -> Readin
 def _before_softmax(twin: Twin, reading: Reading) -> Reading:
     while (source := twin.source_of(reading.tensor)) is not None:
         op, inputs = source
-        if op in ("Softmax", "LogSoftmax"):
-            reading = replace(reading, needed=_SOFTMAX_LEAST, needed_share=_SOFTMAX_SHARE)
+        # Of two, the outer one would need more: behind the inner one, scores of many classes
+        # differ by less than float32 tells apart.
+        if op in ("Softmax", "LogSoftmax") and not reading.needed:
+            # A label that others may be ahead of need not be near the largest score.
+            apart = _MOST_APART if op == "Softmax" and reading.most_ahead else math.inf
+            reading = replace(
+                reading, needed=_SOFTMAX_LEAST, needed_share=_SOFTMAX_SHARE, most_apart=apart
+            )
         elif op not in _SAME:
             break
         reading = replace(reading, tensor=inputs[0])
@@ -145,12 +156,16 @@ def _before_sigmoid(twin: Twin, reading: Reading) -> Reading:
         if op == "Sigmoid" and all(0.0 < threshold < 1.0 for threshold in reading.thresholds):
             # Derived here. s > t exactly where x > ln(t / (1 - t)), and there s' = t (1 - t). As
             # |s''| = s' |1 - 2 s| <= s', at distance d s' is at least t (1 - t) exp(-d), so s rises
-            # by at least t (1 - t) (1 - exp(-d)) >= t (1 - t) d / 2 for d <= 1.
+            # by at least t (1 - t) (1 - exp(-d)) >= t (1 - t) d / 2 for d <= 1. It has to rise by
+            # its own error and by what the sigmoid behind it needs, if there is one.
             rise = min(threshold * (1.0 - threshold) for threshold in reading.thresholds)
+            needed = 2.0 * (reading.needed + _SIGMOID_ERROR) / rise
+            if needed > 1.0:
+                break
             reading = replace(
                 reading,
                 thresholds=tuple(math.log(t / (1.0 - t)) for t in reading.thresholds),
-                needed=2.0 * _SIGMOID_ERROR / rise,
+                needed=needed,
             )
         elif op not in _SAME or op == "Sigmoid":
             break

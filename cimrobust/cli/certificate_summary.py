@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from cimrobust.certificate.models import CertificateModel
     from cimrobust.certificate.models.diagnosed import SafetyClass
 
+#: From here on a number has too many digits to be read.
+_LONG = 1e9
+
 
 def print_summary(certificate: CertificateModel, *, directory: str, as_json: bool) -> None:
     """Print what a certificate says, for people or for machines."""
@@ -66,29 +69,32 @@ def _lines(certificate: CertificateModel) -> list[tuple[str, str]]:
         ("verdict", certificate.verdict.word),
         (
             f"clean {metric}",
-            f"{_number(clean.score)} float, {_number(clean.quantised_score)} quantised",
+            f"{printed_score(clean.score)} float, {printed_score(clean.quantised_score)} quantised",
         ),
-        ("average chip", f"{_number(trials.mean)} over {trials.trials} drawn chips"),
+        ("average chip", f"{printed_score(trials.mean)} over {trials.trials} drawn chips"),
     ]
     for entry in trials.kpp:
         bound = (
-            "no bound yet" if entry.lower_bound is None else f"bound {_number(entry.lower_bound)}"
+            "no bound yet"
+            if entry.lower_bound is None
+            else f"bound {printed_score(entry.lower_bound)}"
         )
         if entry.two_source is not None:
-            bound += f", {_number(entry.two_source.bound)} beyond these samples"
+            bound += f", {printed_score(entry.two_source.bound)} beyond these samples"
         lines.append(
             (
                 f"KPP {entry.k:g} %",
-                f"{_number(entry.score)} ({bound} at {100 * entry.confidence:g} % confidence)",
+                f"{printed_score(entry.score)} ({bound} at {100 * entry.confidence:g} %"
+                " confidence)",
             )
         )
-    lines.append(("worst chip found", _number(certificate.worst_found.score)))
+    lines.append(("worst chip found", printed_score(certificate.worst_found.score)))
     safety = _safety(certificate)
     if safety is not None:
         lines.append(
             (
                 f"safety class {safety.label}",
-                f"recall {_number(safety.recall)} on the worst chip found for it",
+                f"recall {printed_score(safety.recall)} on the worst chip found for it",
             )
         )
     certified = certificate.certified
@@ -96,7 +102,7 @@ def _lines(certificate: CertificateModel) -> list[tuple[str, str]]:
         (
             "certified",
             (
-                _number(certified.score)
+                printed_score(certified.score)
                 if certified.score is not None
                 else f"none: {certified.reason}"
             ),
@@ -110,5 +116,8 @@ def _safety(certificate: CertificateModel) -> SafetyClass | None:
     return None if certificate.diagnostics is None else certificate.diagnostics.safety_class
 
 
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.4f}"
+def printed_score(value: float | None) -> str:
+    """Return a score as commands print it; none: there is none."""
+    if value is None:
+        return "none"
+    return f"{value:.4f}" if abs(value) < _LONG else f"{value:.4g}"

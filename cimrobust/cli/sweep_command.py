@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cimrobust.cli.certificate_summary import printed_score
 from cimrobust.cli.command_help import ExampleCommand
 from cimrobust.cli.options import (
     allow_code_option,
@@ -102,18 +103,13 @@ def _print(sweep: SweepModel, directory: str) -> None:
     )
     for point in sweep.points:
         drawn, proof = point.monte_carlo, point.certified
-        bound, certified = (_number(value) for value in (drawn.kpp[0].lower_bound, proof.score))
+        scores = (point.worst_found.score, drawn.mean, drawn.kpp[0].lower_bound, proof.score)
+        worst, mean, bound, certified = map(printed_score, scores)
         tolerance = f"{100 * point.tolerance:.4g} %"
-        click.echo(
-            f"{tolerance:<12}{_number(point.worst_found.score):<14}{_number(drawn.mean):<14}{bound:<16}{certified}"
-        )
+        click.echo(f"{tolerance:<12}{worst:<14}{mean:<14}{bound:<16}{certified}")
     if sweep.safe is not None:
         for name, claim in sweep.safe.claims().items():
             click.echo(f"{name:<12}{claim.statement}")
     for warning in sweep.warnings:
         click.echo(f"{'warning':<12}{warning}")
     click.echo(f"{'report':<12}{directory}/sweep.html")
-
-
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.4f}"

@@ -30,6 +30,7 @@ from cimrobust.device_level.rankings import (
 from cimrobust.device_level.tightening import Tightening
 from cimrobust.device_level.verification import RANKINGS, Verification, VerifySettings
 from cimrobust.mapping.box import Box, Pattern
+from cimrobust.records import finite
 from cimrobust.search.losses import CrossEntropy, Hinge, Loss, RegressionError, SmoothAccuracy
 from cimrobust.search.pass_ledger import PassLedger
 from cimrobust.search.scorer import Scorer
@@ -238,14 +239,14 @@ def _rows(
         found = [attacks[index] for _, attacks in runs]
         chosen = [chosen_devices(order, share) for order, _ in runs]
         worst = _worst(comparison, found)
-        score = float(np.mean([attack.score.value for attack in found]))
+        score = finite(float(np.mean([attack.score.value for attack in found])))
         devices = int(chosen[0].sum())
         extra = float(
             np.mean(
                 [settings.cycles.relative_extra(comparison.tightening, part) for part in chosen]
             )
         )
-        regained = sign * (score - base.value)
+        regained = sign * (score - finite(base.value))
         rows.append(
             VerifyRow(
                 ranking=name,
@@ -254,7 +255,7 @@ def _rows(
                 score=score,
                 regained=regained,
                 extra_writes=extra,
-                regained_per_write=regained / extra if extra > 0 else 0.0,
+                regained_per_write=finite(regained / extra) if extra > 0 else 0.0,
                 origin=worst.origin,
             )
         )
@@ -264,10 +265,11 @@ def _rows(
 def _best(rows: list[VerifyRow], names: list[str], *, higher_is_better: bool) -> str:
     """Return the ranking with the best mean score; of equal ones the first."""
     sign = 1.0 if higher_is_better else -1.0
-    means = {
-        name: float(np.mean([sign * row.score for row in rows if row.ranking == name]))
-        for name in names
-    }
+    with np.errstate(over="ignore"):  # of errors without end
+        means = {
+            name: float(np.mean([sign * row.score for row in rows if row.ranking == name]))
+            for name in names
+        }
     return max(names, key=lambda name: means[name])
 
 

@@ -60,13 +60,18 @@ class TrialTable:
 
     @property
     def mean(self) -> float:
-        """Mean score."""
-        return float(self.value.mean())
+        """Mean score; infinite where an error is."""
+        with np.errstate(over="ignore"):
+            return float(self.value.mean())
 
     @property
     def std(self) -> float:
-        """Standard deviation of the score over chips (n - 1); 0 for a single trial."""
-        return float(self.value.std(ddof=1)) if self.num_trials > 1 else 0.0
+        """Standard deviation of the score over chips (n - 1).
+
+        0 for a single trial; no number, or infinite, where errors are infinite or nearly so.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(self.value.std(ddof=1)) if self.num_trials > 1 else 0.0
 
     @property
     def worst_trial(self) -> int:

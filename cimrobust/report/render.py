@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic import BaseModel
 
+from cimrobust.certificate.drawable_scores import drawable
 from cimrobust.certificate.judging import capital
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.retrained import Retraining
@@ -63,6 +64,7 @@ def render(
 
 def draw(certificate: CertificateModel) -> dict[str, str]:
     """Return the charts by name; an empty text for what is not there."""
+    certificate = drawable(certificate)
     largest = certificate.certified.largest_tolerance
     return {
         "bracket": charts.bracket(certificate),

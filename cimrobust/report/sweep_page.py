@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib as mpl
 from markupsafe import Markup
 
+from cimrobust.certificate.drawable_scores import drawable
 from cimrobust.certificate.models.swept import SweepModel, SweptPoint
 from cimrobust.report import chart_parts
 from cimrobust.report.chart_parts import BAD, GOOD, INK, NEUTRAL, STYLE
@@ -40,6 +41,7 @@ def render_sweep(sweep: SweepModel) -> str:
 
 def curve(sweep: SweepModel) -> str:
     """Draw worst found, certified, percentile bound and mean over the tolerance."""
+    sweep = drawable(sweep)
     points = sweep.points
     lines: list[tuple[str, str, str, list[float | None]]] = [
         ("average chip", NEUTRAL, "o-", [point.monte_carlo.mean for point in points]),

@@ -24,6 +24,7 @@ from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
 from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.onnx_io.network import Network
+from cimrobust.records import finite
 from cimrobust.reliability.chip_file import CHIP_FILE
 from cimrobust.review.at_the_reviewer import Given
 from cimrobust.review.converter_score import converter_score
@@ -80,7 +81,7 @@ def probable_checks(
     if missing:
         yield ReplayCheck("most_probable_score", None, missing)
         return
-    score = _score(certificate, placed, scan, dataset, placement, chip)
+    score = finite(_score(certificate, placed, scan, dataset, placement, chip))
     below = rare.threshold
     misses = score < below if certificate.metric.higher_is_better else score > below
     held = misses and bool(np.isclose(score, claimed.score, rtol=1e-6, atol=0))

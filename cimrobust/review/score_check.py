@@ -14,6 +14,7 @@ from cimrobust.data.fitted_task import make_task
 from cimrobust.engine.ort import run_original
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import Network
+from cimrobust.records import finite
 from cimrobust.review.at_the_reviewer import Given
 from cimrobust.review.converter_score import converter_score
 from cimrobust.review.evaluated import Evaluated
@@ -116,7 +117,7 @@ def _through_converters(
             "give --model to score the witness through its converters",
         )
     score, claimed = (
-        converter_score(certificate, network, dataset, witness.initializers),
+        finite(converter_score(certificate, network, dataset, witness.initializers)),
         certificate.worst_found.score,
     )
     held = bool(np.isclose(score, claimed, rtol=1e-6, atol=0))
@@ -141,9 +142,9 @@ def _compare_scores(
         if output is None:
             yield ReplayCheck(name, None, "give --model to score it again")
             continue
-        score = task.score(output)
+        score = finite(task.score(output).value)
         yield ReplayCheck(
             name,
-            bool(np.isclose(score.value, claimed, rtol=1e-6, atol=0)),
-            f"score {score.value:.6g}, claimed {claimed:.6g}",
+            bool(np.isclose(score, claimed, rtol=1e-6, atol=0)),
+            f"score {score:.6g}, claimed {claimed:.6g}",
         )

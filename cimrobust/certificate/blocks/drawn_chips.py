@@ -12,6 +12,7 @@ from cimrobust.montecarlo.quantile import Kpp, kpp_of_scores
 from cimrobust.montecarlo.stopping import Watch
 from cimrobust.montecarlo.trial_table import TrialTable, failure_rate
 from cimrobust.montecarlo.two_source import TwoSourceBound, two_source_bound
+from cimrobust.records import finite
 
 CONFIDENCE = 0.95
 KPP_PERCENTAGES = (1.0, 5.0, 10.0)
@@ -51,8 +52,8 @@ def monte_carlo(
         trials=trials.num_trials,
         seed=trials.seed,
         samples=trials.num_samples,
-        mean=float(values.mean()),
-        std=float(values.std(ddof=1)) if values.size > 1 else 0.0,
+        mean=finite(trials.mean),
+        std=finite(trials.std),
         min=float(values.min()),
         max=float(values.max()),
         worst_trial=trials.worst_trial,
@@ -90,11 +91,17 @@ def _histogram(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Chips that all score the same make one bin, a hundredth of their score wide.
     """
-    low, high = float(values.min()), float(values.max())
+    # Of half the scores, which is exact: an infinite error is the largest float64 here, and NumPy's
+    # edges would run over it.
+    halves = 0.5 * values
+    low, high = float(halves.min()), float(halves.max())
     if low < high:
-        return np.histogram(values, bins=_NUM_BINS)
-    half = 0.005 * abs(low) or 0.005
-    return np.histogram(values, bins=1, range=(low - half, high + half))
+        counts, edges = np.histogram(halves, bins=_NUM_BINS)
+    else:
+        wide = 0.005 * abs(low) or 0.0025
+        ends = (low - wide, min(high + wide, 0.5 * sys.float_info.max))
+        counts, edges = np.histogram(halves, bins=1, range=ends)
+    return counts, 2.0 * edges
 
 
 def percentages(policy: Policy | None) -> list[tuple[float, float]]:

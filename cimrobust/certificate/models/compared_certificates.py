@@ -11,7 +11,7 @@ from cimrobust.certificate.models.item import Metric, Tool
 from cimrobust.certificate.models.result_file import ResultFile, Status, Word
 from cimrobust.certificate.notebook_view import notebook_view, score_text
 from cimrobust.input_file import printable
-from cimrobust.records import Count, Fraction, Record
+from cimrobust.records import Count, Fraction, Record, Score
 
 
 class ComparedCertificate(Record):
@@ -49,9 +49,9 @@ class BoundedScore(Record):
 
     score: float
     """The score."""
-    low: float | None
+    low: Score | None
     """Lower end of its interval; null: none is stated."""
-    high: float | None
+    high: Score | None
     """Upper end of its interval; null: none is stated."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cimrobust.certificate.models.result_file import Reach, Status, Strength, Word
-from cimrobust.records import Count, Record, Seconds
+from cimrobust.records import Count, Record, Score, Seconds
 
 
 class Check(Record):
@@ -50,9 +50,9 @@ class RequirementResult(Record):
     """The evidence, as a sentence with its numbers."""
     threshold: float | None
     """Number asked for, in the unit of what is judged; null: a condition, or before 1.6."""
-    found: float | None
+    found: Score | None
     """Number that decides: a score, or the bound that is asked for; null: there is none."""
-    margin: float | None
+    margin: Score | None
     """Found minus asked, sign turned where lower is better; null: one of them is missing."""
     evidence: Strength | None
     """How strong `found` is: proved, statistical, searched (one chip) or measured; null: none."""

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from cimrobust.errors import UsageError
+from cimrobust.montecarlo.anytime import anytime_lower, anytime_upper
 from cimrobust.montecarlo.quantile import (
     bound_rank,
     clopper_pearson_lower,
@@ -116,3 +117,40 @@ def test_senseless_scores_are_refused(scores: np.ndarray) -> None:
 def test_senseless_levels_are_refused(k: float, confidence: float) -> None:
     with pytest.raises(UsageError, match="must be between 0 and 1"):
         kpp_of_scores(np.ones(10), k=k, confidence=confidence)
+
+
+@pytest.mark.parametrize(("events", "trials"), [(0, 0), (-1, 5), (6, 5), (1, 0)])
+def test_senseless_counts_are_refused(events: int, trials: int) -> None:
+    for bound in (clopper_pearson_lower, clopper_pearson_upper):
+        with pytest.raises(UsageError, match="events must be between 0 and the number of trials"):
+            bound(events, trials, 0.95)
+
+
+def test_the_best_trial_may_be_the_bound() -> None:
+    assert [bound_rank(1, fraction, 0.5) for fraction in (0.4, 0.6)] == [0, 1]
+    assert bound_rank(3, 0.999, 0.5) == 3
+
+
+@pytest.mark.parametrize(("k", "confidence"), [(0.0, 0.95), (100.0, 0.95), (1.0, 0.0), (1.0, 1.0)])
+def test_senseless_levels_need_no_number_of_trials(k: float, confidence: float) -> None:
+    with pytest.raises(UsageError, match="must be between 0 and 1, both excluded"):
+        needed_trials(k, confidence)
+
+
+def test_a_percentile_that_no_run_can_decide_is_refused() -> None:
+    with pytest.raises(UsageError, match="percentile must be one that trials can decide"):
+        needed_trials(1e-14, 0.95)
+
+
+def test_a_failure_rate_whose_run_could_stop_has_wider_bounds() -> None:
+    scores = np.where(np.arange(500) < 3, 0.1, 0.9)
+    fixed, stopped = (
+        failure_rate_of_scores(scores, requirement=0.5, confidence=0.95, sequential_aim=aim)
+        for aim in (None, 0.01)
+    )
+    assert (fixed.num_failures, stopped.num_failures) == (3, 3)
+    assert (stopped.lower, stopped.upper) == (
+        anytime_lower(3, 500, 0.95),
+        anytime_upper(3, 500, 0.95, aim=0.01),
+    )
+    assert stopped.lower < fixed.lower < fixed.estimate < fixed.upper < stopped.upper

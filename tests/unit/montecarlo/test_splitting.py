@@ -119,6 +119,63 @@ def test_first_order_probability_is_compared_with_the_interval() -> None:
     assert far.ratio == pytest.approx(stats.norm.sf(6.0) / 1e-6)
 
 
+def test_first_order_beside_a_failure_that_was_not_reached() -> None:
+    run = Repeat(math.log(1e-6), "too rare", (100,) * 1381, 100, (), 0, 0.0, None)
+    found = pool([run, run])
+    assert (found.estimate, found.low, found.reason) == (None, 0.0, "too rare")
+    inside, far = first_order(6.0, found), first_order(3.0, found)
+    assert (inside.ratio, inside.agrees, far.agrees) == (None, None, False)
+    assert inside.log10_probability == pytest.approx(stats.norm.logsf(6.0) / math.log(10))
+
+
+def test_repeats_that_disagree_widen_the_interval_on_both_sides() -> None:
+    rates = ((100,) * 40, (50,) * 60)
+    runs = [
+        Repeat(log, "", own, own[0], (), 0, 0.0, None)
+        for log, own in zip((-4.0, -7.0), rates, strict=True)
+    ]
+    found = pool(runs, confidence=0.9)
+    # Mean and variance of a sum of exponential times, and the Gamma that has both.
+    ends = []
+    for tail, counts in ((0.05, (40, 60)), (0.95, (41, 61))):
+        mean = counts[0] / 100 + counts[1] / 50
+        variance = counts[0] / 100**2 + counts[1] / 50**2
+        ends.append(stats.gamma.ppf(tail, mean**2 / variance, scale=variance / mean) / 2)
+    ideal = math.sqrt(40 / 100**2 + 60 / 50**2) / 2
+    widened = np.std([-4.0, -7.0], ddof=1) / math.sqrt(2) / ideal
+    assert found.widened == pytest.approx(widened)
+    assert widened > 5
+    assert found.low == pytest.approx(math.exp(-(5.5 + widened * (ends[1] - 5.5))))
+    assert found.high == pytest.approx(min(1.0, math.exp(-(5.5 - widened * (5.5 - ends[0])))))
+    assert found.estimate == pytest.approx((math.exp(-4.0) + math.exp(-7.0)) / 2)
+    assert pool([runs[0]]).widened == 1.0
+
+
+def test_reasons_are_said_once_each() -> None:
+    runs = [Repeat(-1.0, reason, (10,), 10, (), 0, 0.0, None) for reason in ("a", "", "b", "a")]
+    assert pool(runs).reason == "a; b"
+
+
+def test_the_least_that_splitting_may_be() -> None:
+    Splitting(particles=10, killed=5, moves=1, budget=15).check()
+    Splitting(particles=11, killed=1, moves=1, budget=12).check()
+    for settings in (
+        Splitting(particles=11, killed=6),
+        Splitting(killed=0),
+        Splitting(particles=10, killed=5, moves=1, budget=14),
+    ):
+        with pytest.raises(UsageError):
+            settings.check()
+
+
+def test_the_step_finds_a_share_of_accepted_moves() -> None:
+    # Halved or doubled steps would leave the band that random walks need.
+    settings = Splitting(particles=40, killed=4, moves=10, budget=20_000)
+    run = split(lambda point: float(20 - point.sum()), 16, settings, Run(1), repeat=0)
+    assert run.reached
+    assert 0.2 < run.accepted < 0.45
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -49,3 +49,24 @@ def test_several_decisions_a_sample_count_as_one_draw() -> None:
     assert many.bound == pytest.approx(hoeffding_lower(0.95, 500, 1 - 0.025 * 0.005), rel=1e-12)
     assert alone.bound is not None
     assert many.bound < alone.bound
+
+
+@pytest.mark.parametrize(
+    ("num_inputs", "most", "method"),
+    [
+        (None, None, "Clopper-Pearson"),
+        (500, 1, "Clopper-Pearson"),
+        (500, 4, "Chernoff-Hoeffding"),
+        (250, 2, "Chernoff-Hoeffding"),
+    ],
+)
+def test_the_bound_is_exact_only_where_a_sample_has_one_decision(
+    num_inputs: int | None, most: int | None, method: str
+) -> None:
+    found = two_source_bound(
+        np.full(1000, 0.95), num_decisions=500, num_inputs=num_inputs, most=most
+    )
+    assert (found.method, found.num_inputs) == (method, num_inputs or 500)
+    if method == "Chernoff-Hoeffding":
+        fill = 500 / (found.num_inputs * (most or 1))
+        assert found.bound == hoeffding_lower(0.95, found.num_inputs, 1 - 0.025 * 0.005, fill=fill)
