@@ -45,10 +45,12 @@ class Largest:
             return Interval.point(lo)
         top = (self.sign * self._contest(data, axes).top()).reshape(lo.shape)
         other = self.kernel(data.hi, *inputs[1:])
-        ends = (lo, torch.minimum(top, other)) if self.sign > 0 else (torch.maximum(top, lo), other)
-        rounding = line_radius(1e-3 + torch.maximum(ends[0].abs(), ends[1].abs()))
+        least, most = (
+            (lo, torch.minimum(top, other)) if self.sign > 0 else (torch.maximum(top, lo), other)
+        )
+        rounding = line_radius(1e-3 + torch.maximum(least.abs(), most.abs()))
         spread = data.magnitude.amax(axes, keepdim=True).reshape(lo.shape)
-        return Interval.rounded(*ends, rounding + line_radius(spread))
+        return Interval.rounded(least, most, rounding + line_radius(spread))
 
     def backward(
         self,
