@@ -1,8 +1,8 @@
 """Crossbars with their converters inside the torch twin.
 
 The value of a crossbar node is the kernel's, so it has the codes of every bit line, bit for bit.
-Its gradient is that of the node's own torch form, which the rounding of the bit lines lets through
-(straight through: Bengio, Leonard, Courville, arXiv 1308.3432).
+Its gradient is that of the node's own torch form with the offset of its levels, which the rounding
+of the bit lines lets through (straight through: Bengio, Leonard, Courville, arXiv 1308.3432).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float32, Shaped
 from torch import Tensor
 
+from cimrobust.engine.input_offset import with_offset
 from cimrobust.engine.kernel_engine import KernelEngine
 from cimrobust.engine.nodes import Multiplier, run_node
 from cimrobust.onnx_io.crossbar_nodes import CrossbarNode
@@ -106,10 +107,11 @@ class StraightCrossbars:
                 self._last = (name, held, made)
             return self._last[2]
 
-    def _through(self, step: CrossbarNode, node: Node, kernel: Kernel) -> Kernel:
-        """Return the kernel of a node: its value from the crossbar, its gradient from `kernel`."""
+    def _through(self, step: CrossbarNode, node: Node, own: Kernel) -> Kernel:
+        """Return the kernel of a node: its value from the crossbar, its gradient from its own."""
         stored = {operand.slot for operand in step.operands}
         bias_inside = step.name in self._engine.biased_nodes
+        kernel = with_offset(self._engine, step, own)
 
         def run(*inputs: Any) -> Any:
             paths = kernel(*inputs)

@@ -17,6 +17,7 @@ from cimrobust.available_memory import is_about_memory, planned_memory
 from cimrobust.data.task import Task
 from cimrobust.engine.activation_sizes import activation_bytes
 from cimrobust.engine.checks import random_vertex
+from cimrobust.engine.input_offset import offset_wrappers
 from cimrobust.engine.kernel_engine import KernelEngine
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.straight_crossbars import StraightCrossbars
@@ -35,6 +36,7 @@ from cimrobust.search.scorer import Scorer
 from cimrobust.search.search_budget import Budget, budget_for
 from cimrobust.search.search_records import Warned
 from cimrobust.search.torch_patterns import array_of, tensors_of
+from cimrobust.twin.ops.program import Wrapper
 from cimrobust.twin.to_torch import Twin, TwinRunError, TwinUnavailableError, to_torch
 
 _CHECKED_SAMPLES = 128
@@ -185,10 +187,17 @@ def _compiled(
         outputs=[runtime.engine.output],
         outside=True,
         forced=failed,
-        wrapped={} if crossbars is None else crossbars.wrappers(),
+        wrapped=_wrappers(runtime, crossbars),
     )
     twin.straight_through = True
     return twin
+
+
+def _wrappers(runtime: Runtime, crossbars: StraightCrossbars | None) -> dict[str, Wrapper]:
+    """Return by name of a node what its kernel becomes where the profile has converters."""
+    if crossbars is not None:
+        return crossbars.wrappers()
+    return offset_wrappers(runtime.engine) if isinstance(runtime.engine, KernelEngine) else {}
 
 
 def _bit_lines(runtime: Runtime) -> tuple[StraightCrossbars | None, str]:

@@ -14,6 +14,7 @@ from cimrobust.data.calibration import load_samples
 from cimrobust.device.converter_tables import AdcTable, DacTable
 from cimrobust.device.load_profile import load_profile
 from cimrobust.engine.checks import random_vertex
+from cimrobust.engine.input_offset import offset_wrappers
 from cimrobust.engine.kernel_engine import KernelEngine
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.straight_crossbars import StraightCrossbars
@@ -119,11 +120,49 @@ def _loss_and_gradient(
     return float(loss.detach()), dict(zip(leaves, map(array_of, gradients), strict=True))
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "conv1d",
+        "conv2d",
+        "conv groups",
+        "conv transpose groups",
+        "gemm transposed and scaled",
+        "matmul stack",
+        "matmul stack on the left",
+        "matmul vector weight",
+    ],
+)
+def test_deviations_meet_the_level_of_zero(tmp_path: Path, name: str) -> None:
+    # Levels with an offset, sums without converters: the twin is the chip but for rounding.
+    runtime, placement = _layer(tmp_path, name, dac=DacTable(12, encoding="offset"), adc=None)
+    engine = runtime.engine
+    assert isinstance(engine, KernelEngine)
+    assert all(array.input_coding.zero_point for array in engine.arrays.values())
+    vertex, data = _vertex(placement), runtime.dataset
+    expected, plain = runtime.outputs(vertex), runtime.plain.run(vertex, data.inputs)
+    twin = to_torch(
+        with_fake_quantisers(engine.deployed.model, engine.input_levels()),
+        weight_names=runtime.deployed.weight_names,
+        outputs=[engine.output],
+        wrapped=offset_wrappers(engine),
+    )
+    with torch.no_grad():
+        got = array_of(twin(tensors_of(data.inputs), tensors_of(vertex))[engine.output])
+    size = float(np.abs(expected).max())
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5 * size)
+    assert np.abs(plain - expected).max() > 0.01 * size
+
+
 @pytest.mark.parametrize("name", ["conv2d", "gemm", "matmul stack", "conv transpose 2d"])
 def test_the_gradient_is_the_slope_of_the_rounded_sums(tmp_path: Path, name: str) -> None:
     adc = AdcTable(8, subtract="digital", range="full_scale")
     runtime, placement = _layer(
-        tmp_path, name, mapping="offset", dac=DacTable(6, bits_per_pass=1), adc=adc
+        tmp_path,
+        name,
+        mapping="offset",
+        dac=DacTable(6, bits_per_pass=1, encoding="offset"),
+        adc=adc,
     )
     nominal = placement.nominal()
     random = np.random.default_rng(3)
