@@ -114,19 +114,22 @@ class StraightCrossbars:
         kernel = with_offset(self._engine, step, own)
 
         def run(*inputs: Any) -> Any:
-            paths = kernel(*inputs)
             if node.settings.softened:
-                return paths
+                return kernel(*inputs)
             given = [
                 None if slot in stored or value is None else _array(value)
                 for slot, value in enumerate(inputs)
             ]
             values = run_node(step, given, self._local.products, bias_inside=bias_inside)
+            held = [_tensor(value, like=inputs[0]) for value in values]
+            if not torch.is_grad_enabled():
+                return held[0] if len(held) == 1 else tuple(held)
+            paths = kernel(*inputs)
             if not isinstance(paths, tuple):
-                return _joined(values[0], paths)
+                return surrogate(held[0], paths)
             return tuple(
-                None if path is None else _joined(value, path)
-                for value, path in zip(values, paths, strict=False)
+                None if path is None else surrogate(value, path)
+                for value, path in zip(held, paths, strict=False)
             )
 
         return run
@@ -137,7 +140,6 @@ def _array(value: Tensor) -> Shaped[np.ndarray, "..."]:
     return array
 
 
-def _joined(value: Float32[np.ndarray, "..."], path: Tensor) -> Tensor:
-    """Return a value of the kernel where the twin computes, with the gradient of its own."""
-    held = torch.from_numpy(np.require(value, requirements="CW")).to(path.device, path.dtype)
-    return surrogate(held, path)
+def _tensor(value: Float32[np.ndarray, "..."], *, like: Tensor) -> Tensor:
+    """Return a value of the kernel where the twin computes, in its type."""
+    return torch.from_numpy(np.require(value, requirements="CW")).to(like.device, like.dtype)

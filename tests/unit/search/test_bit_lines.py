@@ -28,6 +28,7 @@ from cimrobust.search.losses import CrossEntropy
 from cimrobust.search.pass_ledger import PassLedger
 from cimrobust.search.scorer import Scorer
 from cimrobust.search.torch_patterns import tensors_of
+from tests.unit.search.conftest import MLP, mlp_weights, samples
 
 Small = tuple[Runtime, Placement]
 Opened = Callable[..., Subject]
@@ -35,10 +36,10 @@ Opened = Callable[..., Subject]
 
 @pytest.fixture
 def through(small: Small) -> Opened:
-    """Open the small network through converters; its own samples calibrate them."""
-    runtime, placement = small
+    """Open a network through converters; its own samples calibrate them."""
 
-    def opener(**changes: object) -> Subject:
+    def opener(plain: Small | None = None, **changes: object) -> Subject:
+        runtime, placement = small if plain is None else plain
         tables: dict[str, object] = {
             "dac": DacTable(5, bits_per_pass=1),
             "adc": AdcTable(5, subtract="digital", range="full_scale"),
@@ -153,6 +154,19 @@ def test_a_memory_limit_changes_no_gradient(through: Opened) -> None:
     assert limited is not None
     one, other = (oracle.evaluate(zero, CrossEntropy(), 1.0) for oracle in (free, limited))
     assert all(torch.equal(one.gradients[key], other.gradients[key]) for key in one.gradients)
+
+
+def test_runs_of_one_sample_each_go_through_the_crossbars(
+    through: Opened, opened: Callable[..., Small]
+) -> None:
+    text = MLP.replace("[N, 6]", "[6]").replace("[N, 4]", "[4]")
+    plain = opened(text, mlp_weights(), {"x": samples(11, 6)}, np.arange(11) % 4)
+    subject = through(plain)
+    oracle = _status(subject).oracle
+    assert oracle is not None
+    weights = subject.box.weights(subject.box.random_corner(np.random.default_rng(2)))
+    expected = subject.runtime.outputs(weights).reshape(11, 4)
+    np.testing.assert_array_equal(oracle.logits(weights).numpy(), expected)
 
 
 @pytest.mark.usefixtures("cheap")
