@@ -142,4 +142,4 @@ def _array(value: Tensor) -> Shaped[np.ndarray, "..."]:
 
 def _tensor(value: Float32[np.ndarray, "..."], *, like: Tensor) -> Tensor:
     """Return a value of the kernel where the twin computes, in its type."""
-    return torch.from_numpy(np.require(value, requirements="CW")).to(like.device, like.dtype)
+    return torch.from_numpy(np.require(value, requirements=["C", "W"])).to(like.device, like.dtype)
