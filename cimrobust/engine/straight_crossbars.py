@@ -136,7 +136,7 @@ class StraightCrossbars:
 
 
 def _array(value: Tensor) -> Shaped[np.ndarray, "..."]:
-    array: Shaped[np.ndarray, ...] = value.detach().cpu().numpy()
+    array: Shaped[np.ndarray, "..."] = value.detach().cpu().numpy()
     return array
 
 
