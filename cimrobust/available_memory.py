@@ -51,14 +51,15 @@ def planned_memory() -> int:
     return available_memory() if _limit.most_bytes is not None else int(_SHARE * available_memory())
 
 
-def fitting_workers(workers: int, bytes_each: int) -> int:
+def fitting_workers(workers: int, bytes_each: int, *, beside: int = 0) -> int:
     """Return how many of some threads can work at once; one always does.
 
     Args:
         workers: Threads that there are.
         bytes_each: What each of them needs.
+        beside: Bytes that all of them share.
     """
-    return max(min(workers, planned_memory() // max(bytes_each, 1)), 1)
+    return max(min(workers, (planned_memory() - beside) // max(bytes_each, 1)), 1)
 
 
 @contextmanager

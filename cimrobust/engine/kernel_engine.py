@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Any
@@ -316,6 +316,20 @@ class KernelEngine:
         cells, key = self._cells(chip), noise_key(chip)
         return {
             name: (array, array.program(cells, key), array.planes(cells), array.read_noise(key))
+            for name, array in self.arrays.items()
+        }
+
+    def quiet_products(
+        self, weights: Mapping[str, Float32[np.ndarray, "..."]]
+    ) -> dict[str, Crossbar]:
+        """Return the programmed products of a chip by key, without read noise.
+
+        Args:
+            weights: As in `open`.
+        """
+        cells = self._cells(self._devices(weights))
+        return {
+            name: replace(array, variances=None).program(cells, 0)
             for name, array in self.arrays.items()
         }
 

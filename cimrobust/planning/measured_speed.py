@@ -154,7 +154,7 @@ def _measure_search(subject: Subject, run: Run, chip: ChipSpeed) -> PassSpeed:
     count = int(min(max(affordable / passes, 2), _SAMPLES, subject.runtime.dataset.num_samples))
     # One thread, so that what many make of it can be told for every number of them.
     alone = replace(run, workers=1, passes=None, attack_samples=count)
-    seconds, opened = _seconds(lambda: open_gradients(subject, alone))
+    seconds, opened = _seconds(lambda: open_gradients(subject, alone, with_bit_lines=True))
     if opened.oracle is None:
         return PassSpeed(seconds, 0.0, 0.0, opened.operations, 0, None, opened.reason or "")
     full, ends = _climbed(subject, alone, opened, passes)

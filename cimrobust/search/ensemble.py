@@ -107,7 +107,7 @@ def _search(
 ) -> SearchResult:
     runtime, box = subject.runtime, subject.box
     check_given(box, {**known, **starts}, taken=(NOMINAL, *(member.name for member in MEMBERS)))
-    twin = open_gradients(subject, run, budget)
+    twin = open_gradients(subject, run, budget, with_bit_lines=True)
     problem = twin.problem(subject, run)
     ledger = PassLedger(problem.task, budget.num_passes, run.progress)
     scorer = Scorer(problem, ledger, parts=parts.within("search", run.effort, starts))

@@ -5,6 +5,7 @@ Is there one, does it decide as the deployed network does, do gradients reach ev
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,12 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from cimrobust.available_memory import is_about_memory
+from cimrobust.available_memory import is_about_memory, planned_memory
 from cimrobust.data.task import Task
 from cimrobust.engine.activation_sizes import activation_bytes
 from cimrobust.engine.checks import random_vertex
+from cimrobust.engine.input_offset import offset_wrappers
 from cimrobust.engine.kernel_engine import KernelEngine
 from cimrobust.engine.open import Runtime
+from cimrobust.engine.straight_crossbars import StraightCrossbars
 from cimrobust.engine.subject import Subject
 from cimrobust.engine.torch_device import open_device
 from cimrobust.errors import CimrobustError, MemoryShortError
@@ -33,6 +36,7 @@ from cimrobust.search.scorer import Scorer
 from cimrobust.search.search_budget import Budget, budget_for
 from cimrobust.search.search_records import Warned
 from cimrobust.search.torch_patterns import array_of, tensors_of
+from cimrobust.twin.ops.program import Wrapper
 from cimrobust.twin.to_torch import Twin, TwinRunError, TwinUnavailableError, to_torch
 
 _CHECKED_SAMPLES = 128
@@ -85,13 +89,17 @@ class TwinStatus:
         return replace(self, oracle=oracle, attack_set=attack_set)
 
 
-def open_gradients(subject: Subject, run: Run, budget: Budget | None = None) -> TwinStatus:
+def open_gradients(
+    subject: Subject, run: Run, budget: Budget | None = None, *, with_bit_lines: bool = False
+) -> TwinStatus:
     """Build the twin, choose the attack set, and prove that the twin decides as the network does.
 
     Args:
         subject: The network.
         run: How to compute.
         budget: Gives the size of the attack set; None: that of the run's effort.
+        with_bit_lines: The twin has the converters of the bit lines too, where the profile has
+            some and memory allows; for patterns inside the tolerance box.
 
     Raises:
         UsageError: There is no such effort or device type.
@@ -105,9 +113,14 @@ def open_gradients(subject: Subject, run: Run, budget: Budget | None = None) -> 
         )
 
     try:
-        twin, operations = _running_twin(runtime)
+        twin, operations, failed = _running_twin(runtime)
         attack_set = subset(budget.affordable(operations))
-        oracle, reason = _agreeing(twin, subject, attack_set, run.workers, device)
+        crossbars, beside = _bit_lines(runtime) if with_bit_lines else (None, "")
+        if crossbars is not None:
+            twin = _compiled(runtime, failed, crossbars)
+        oracle, reason = _agreeing(
+            twin, subject, attack_set, run.workers, device, crossbars, beside
+        )
     except MemoryShortError:
         raise
     except TwinUnavailableError as err:
@@ -145,29 +158,59 @@ def _does_not_fit(err: Exception) -> MemoryShortError:
     )
 
 
-def _running_twin(runtime: Runtime) -> tuple[Twin, float]:
+def _running_twin(runtime: Runtime) -> tuple[Twin, float, dict[str, str]]:
     """Return the twin and the floating-point operations of one sample's forward run.
 
-    A node whose torch form fails on the samples runs outside as well.
+    A node whose torch form fails on the samples runs outside as well; they are returned with the
+    reasons.
     """
-    model, failed = _twin_model(runtime), dict[str, str]()
+    failed: dict[str, str] = {}
     while True:
-        twin = to_torch(
-            model,
-            weight_names=runtime.deployed.weight_names,
-            outputs=[runtime.engine.output],
-            outside=True,
-            forced=failed,
-        )
-        twin.straight_through = True
+        twin = _compiled(runtime, failed)
         try:
-            return twin, operations_per_sample(twin, runtime)
+            return twin, operations_per_sample(twin, runtime), failed
         except TwinRunError as err:
             if is_about_memory(err):
                 raise _does_not_fit(err) from err
             if not err.node or err.node in failed or len(failed) >= _MOST_FAILED:
                 raise
             failed[err.node] = str(err)
+
+
+def _compiled(
+    runtime: Runtime, failed: Mapping[str, str], crossbars: StraightCrossbars | None = None
+) -> Twin:
+    """Return the twin of the deployed network, its crossbar nodes those of a chip if given."""
+    twin = to_torch(
+        _twin_model(runtime),
+        weight_names=runtime.deployed.weight_names,
+        outputs=[runtime.engine.output],
+        outside=True,
+        forced=failed,
+        wrapped=_wrappers(runtime, crossbars),
+    )
+    twin.straight_through = True
+    return twin
+
+
+def _wrappers(runtime: Runtime, crossbars: StraightCrossbars | None) -> dict[str, Wrapper]:
+    """Return by name of a node what its kernel becomes where the profile has converters."""
+    if crossbars is not None:
+        return crossbars.wrappers()
+    return offset_wrappers(runtime.engine) if isinstance(runtime.engine, KernelEngine) else {}
+
+
+def _bit_lines(runtime: Runtime) -> tuple[StraightCrossbars | None, str]:
+    """Return the crossbars of a chip, or why the twin has to do without."""
+    if not isinstance(runtime.engine, KernelEngine):
+        return None, ""
+    crossbars = StraightCrossbars(runtime.engine)
+    if crossbars.num_bytes <= planned_memory():
+        return crossbars, ""
+    return None, (
+        f" They would take {crossbars.num_bytes / 1e9:.2g} GB beside those that chips are scored"
+        f" on, and {planned_memory() / 1e9:.2g} GB may be taken."
+    )
 
 
 def _twin_model(runtime: Runtime) -> Any:
@@ -183,12 +226,18 @@ def _twin_model(runtime: Runtime) -> Any:
     )
 
 
-def _approximation(readout: Readout, disagreement: float) -> str:
+def _approximation(
+    readout: Readout, disagreement: float, crossbars: StraightCrossbars | None, beside: str
+) -> str:
     what = "of the output range" if readout.kind == "value" else "of the decisions"
+    has = (
+        "the converters of the word lines, not those of the bit lines"
+        if crossbars is None
+        else "the converters of the profile, not the noise of reads"
+    )
     return (
-        "The torch twin has the converters of the word lines, not those of the bit lines: it"
-        f" differs from the chip by {100 * disagreement:.2g} % {what}. Its gradients may mislead;"
-        " every pattern is scored with all converters."
+        f"The torch twin has {has}: it differs from the chip by {100 * disagreement:.2g} % {what}."
+        f"{beside} Its gradients may mislead; every pattern is scored with all converters."
     )
 
 
@@ -206,6 +255,8 @@ def _agreeing(
     attack_set: np.ndarray,
     workers: int,
     device: torch.device,
+    crossbars: StraightCrossbars | None,
+    beside: str,
 ) -> tuple[GradientOracle | None, str]:
     """Return an oracle that decides as the deployed network does, and why not where there is none.
 
@@ -237,6 +288,7 @@ def _agreeing(
             workers=workers,
             device=device,
             sample_bytes=sample_bytes,
+            crossbars=crossbars,
         )
         try:
             found = [array_of(oracle.logits(weights, num_samples=len(some))) for weights in points]
@@ -250,7 +302,9 @@ def _agreeing(
             for logits, output in zip(found, expected, strict=True)
         )
         if worst <= _tolerance(runtime) or (runtime.converters is not None and np.isfinite(worst)):
-            return oracle, _approximation(readout, worst) if worst > _tolerance(runtime) else ""
+            if worst <= _tolerance(runtime):
+                return oracle, ""
+            return oracle, _approximation(readout, worst, crossbars, beside)
         what = "of the output range" if readout.kind == "value" else "of the decisions"
         reason = (
             f"the torch twin differs from the deployed network by {100 * worst:.2g} % {what}, more"

@@ -74,6 +74,7 @@ class GradientOracle(SampledTwin):
             workers=self._workers,
             device=self.device,
             sample_bytes=self._sample_bytes,
+            crossbars=self._crossbars,
         )
 
     def evaluate(self, pattern: Mapping[str, Tensor], loss: Loss, scale: float) -> Evaluation:

@@ -8,7 +8,7 @@ more), and the pieces are put together in their order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -20,6 +20,7 @@ from torch import Tensor
 from cimrobust.available_memory import fitting_workers, is_about_memory, planned_memory
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.parallel import map_ordered
+from cimrobust.engine.straight_crossbars import StraightCrossbars
 from cimrobust.engine.torch_device import repeatable_convolutions
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.engine.twin_runs import run_outputs, runs_at_once
@@ -60,10 +61,15 @@ class SampledTwin:
         workers: int,
         device: torch.device,
         sample_bytes: int = 0,
+        crossbars: StraightCrossbars | None = None,
     ) -> None:
         self.readout = readout
         self.device = device
         self._twin = twin.to(device)
+        self._crossbars = crossbars
+        self._follows_chip = runtime.converters is None or (
+            crossbars is not None and crossbars.is_whole
+        )
         self._workers = workers if device.type == "cpu" else 1
         self._nominal = shared_tensors(box.nominal, device)
         self._box = box
@@ -101,7 +107,10 @@ class SampledTwin:
         self._were_halved = 0
         self._sample_bytes = sample_bytes
         if device.type == "cpu":
-            self._plan_memory(sum(tensor.numel() for tensor in self._nominal.values()))
+            weights = sum(tensor.numel() for tensor in self._nominal.values())
+            self._plan_memory(
+                _WEIGHT_BYTES * weights, 0 if crossbars is None else crossbars.num_bytes
+            )
 
     @property
     def num_samples(self) -> int:
@@ -117,6 +126,14 @@ class SampledTwin:
     def outside(self) -> tuple[OutsideNode, ...]:
         """Nodes that onnxruntime runs inside the twin."""
         return self._twin.outside
+
+    @property
+    def follows_chip(self) -> bool:
+        """Whether its decisions are the deployed network's, but for the rounding of sums.
+
+        With converters, where their bit lines are in it and reads have no noise.
+        """
+        return self._follows_chip
 
     @contextmanager
     def softened(self) -> Iterator[None]:
@@ -171,26 +188,29 @@ class SampledTwin:
             # Out of the handler, which holds on to all that did not fit.
             self._halve(reason)
 
-    def _plan_memory(self, num_weights: int) -> None:
+    def _plan_memory(self, a_thread: int, at_all: int) -> None:
         """Work with fewer threads where pieces do not fit at once, then with smaller pieces.
 
         Args:
-            num_weights: Stored weights.
+            a_thread: Bytes that every thread needs beside the activations.
+            at_all: Bytes that all threads share.
         """
 
         def needed() -> int:
             largest = max(piece.stop - piece.start for piece in self._pieces)
-            return _WEIGHT_BYTES * num_weights + largest * self._sample_bytes
+            return a_thread + largest * self._sample_bytes
 
-        while self._sample_bytes and needed() > planned_memory():
+        def left() -> int:
+            return planned_memory() - at_all
+
+        while self._sample_bytes and needed() > left():
             try:
                 self._halve(
-                    f"{needed() / 1e9:.2g} GB are needed, {planned_memory() / 1e9:.2g} GB may be"
-                    " taken"
+                    f"{needed() / 1e9:.2g} GB are needed, {left() / 1e9:.2g} GB may be taken"
                 )
             except MemoryShortError:
                 break  # What is needed is an estimate: one run at a time is tried all the same.
-        self._workers = fitting_workers(self._workers, needed())
+        self._workers = fitting_workers(self._workers, needed(), beside=at_all)
 
     def _halve(self, reason: str) -> None:
         unit = self._feeding.size if self._feeding.mode == "fixed" else 1
@@ -349,7 +369,8 @@ class SampledTwin:
         self, weights: Mapping[str, Tensor], piece: slice, *, order: np.ndarray | None = None
     ) -> Tensor:
         torch.set_num_threads(1)
-        return self.readout.logits(self._output(weights, piece, order))
+        with nullcontext() if self._crossbars is None else self._crossbars.programmed(weights):
+            return self.readout.logits(self._output(weights, piece, order))
 
     def _output(
         self, weights: Mapping[str, Tensor], piece: slice, order: np.ndarray | None

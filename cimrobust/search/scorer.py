@@ -69,7 +69,7 @@ class Scorer:
 
     def key_of(self, evaluation: Evaluation, pattern: Pattern) -> Key:
         """Return the key of a pattern at which a pass was made."""
-        if self.is_transfer:
+        if self.is_transfer or not self.oracle.follows_chip:
             return self.score([pattern])[0]
         if self.problem.task.is_regression:
             return _error_key(self.problem.task.metric, array_of(evaluation.margins.double()))
@@ -93,8 +93,8 @@ class Scorer:
     def score_if_worse(self, pattern: Pattern, than: Key, *, near: Evaluation) -> Key | None:
         """Return the key of a pattern, by the twin, or None where it cannot be below another.
 
-        Samples are run in an order in which that shows early. With converters, of which the twin
-        has a part, the pattern is scored on the chip.
+        Samples are run in an order in which that shows early. Where the twin has a part of the
+        converters only, the pattern is scored on the chip.
 
         Args:
             pattern: The pattern.
@@ -102,7 +102,7 @@ class Scorer:
             near: A pass nearby, whose margins give the order.
         """
         task = self.problem.task
-        if task.is_regression or self.is_transfer or self.problem.runtime.converters is not None:
+        if task.is_regression or self.is_transfer or not self.oracle.follows_chip:
             return self.score([pattern], by="fastest")[0]
         found, count = self.oracle.promising(
             tensors_of(pattern, self.oracle.device),

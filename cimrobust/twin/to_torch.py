@@ -16,7 +16,7 @@ from cimrobust.onnx_io.walk import all_graphs, all_nodes, read_names
 from cimrobust.twin.ops import converter_catalogue  # noqa: F401  (registers the converters)
 from cimrobust.twin.ops.converter_registry import CannotConvertError, Settings
 from cimrobust.twin.ops.outside import OutsideNode
-from cimrobust.twin.ops.program import Program, Scope, TwinRunError, to_tensor
+from cimrobust.twin.ops.program import Program, Scope, TwinRunError, Wrapper, to_tensor
 from cimrobust.twin.twin_module import Twin
 
 __all__ = ["Twin", "TwinRunError", "TwinUnavailableError", "to_torch"]
@@ -42,6 +42,7 @@ def to_torch(
     outputs: Sequence[str] | None = None,
     outside: bool = False,
     forced: Mapping[str, str] | None = None,
+    wrapped: Mapping[str, Wrapper] | None = None,
 ) -> Twin:
     """Build the torch twin of a model.
 
@@ -56,6 +57,8 @@ def to_torch(
         outside: Nodes without a torch form run in onnxruntime, and their gradients are estimates;
             see `Twin.outside`.
         forced: Nodes that run there although they have a torch form, by name, with the reason.
+        wrapped: By name of a node what makes the kernel that runs of the one that it has; nodes of
+            bodies keep theirs.
 
     Returns:
         The twin, in evaluation mode.
@@ -82,6 +85,7 @@ def to_torch(
         protected=weights,
         outside=[] if outside else None,
         forced=forced or {},
+        wrapped=wrapped or {},
     )
     constants = _constants(graph, scope)
     inputs = [value.name for value in graph.input if value.name not in constants]

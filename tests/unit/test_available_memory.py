@@ -25,6 +25,12 @@ def test_threads_are_as_many_as_fit_and_one_at_least(
     assert memory.fitting_workers(8, each) == workers
 
 
+def test_what_threads_share_is_taken_from_what_they_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "planned_memory", lambda: 1000)
+    assert memory.fitting_workers(8, 300, beside=350) == 2
+    assert memory.fitting_workers(8, 300, beside=2000) == 1
+
+
 @pytest.mark.parametrize(
     ("error", "is_about"),
     [

@@ -19,6 +19,8 @@ from cimrobust.twin.ops.converter_registry import CannotConvertError, Kernel, No
 from cimrobust.twin.ops.outside import OutsideNode, outside_kernel
 from cimrobust.twin.ops.torch_tensors import TORCH_TYPES
 
+#: Makes the kernel of a node of the one that it has.
+Wrapper = Callable[[Node, Kernel], Kernel]
 RANDOM = frozenset(
     {
         "RandomNormal",
@@ -72,6 +74,7 @@ class Scope:
         outside: Nodes without a converter that onnxruntime runs, filled while compiling; None:
             every node must have a torch form.
         forced: Nodes that are run outside whatever their converters say, each with the reason.
+        wrapped: By name of a node of the graph itself what makes its kernel of the one it has.
     """
 
     opsets: Mapping[str, int]
@@ -82,6 +85,7 @@ class Scope:
     problems: list[str] = field(default_factory=list)
     outside: list[OutsideNode] | None = None
     forced: Mapping[str, str] = field(default_factory=dict)
+    wrapped: Mapping[str, Wrapper] = field(default_factory=dict)
 
 
 class Program:
@@ -126,6 +130,8 @@ class Program:
             return
         kernel = convert(node, proto, scope)
         if kernel is not None:
+            if node.name in scope.wrapped:
+                kernel = scope.wrapped[node.name](node, kernel)
             inputs = tuple(self._slot(name) for name in (*node.inputs, *node.captures))
             self.steps.append(Step(kernel, inputs, outputs, node))
 
@@ -218,7 +224,7 @@ class CompiledBody:
             tensor.name: onnx.helper.make_tensor_type_proto(tensor.data_type, list(tensor.dims))
             for tensor in graph.initializer
         }
-        scope = replace(scope, types={**scope.types, **types})
+        scope = replace(scope, types={**scope.types, **types}, wrapped={})
         captured = [name for name in captures if name not in names and name not in constants]
         self._captured = tuple(captures.index(name) for name in captured)
         self._program = Program([*names, *captured], constants, graph.node, scope)
