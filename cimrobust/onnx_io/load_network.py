@@ -18,8 +18,9 @@ from cimrobust.onnx_io.fold import Constants, fold_shape_arithmetic
 from cimrobust.onnx_io.loops import iteration_problems, repeating_nodes
 from cimrobust.onnx_io.lowering.lower_model import Lowered, lower
 from cimrobust.onnx_io.memory_needs import require_room_for
-from cimrobust.onnx_io.model_files import digest, read_model_file
+from cimrobust.onnx_io.model_files import model_kind
 from cimrobust.onnx_io.network import FileDigest, Network
+from cimrobust.onnx_io.parsed_model import read_model
 from cimrobust.onnx_io.problems import not_covered, one_line, refuse
 from cimrobust.onnx_io.sandbox import inference_problem
 from cimrobust.onnx_io.shapes import (
@@ -71,10 +72,8 @@ def load_network(path: Path) -> Network:
             of it named.
     """
     path = Path(path)
-    content = read_model_file(path, limit=MAX_MODEL_BYTES)
     try:
-        known, model = digest(path.name, content), _parsed(path, content)
-        del content  # as large as the tensors, each of which is decoded once to be checked
+        model, known = _parsed(path)
         return _normalise(path, model, (known, *_complete(path, model)))
     except CimrobustError:
         raise
@@ -86,16 +85,16 @@ def load_network(path: Path) -> Network:
         raise
 
 
-def _parsed(path: Path, content: bytes) -> onnx.ModelProto:
-    """Return the message that a file holds."""
-    if not content:
-        refuse(path, ["it is empty"])
-    model = onnx.ModelProto()
+def _parsed(path: Path) -> tuple[onnx.ModelProto, FileDigest]:
+    """Return the message that a file holds, and the file's digest."""
     try:
-        model.ParseFromString(content)
+        model, digest = read_model(path, model_kind(MAX_MODEL_BYTES))
     except DecodeError:
         refuse(path, ["it is not an ONNX model, or is cut off (protobuf cannot be decoded)"])
-    return model
+        raise
+    if not digest.num_bytes:
+        refuse(path, ["it is empty"])
+    return model, digest
 
 
 def _complete(path: Path, model: onnx.ModelProto) -> tuple[FileDigest, ...]:

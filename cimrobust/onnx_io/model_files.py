@@ -40,11 +40,13 @@ def read_model_file(path: Path, *, limit: int) -> bytes:
         UsageError: There is no such file, it is a folder, or may not be read.
         InputRefusedError: It is not a regular file, or is too large.
     """
-    return read_input(
-        path,
-        FileKind(
-            "model", limit, hint="name an .onnx file; large tensors belong in external data files"
-        ),
+    return read_input(path, model_kind(limit))
+
+
+def model_kind(limit: int) -> FileKind:
+    """Return what the file must be that a user named."""
+    return FileKind(
+        "model", limit, hint="name an .onnx file; large tensors belong in external data files"
     )
 
 
