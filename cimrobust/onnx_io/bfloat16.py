@@ -41,6 +41,9 @@ _MOVES = frozenset(
     }
 )
 
+# Operators that a note names.
+_SHOWN = 5
+
 # Attributes that name an element type.
 _TYPES = frozenset({"dtype", "output_dtype", "stash_type", "softmax_precision", "to"})
 
@@ -52,13 +55,27 @@ class Widened:
     Attributes:
         operators: Operators whose results are rounded.
         values: Graph inputs and outputs that are float32 now.
+        stored: Initializers that are.
         problems: Nodes of which it is not known whether they give bfloat16; where there are any,
             the network was left as it is.
     """
 
     operators: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
+    stored: frozenset[str] = frozenset()
     problems: tuple[str, ...] = ()
+
+    @property
+    def instead(self) -> list[str]:
+        """Why the file itself cannot be the reference of what is read; nothing where it can."""
+        if not self.operators and not self.values:
+            return []
+        some = ", ".join(self.operators[:_SHOWN])
+        more = " and more" if len(self.operators) > _SHOWN else ""
+        return [
+            "onnxruntime has no arithmetic in bfloat16 for the CPU, so results are computed in"
+            f" float32 and rounded to bfloat16 ({some or 'no'}{more})"
+        ]
 
 
 def widen_bfloat16(model: onnx.ModelProto, *, where: object) -> Widened:
@@ -96,14 +113,16 @@ def widen_bfloat16(model: onnx.ModelProto, *, where: object) -> Widened:
     ]
     if unknown:
         return Widened(problems=tuple(unknown))
+    tensors = [tensor for tensor in model.graph.initializer if _is_of(tensor)]
+    stored = frozenset(tensor.name for tensor in tensors)
     require_memory(
-        sum(4 * num_elements(tensor) for tensor in model.graph.initializer if _is_of(tensor)),
+        sum(4 * num_elements(tensor) for tensor in tensors),
         what="tensors of the model as float32",
         where=where,
         hint="use a machine with more memory, or store its weights in fewer bits",
     )
     operators = _Widening(model, short).run()
-    return Widened(tuple(sorted(operators)), tuple(ends))
+    return Widened(tuple(sorted(operators)), tuple(ends), stored)
 
 
 class _Widening:

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped, 
 from cimrobust.errors import CimrobustError
 from cimrobust.freed_memory import share_freed
 from cimrobust.onnx_io import functions, normalise
-from cimrobust.onnx_io.bfloat16 import widen_bfloat16
+from cimrobust.onnx_io.bfloat16 import Widened, widen_bfloat16
 from cimrobust.onnx_io.branches import Branches, resolve_branches
 from cimrobust.onnx_io.external import ExternalFiles
 from cimrobust.onnx_io.fold import Constants, fold_shape_arithmetic
@@ -157,7 +157,8 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
             f" ({', '.join(short[:5])}{' and more' if len(short) > 5 else ''}) are not exact in"
             " onnxruntime"
         )
-    unknown += _leave_bfloat16(path, model, notes)
+    widened = _leave_bfloat16(path, model, notes)
+    unknown += widened.instead
     unknown += [*lowered.instead, *(note for note in (_leave_training_mode(path, model),) if note)]
     notes += [f"{reason}; what this tool reads is run in place of the file" for reason in unknown]
     types = _check_types(path, model, notes)
@@ -182,6 +183,7 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
         shared_sizes=branches.shared_sizes,
         map_keys=map_keys,
         stated_bits={**dict.fromkeys(short, 2), **lowered.bits},
+        bfloat16_in_file=widened.stored,
     )
 
 
@@ -302,23 +304,14 @@ def _rewrite(
     return joined, lowered
 
 
-def _leave_bfloat16(path: Path, model: onnx.ModelProto, notes: list[str]) -> list[str]:
-    """Let a network that computes in bfloat16 compute in float32 and round, in place.
-
-    Add notes; return why the file itself cannot be the reference, nothing where it can.
-    """
+def _leave_bfloat16(path: Path, model: onnx.ModelProto, notes: list[str]) -> Widened:
+    """Let a network that computes in bfloat16 compute in float32 and round, in place; add notes."""
     widened = widen_bfloat16(model, where=path)
     not_covered(path, widened.problems)
     if widened.values:
         named = ", ".join(f"'{name}'" for name in widened.values)
         notes.append(f"inputs and outputs in bfloat16 are given and read as float32: {named}")
-    if not widened.operators and not widened.values:
-        return []
-    some = ", ".join(widened.operators[:5]) + (" and more" if len(widened.operators) > 5 else "")
-    return [
-        "onnxruntime has no arithmetic in bfloat16 for the CPU, so results are computed in float32"
-        f" and rounded to bfloat16 ({some or 'none'})"
-    ]
+    return widened
 
 
 def _leave_training_mode(path: Path, model: onnx.ModelProto) -> str:

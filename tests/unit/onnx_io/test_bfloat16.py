@@ -64,6 +64,7 @@ def test_inputs_outputs_and_weights_are_float32_and_the_file_is_no_reference(loa
     )
     assert any("given and read as float32: 'x', 'y'" in note for note in network.notes)
     assert network.num_parameters == 30
+    assert network.bfloat16_in_file == {"W"}
     (layer,) = scan_layers(network).layers
     np.testing.assert_array_equal(layer.values, eighths(6, 5))
 
