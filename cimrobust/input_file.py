@@ -111,18 +111,30 @@ def read_whole(stream: BufferedReader, where: object, kind: FileKind) -> bytes:
     Raises `kind.refused` where that is not as much as its size says.
     """
     size = os.fstat(stream.fileno()).st_size
-    try:
+    with refusing_bad_reads(where, kind):
         content = stream.read(size + 1)
+    require_unchanged(len(content), size, where, kind)
+    return content
+
+
+@contextmanager
+def refusing_bad_reads(where: object, kind: FileKind) -> Iterator[None]:
+    """Raise `kind.missing` where a file that is open cannot be read."""
+    try:
+        yield
     except OSError as err:
         raise kind.missing(
             f"{kind.what} must be readable, got '{err.strerror}' ({printable(where)}); {kind.hint}"
         ) from err
-    if len(content) != size:
+
+
+def require_unchanged(num_read: int, size: int, where: object, kind: FileKind) -> None:
+    """Raise `kind.refused` unless as many bytes were read as the file had when it was opened."""
+    if num_read != size:
         raise kind.refused(
-            f"{kind.what} must not change while it is read, got {len(content)} of {size} bytes"
+            f"{kind.what} must not change while it is read, got {num_read} of {size} bytes"
             f" ({printable(where)}); try again"
         )
-    return content
 
 
 @contextmanager

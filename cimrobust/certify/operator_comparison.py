@@ -40,6 +40,9 @@ from cimrobust.twin.to_torch import Twin
 #: the sum in float32, of the product, of the zero point.
 _STEP_ROUNDINGS = 32
 _TINY = 1e-300
+#: Largest relative error of rounding to float16, of a number that rounded to the one that is known,
+#: and the largest absolute one of small numbers.
+_UNIT_FLOAT16, _LEAST_FLOAT16 = 2.0**-11 / (1.0 - 2.0**-11), 2.0**-25
 _PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _EXACT = frozenset({"MatMulInteger", "ConvInteger"})
 _LEVEL_PRODUCTS = frozenset(
@@ -184,6 +187,7 @@ class Comparison:
             return self._dynamic(step, read)
         made = _bounded(step, read)
         if made is not None and node.outputs[0] in self._given:
+            made = _as_stored(made, self._given[node.outputs[0]].dtype)
             self._compare(step, made.lo, made.hi, is_integer=False)
         return made
 
@@ -360,7 +364,19 @@ def _point(array: Shaped[np.ndarray, "..."]) -> Any:
     """
     if array.dtype in (np.int64, np.bool_) or array.dtype.kind not in "fiu":
         return torch.from_numpy(np.ascontiguousarray(array))
-    return Interval.point(torch.from_numpy(np.array(array, np.float64)))
+    return _as_stored(Interval.point(torch.from_numpy(np.array(array, np.float64))), array.dtype)
+
+
+def _as_stored(value: Interval, kind: np.dtype) -> Interval:
+    """Return an interval that also holds what is, or becomes, a value of it in float16.
+
+    onnxruntime computes in float32 on the CPU, and need not round what goes from one operator to
+    the next: an operator may have read a number that rounds to the one that is given.
+    """
+    if kind != np.float16:
+        return value
+    size = torch.maximum(value.lo.abs(), value.hi.abs())
+    return Interval.rounded(value.lo, value.hi, _UNIT_FLOAT16 * size + _LEAST_FLOAT16)
 
 
 def _points(read: Sequence[Any]) -> list[Any]:

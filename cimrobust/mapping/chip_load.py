@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cimrobust.mapping.outline import LayerOutline
 from cimrobust.mapping.placement import TensorPlacement
 from cimrobust.mapping.planes import plane_set
 
@@ -31,7 +32,7 @@ class ArrayLoad:
     conversions: int | None
 
 
-def array_load(tensor: TensorPlacement, vectors: Sequence[int | None]) -> ArrayLoad:
+def array_load(tensor: LayerOutline | TensorPlacement, vectors: Sequence[int | None]) -> ArrayLoad:
     """Return the load of one layer.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -41,13 +40,13 @@ def place(scan: LayerScan, profile: DeviceProfile) -> Placement:
             deviate; names every such layer.
     """
     check_ranges(scan, profile)
-    return Placement(profile, {tensor.initializer: tensor for tensor in placed(scan, profile)})
-
-
-def placed(scan: LayerScan, profile: DeviceProfile) -> Iterator[TensorPlacement]:
-    """Place one layer after the other, whose ranges `check_ranges` has checked."""
-    for layer in scan.layers:
-        yield place_layer(layer, own_profile(layer, profile))
+    return Placement(
+        profile,
+        {
+            layer.initializer: place_layer(layer, own_profile(layer, profile))
+            for layer in scan.layers
+        },
+    )
 
 
 def check_ranges(scan: LayerScan, profile: DeviceProfile) -> None:
@@ -75,22 +74,17 @@ def place_layer(layer: CrossbarLayer, profile: DeviceProfile) -> TensorPlacement
     nearest, halves to even. Integer weights are levels
     already: they are kept exactly, and the scale, by which device deviations reach the weight,
     follows from their largest magnitude in the same way.
-    A scale is never a denormal number, see `_level_weights`. Stuck devices are outside the box.
+    A scale is never a denormal number, see `level_weights`. Stuck devices are outside the box.
 
     Args:
         layer: The layer.
         profile: Its devices.
     """
     group, num_groups = scale_groups(layer, profile)
-    scale = _level_weights(group_maxima(layer.values, group, num_groups), profile)
-    nominal = (
-        np.array(layer.values, dtype=np.float32, order="C")
-        if layer.levels is not None
-        else _quantise(layer, group, scale, profile)
-    )
-    nominal[nominal == 0] = 0  # no negative zeros
+    scale = level_weights(group_maxima(layer.values, group, num_groups), profile)
+    nominal = quantised(layer.values, group, scale, profile, are_levels=layer.levels is not None)
     factor = layer_drift_factor(nominal, group, scale, profile)
-    lo, hi = _box(nominal, group, scale, profile, compensation=factor)
+    lo, hi = box_of(nominal, group, scale, profile, compensation=factor)
     cells = cells_per_weight(profile)
     for array in (nominal, lo, hi):
         array.setflags(write=False)
@@ -108,14 +102,14 @@ def place_layer(layer: CrossbarLayer, profile: DeviceProfile) -> TensorPlacement
         num_cols=layer.num_cols,
         num_slices=num_slices(profile),
         cells_per_weight=cells,
-        num_reference_cells=_reference_cells(layer, profile),
-        num_tiles=_num_tiles(layer, profile, cells),
+        num_reference_cells=reference_cells(layer, profile),
+        num_tiles=tiles_of(layer, profile, cells),
         levels_given=layer.levels is not None,
         drift_factor=factor,
     )
 
 
-def _level_weights(
+def level_weights(
     maxima: Float64[np.ndarray, "scales"], profile: DeviceProfile
 ) -> Float64[np.ndarray, "scales"]:
     """Return the weight of one level by the largest magnitude of each scale group.
@@ -208,7 +202,7 @@ def box_table(
         compensation: Drift compensation factor of the layer.
     """
     top = max_level(profile)
-    return _box(
+    return box_of(
         np.arange(-top, top + 1, dtype=np.float32),
         None,
         np.ones(1),
@@ -250,7 +244,7 @@ def _range_problem(layer: CrossbarLayer, profile: DeviceProfile) -> str | None:
     return f"{largest:g} in '{layer.initializer}', which may reach {reach:g}"
 
 
-def _box(
+def box_of(
     nominal: Float32[np.ndarray, "*weight"],
     group: Int32[np.ndarray, "*weight"] | None,
     scale: Float64[np.ndarray, "scales"],
@@ -302,40 +296,71 @@ def layer_drift_factor(
     """
     if profile.drift is None or profile.drift.compensation == "none":
         return 1.0
+    return drift_factor(profile, devices_at_levels(nominal, group, scale, profile))
+
+
+def devices_at_levels(
+    nominal: Float32[np.ndarray, "*weight"],
+    group: Int32[np.ndarray, "*weight"] | None,
+    scale: Float64[np.ndarray, "scales"],
+    profile: DeviceProfile,
+) -> Int64[np.ndarray, "levels"]:
+    """Count the devices that hold each level, for quantised weights as those of `quantised`."""
     stored = stored_levels(nominal, group, scale, profile, has_remainder=False).astype(np.int64)
-    return drift_factor(profile, np.bincount(stored.ravel(), minlength=profile.device.num_levels))
+    return np.bincount(stored.ravel(), minlength=profile.device.num_levels)
 
 
 def scale_groups(
     layer: CrossbarLayer, profile: DeviceProfile
 ) -> tuple[Int32[np.ndarray, "..."] | None, int]:
     """Return the scale group of every element, and their number; None: one scale for the tensor."""
+    group, num_groups = scale_view(layer, profile)
+    return None if group is None else np.ascontiguousarray(group, dtype=np.int32), num_groups
+
+
+def scale_view(
+    layer: CrossbarLayer, profile: DeviceProfile
+) -> tuple[Int32[np.ndarray, "..."] | None, int]:
+    """Return what `scale_groups` does, as a view that may hold one number a column."""
     per_column = layer.column if profile.weight.scale == "column" else None
     group = layer.scale_group if layer.levels is not None else per_column
-    if group is None:
-        return None, 1
-    return np.ascontiguousarray(group, dtype=np.int32), int(group.max(initial=0)) + 1
+    return group, 1 if group is None else int(group.max(initial=0)) + 1
 
 
-def _quantise(
-    layer: CrossbarLayer,
+def quantised(
+    values: Float[np.ndarray, "*weight"],
     group: Int32[np.ndarray, "*weight"] | None,
     scale: Float64[np.ndarray, "scales"],
     profile: DeviceProfile,
+    *,
+    are_levels: bool,
 ) -> Float32[np.ndarray, "*weight"]:
-    values = np.ascontiguousarray(layer.values, dtype=np.float32)
-    nominal = np.empty_like(values)
-    _native.quantise(
-        values.reshape(-1),
-        flat_group(group),
-        scale,
-        2**profile.weight.bits - 1,
-        nominal.reshape(-1),
-    )
+    """Return quantised weights, float32, contiguous, without negative zeros.
+
+    Args:
+        values: Weights of a layer, or of a piece of it.
+        group: Index of the scale of every weight, contiguous; None: there is one.
+        scale: Weight of one level of every scale group of the layer.
+        profile: Its devices.
+        are_levels: The file gives integers, which are kept.
+    """
+    if are_levels:
+        nominal = np.array(values, dtype=np.float32, order="C")
+    else:
+        exact = np.ascontiguousarray(values, dtype=np.float32)
+        nominal = np.empty_like(exact)
+        _native.quantise(
+            exact.reshape(-1),
+            flat_group(group),
+            scale,
+            2**profile.weight.bits - 1,
+            nominal.reshape(-1),
+        )
+    nominal[nominal == 0] = 0
     return nominal
 
 
-def _num_tiles(layer: CrossbarLayer, profile: DeviceProfile, cells_per_weight: int) -> int:
+def tiles_of(layer: CrossbarLayer, profile: DeviceProfile, cells_per_weight: int) -> int:
     """Count physical arrays.
 
     Slices and pairs are neighbouring bit lines, and every group has arrays of its own.
@@ -345,7 +370,7 @@ def _num_tiles(layer: CrossbarLayer, profile: DeviceProfile, cells_per_weight: i
     return layer.num_groups * down * across
 
 
-def _reference_cells(layer: CrossbarLayer, profile: DeviceProfile) -> int:
+def reference_cells(layer: CrossbarLayer, profile: DeviceProfile) -> int:
     """Count the devices of the reference columns.
 
     For the offset mapping one a word line and slice in every matrix, shared by its columns.

@@ -68,14 +68,25 @@ class OpenedByName:
         runtime = reopen_network(
             network, scan, placement, dataset, self.first, calibration=calibrating
         )
-        here = identity_of(runtime, placement, self.seed)
-        differing = here.differences(self.identity)
-        if differing:
-            raise UsageError(
-                "worker must see the files of the coordinator, got other"
-                f" {' and '.join(differing)} (--cluster); let both see the same folders"
-            )
-        return Subject(runtime, placement)
+        subject = Subject(runtime, placement)
+        require_same(subject, self.seed, self.identity)
+        return subject
+
+
+def require_same(subject: Subject, seed: int, identity: Mapping[str, str]) -> None:
+    """Raise UsageError unless a worker has opened what the coordinator has.
+
+    Args:
+        subject: What the worker has opened.
+        seed: Seed of the run.
+        identity: What its trials depend on, part by part, as the coordinator has it.
+    """
+    differing = identity_of(subject.runtime, subject.placement, seed).differences(identity)
+    if differing:
+        raise UsageError(
+            "worker must see the files of the coordinator, got other"
+            f" {' and '.join(differing)} (--cluster); let both see the same folders"
+        )
 
 
 def recipe_of(

@@ -141,13 +141,12 @@ def table_reason(use: WeightUse, layout: Layout, weights: Weights, flow: Flow) -
         others = [name for index, name in enumerate(node.input[:2]) if index != use.slot.index]
         if others and not any(name in flow.data | flow.learned for name in others):
             return "digital: a table, its product is the same for all samples"
-        values = _values(use, weights)
-        falls = values is not None and _is_monotonic(values.reshape(-1))
         if (
-            falls
-            and layout.num_rows == 1
+            layout.num_rows == 1
             and not any(name in flow.features for name in others)
             and flow.takes_angles(node.output[0])
+            and (values := _values(use, weights)) is not None
+            and _is_monotonic(values.reshape(-1))
         ):
             return "digital: a table of frequencies, which positions are multiplied by"
     name = _formula(use, layout, weights)

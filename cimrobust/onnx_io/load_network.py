@@ -12,14 +12,16 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped, 
 from cimrobust.errors import CimrobustError
 from cimrobust.freed_memory import share_freed
 from cimrobust.onnx_io import functions, normalise
+from cimrobust.onnx_io.bfloat16 import Widened, widen_bfloat16
 from cimrobust.onnx_io.branches import Branches, resolve_branches
 from cimrobust.onnx_io.external import ExternalFiles
 from cimrobust.onnx_io.fold import Constants, fold_shape_arithmetic
 from cimrobust.onnx_io.loops import iteration_problems, repeating_nodes
 from cimrobust.onnx_io.lowering.lower_model import Lowered, lower
 from cimrobust.onnx_io.memory_needs import require_room_for
-from cimrobust.onnx_io.model_files import digest, read_model_file
+from cimrobust.onnx_io.model_files import model_kind
 from cimrobust.onnx_io.network import FileDigest, Network
+from cimrobust.onnx_io.parsed_model import read_model
 from cimrobust.onnx_io.problems import not_covered, one_line, refuse
 from cimrobust.onnx_io.sandbox import inference_problem
 from cimrobust.onnx_io.shapes import (
@@ -71,10 +73,8 @@ def load_network(path: Path) -> Network:
             of it named.
     """
     path = Path(path)
-    content = read_model_file(path, limit=MAX_MODEL_BYTES)
     try:
-        known, model = digest(path.name, content), _parsed(path, content)
-        del content  # as large as the tensors, each of which is decoded once to be checked
+        model, known = _parsed(path)
         return _normalise(path, model, (known, *_complete(path, model)))
     except CimrobustError:
         raise
@@ -86,16 +86,16 @@ def load_network(path: Path) -> Network:
         raise
 
 
-def _parsed(path: Path, content: bytes) -> onnx.ModelProto:
-    """Return the message that a file holds."""
-    if not content:
-        refuse(path, ["it is empty"])
-    model = onnx.ModelProto()
+def _parsed(path: Path) -> tuple[onnx.ModelProto, FileDigest]:
+    """Return the message that a file holds, and the file's digest."""
     try:
-        model.ParseFromString(content)
+        model, digest = read_model(path, model_kind(MAX_MODEL_BYTES))
     except DecodeError:
         refuse(path, ["it is not an ONNX model, or is cut off (protobuf cannot be decoded)"])
-    return model
+        raise
+    if not digest.num_bytes:
+        refuse(path, ["it is empty"])
+    return model, digest
 
 
 def _complete(path: Path, model: onnx.ModelProto) -> tuple[FileDigest, ...]:
@@ -157,6 +157,8 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
             f" ({', '.join(short[:5])}{' and more' if len(short) > 5 else ''}) are not exact in"
             " onnxruntime"
         )
+    widened = _leave_bfloat16(path, model, notes)
+    unknown += widened.instead
     unknown += [*lowered.instead, *(note for note in (_leave_training_mode(path, model),) if note)]
     notes += [f"{reason}; what this tool reads is run in place of the file" for reason in unknown]
     types = _check_types(path, model, notes)
@@ -181,6 +183,7 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
         shared_sizes=branches.shared_sizes,
         map_keys=map_keys,
         stated_bits={**dict.fromkeys(short, 2), **lowered.bits},
+        bfloat16_in_file=widened.stored,
     )
 
 
@@ -299,6 +302,16 @@ def _rewrite(
     not_covered(path, lowered.refused)
     notes += lowered.notes
     return joined, lowered
+
+
+def _leave_bfloat16(path: Path, model: onnx.ModelProto, notes: list[str]) -> Widened:
+    """Let a network that computes in bfloat16 compute in float32 and round, in place; add notes."""
+    widened = widen_bfloat16(model, where=path)
+    not_covered(path, widened.problems)
+    if widened.values:
+        named = ", ".join(f"'{name}'" for name in widened.values)
+        notes.append(f"inputs and outputs in bfloat16 are given and read as float32: {named}")
+    return widened
 
 
 def _leave_training_mode(path: Path, model: onnx.ModelProto) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from cimrobust.input_file import FileKind, open_input, read_input, read_whole, require_kind
+from cimrobust.input_file import FileKind, open_input, read_whole, require_kind
 from cimrobust.onnx_io.network import FileDigest
 
 
@@ -33,18 +33,10 @@ def read_descriptor(descriptor: int, *, limit: int, name: str) -> bytes:
         return read_whole(stream, name, kind)
 
 
-def read_model_file(path: Path, *, limit: int) -> bytes:
-    """Read the file a user named.
-
-    Raises:
-        UsageError: There is no such file, it is a folder, or may not be read.
-        InputRefusedError: It is not a regular file, or is too large.
-    """
-    return read_input(
-        path,
-        FileKind(
-            "model", limit, hint="name an .onnx file; large tensors belong in external data files"
-        ),
+def model_kind(limit: int) -> FileKind:
+    """Return what the file must be that a user named."""
+    return FileKind(
+        "model", limit, hint="name an .onnx file; large tensors belong in external data files"
     )
 
 

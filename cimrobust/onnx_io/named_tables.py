@@ -21,7 +21,8 @@ _FEWEST = 8
 _FEWEST_SELECTED = 16
 # Rows of a table of sinusoids: two numbers fit each to at least eight points.
 _FEWEST_ROWS = 4
-# Of a matrix that may be as large as a vocabulary: what is made of them on the way is small.
+# Of a matrix that may be as large as a vocabulary: what is made of them on the way is small, and
+# nothing is computed of the whole of it that its shape or a few rows tell.
 _ROWS_AT_ONCE = 64
 
 
@@ -31,7 +32,7 @@ def name_of(matrix: np.ndarray) -> str | None:
     Args:
         matrix: Float [inputs, outputs] of one dot product each.
     """
-    values = np.asarray(matrix, np.float64)
+    values = np.asarray(matrix)
     if values.ndim != 2 or not values.size or not np.isfinite(values).all() or not values.any():
         return None
     for name, test in (
@@ -73,7 +74,7 @@ def _is_positions(values: np.ndarray) -> bool:
     """
     if values.shape[1] != 1 or len(values) < _FEWEST:
         return False
-    return _is_equally_spaced(values[:, 0])
+    return _is_equally_spaced(values[:, 0].astype(np.float64))
 
 
 def _is_equally_spaced(numbers: np.ndarray) -> bool:
@@ -88,17 +89,25 @@ def _is_selection(values: np.ndarray) -> bool:
     """Every output is one of the inputs: identity, permutation, reversal, space to depth."""
     if min(values.shape) < _FEWEST_SELECTED:
         return False
-    ones = values == 1.0
-    return bool((ones | (values == 0.0)).all() and (ones.sum(axis=0) == 1).all())
+    num_ones = np.zeros(values.shape[1], np.int64)
+    for start in range(0, len(values), _ROWS_AT_ONCE):
+        some = values[start : start + _ROWS_AT_ONCE]
+        ones = some == 1.0
+        if not (ones | (some == 0.0)).all():
+            return False
+        num_ones += ones.sum(axis=0)
+    return bool((num_ones == 1).all())
 
 
 def _is_running_sum(values: np.ndarray) -> bool:
     """All ones on and to one side of the diagonal, up to a factor."""
     if values.shape[0] != values.shape[1] or len(values) < _FEWEST:
         return False
-    scaled = values / values[0, 0] if values[0, 0] else values
+    if not values[0, 0] or not np.isin(values[0] / values[0, 0], (0.0, 1.0)).all():
+        return False
+    scaled = values.astype(np.float64) / values[0, 0]
     return any(
-        np.array_equal(scaled, triangle(np.ones_like(values))) for triangle in (np.tril, np.triu)
+        np.array_equal(scaled, triangle(np.ones_like(scaled))) for triangle in (np.tril, np.triu)
     )
 
 
@@ -106,12 +115,13 @@ def _is_hadamard(values: np.ndarray) -> bool:
     """Signs alone, all rows orthogonal."""
     if values.shape[0] != values.shape[1] or len(values) < _FEWEST:
         return False
-    top = np.abs(values).max()
+    top = np.float64(max(values.max(), -values.min()))
+    for start in range(0, len(values), _ROWS_AT_ONCE):
+        signs = values[start : start + _ROWS_AT_ONCE] / top
+        if (np.abs(np.abs(signs) - 1.0) > _EXACT).any():
+            return False
     signs = values / top
-    return bool(
-        (np.abs(np.abs(signs) - 1.0) <= _EXACT).all()
-        and np.allclose(signs @ signs.T, len(values) * np.eye(len(values)))
-    )
+    return np.allclose(signs @ signs.T, len(values) * np.eye(len(values)))
 
 
 def _is_grid(values: np.ndarray) -> bool:
@@ -125,6 +135,7 @@ def _is_grid(values: np.ndarray) -> bool:
 def _is_grid_of(table: np.ndarray) -> bool:
     if not 2 <= table.shape[1] <= 4 or len(table) < 2 * _FEWEST:
         return False
+    table = table.astype(np.float64)
     axes = [column for column in table.T if np.ptp(column) > 0]
     constant = [column for column in table.T if np.ptp(column) == 0]
     if not axes or any(column[0] != 1.0 for column in constant) or len(axes) + len(constant) < 2:
@@ -149,7 +160,7 @@ def _are_sinusoids(rows: np.ndarray) -> bool:
     if count < _FEWEST_ROWS or length < _FEWEST:
         return False
     # The sines of the lowest and of the highest frequency are zero, up to the rounding of angles.
-    peaks = np.maximum(rows.max(axis=1), -rows.min(axis=1))
+    peaks = np.maximum(rows.max(axis=1), -rows.min(axis=1)).astype(np.float64)
     kept = peaks > 2 * _TOLERANCE * peaks.max()
     rows = rows if kept.all() else rows[kept]
     if len(rows) < _FEWEST_ROWS:
@@ -162,13 +173,14 @@ def _windows(rows: np.ndarray) -> list[np.ndarray]:
 
     None, what sines and cosines square to, and the constant row.
     """
-    squares, magnitude = np.zeros(rows.shape[1]), np.zeros(len(rows))
+    squares, magnitude, total = np.zeros(rows.shape[1]), np.zeros(len(rows)), np.zeros(len(rows))
     for start in range(0, len(rows), _ROWS_AT_ONCE):
-        some = rows[start : start + _ROWS_AT_ONCE]
+        some = rows[start : start + _ROWS_AT_ONCE].astype(np.float64)
         squares += np.square(some).sum(axis=0)
         magnitude[start : start + _ROWS_AT_ONCE] = np.abs(some).sum(axis=1)
+        total[start : start + _ROWS_AT_ONCE] = some.sum(axis=1)
     energy = np.sqrt(squares)
-    first = rows[int(np.argmax(np.abs(rows.sum(axis=1)) / magnitude))]
+    first = rows[int(np.argmax(np.abs(total) / magnitude))].astype(np.float64)
     return [np.ones(rows.shape[1]), energy / energy.max(), np.abs(first) / np.abs(first).max()]
 
 
@@ -182,8 +194,8 @@ def _fit(rows: np.ndarray, window: np.ndarray) -> bool:
     if len(inside) < _FEWEST:
         return False
     frequencies: set[tuple[int, int]] = set()
-    for row in rows:
-        bare = np.zeros(length)
+    for stored in rows:
+        row, bare = stored.astype(np.float64), np.zeros(length)
         bare[inside] = row[inside] / window[inside]
         found = _frequency(bare, inside)
         if found is None or np.abs(row[window <= 0.01]).max(initial=0.0) > 0.02 * np.abs(row).max():
@@ -214,7 +226,7 @@ def _is_filter_bank(values: np.ndarray) -> bool:
     """Overlapping triangles of rising centre, one an output."""
     if (values < 0).any():
         return False
-    rows = values.T[values.any(axis=0)]  # a filter between two bins has none
+    rows = values.T[values.any(axis=0)].astype(np.float64)  # a filter between two bins has none
     if len(rows) < _FEWEST or values.shape[0] < 2 * _FEWEST:
         return False
     centres: list[int] = []

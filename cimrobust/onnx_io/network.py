@@ -62,6 +62,7 @@ class Network:
             file's network, which runtimes do not ask for.
         map_keys: By output that maps labels to scores in the file, and is those scores here: the
             labels in their order.
+        bfloat16_in_file: Initializers that the file holds in bfloat16 and that are float32 here.
     """
 
     path: Path
@@ -80,3 +81,4 @@ class Network:
     stated_bits: Mapping[str, int] = field(default_factory=dict)
     shared_sizes: tuple[str, ...] = ()
     map_keys: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
+    bfloat16_in_file: frozenset[str] = frozenset()

@@ -19,7 +19,8 @@ from onnx import TensorProto, numpy_helper
 from cimrobust.errors import InputRefusedError, ModelNotCoveredError
 from cimrobust.files import write_whole
 from cimrobust.onnx_io.external import ExternalFiles, location_problem
-from cimrobust.onnx_io.model_files import read_model_file
+from cimrobust.onnx_io.model_files import model_kind
+from cimrobust.onnx_io.parsed_model import read_model
 from cimrobust.onnx_io.problems import join_problems
 from cimrobust.onnx_io.size_limits import MAX_MODEL_BYTES
 from cimrobust.onnx_io.tensors import num_bytes
@@ -75,9 +76,7 @@ def require_stored(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
 
 
 def _read(path: Path) -> onnx.ModelProto:
-    model = onnx.ModelProto()
-    model.ParseFromString(read_model_file(path, limit=MAX_MODEL_BYTES))
-    return model
+    return read_model(path, model_kind(MAX_MODEL_BYTES))[0]
 
 
 def _require(

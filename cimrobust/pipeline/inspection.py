@@ -17,7 +17,8 @@ from cimrobust.errors import ModelNotCoveredError
 from cimrobust.input_file import printable
 from cimrobust.mapping.chip_load import ArrayLoad, array_load
 from cimrobust.mapping.decided import stored_layers
-from cimrobust.mapping.place import check_ranges, place, placed
+from cimrobust.mapping.outline import LayerOutline, outlines
+from cimrobust.mapping.place import check_ranges, place
 from cimrobust.mapping.placement import Placement, TensorPlacement
 from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.onnx_io.load_network import load_network
@@ -49,19 +50,19 @@ class Inspection:
         """Where every weight is stored; made when first asked for, and then held."""
         return place(self.scan, self.profile)
 
-    def _placed(self) -> Iterator[TensorPlacement]:
-        """Yield the layers on their devices, one at a time unless all are held already.
+    def _outlines(self) -> Iterator[LayerOutline | TensorPlacement]:
+        """Yield what is told of the layers: of one after the other, unless all are held already.
 
         A large network fits into memory once, but not with quantised weights and box beside it.
         """
         if "placement" in self.__dict__:
             yield from self.placement.tensors.values()
         else:
-            yield from placed(self.scan, self.profile)
+            yield from outlines(self.scan, self.profile)
 
     def __repr__(self) -> str:
         """Say how much of the network is stored in devices, in one line."""
-        count = sum(tensor.num_devices for tensor in self._placed())
+        count = sum(tensor.num_devices for tensor in self._outlines())
         return (
             f"<Inspection of {printable(self.network.path.name)}: {len(self.scan.layers)} crossbar"
             f" layers, {count} devices of {printable(self.profile.name)}>"
@@ -89,7 +90,7 @@ class Inspection:
         """Return plain values for JSON: totals, one entry a layer, and what stays digital."""
         vectors = vectors_per_sample(self.network, self.scan)
         layers, loads, num_tiles, num_devices = [], list[ArrayLoad](), list[int](), 0
-        for layer, tensor in zip(self.scan.layers, self._placed(), strict=True):
+        for layer, tensor in zip(self.scan.layers, self._outlines(), strict=True):
             load = array_load(tensor, [vectors[use.node] for use in layer.uses])
             layers.append(
                 {**layer_dict(tensor, [use.op for use in layer.uses]), **asdict(load)}
@@ -194,7 +195,7 @@ def resolve_profile(
     )
 
 
-def layer_dict(tensor: TensorPlacement, operators: list[str]) -> dict[str, Any]:
+def layer_dict(tensor: LayerOutline | TensorPlacement, operators: list[str]) -> dict[str, Any]:
     """Return what a reader wants to know of one layer, as plain values."""
     groups = f"{tensor.num_groups} x " if tensor.num_groups > 1 else ""
     smallest, largest = float(tensor.scale.min()), float(tensor.scale.max())

@@ -13,6 +13,7 @@ from pathlib import Path
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.retrained import Equivalent
 from cimrobust.certificate.result_names import WITNESS
+from cimrobust.cluster.address import Address
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.description import names_training_data
 from cimrobust.data.load_dataset import load_data
@@ -118,10 +119,12 @@ def plan(asked: RetrainRequest) -> Plan:
     """Check what can be checked without the network.
 
     Raises:
-        UsageError: A setting is out of range, or names no method, effort, diagnostic or device
-            profile.
+        UsageError: A setting is out of range, or names no method, effort, diagnostic, device
+            profile or place to work.
     """
     asked.training.check()
+    if asked.settings.cluster is not None:
+        Address.parse(asked.settings.cluster)
     named = asked.subject
     chosen(asked.settings.diagnostics, effort=asked.run.effort)
     recipe = recipe_of(asked.settings.method)
@@ -291,6 +294,7 @@ def certify(opened: OpenedRetraining, choice: Choice, clock: Clock) -> dict[str,
                 transfer=None if name == BEFORE else out / BEFORE,
                 labels_of=None if name == BEFORE else teacher,
                 resume=asked.settings.resume,
+                cluster=asked.settings.cluster,
                 progress=opened.asked.run.progress,
             )
             before = certificates.get(BEFORE)
@@ -373,7 +377,12 @@ def _check_file(session: Session, parameters: Parameters, path: Path) -> None:
     written = place(scan, session.profile)
     stored = session.network.stored(parameters)
     for name, devices in session.trainable.devices.items():
-        weight, kind = stored[name].detach(), session.runtime.network.initializers[name].dtype
+        weight, network_before = stored[name].detach(), session.runtime.network
+        kind = (
+            "bfloat16"
+            if name in network_before.bfloat16_in_file
+            else network_before.initializers[name].dtype.name
+        )
         check_written(
             weight.cpu().numpy(),
             devices.program(weight).nominal.cpu().numpy(),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -32,6 +33,7 @@ from cimrobust.montecarlo.failing import RareFailures, rare_failures
 from cimrobust.montecarlo.trial_identity import identity_of
 from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import run_trials
+from cimrobust.montecarlo.worker_opening import recipe_of
 from cimrobust.pipeline.diagnosing import check_unbroken, worst_required
 from cimrobust.pipeline.in_memory import given_folder
 from cimrobust.pipeline.inspection import Inspection
@@ -39,7 +41,7 @@ from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.pipeline.rare_chips import splitting
 from cimrobust.pipeline.resolved_analysis import ResolvedAnalysis
 from cimrobust.pipeline.resuming import open_parts
-from cimrobust.pipeline.working_place import executor_of
+from cimrobust.pipeline.working_place import ForWorkers, executor_of
 from cimrobust.reliability.likely_chip import LikelySearch
 from cimrobust.reliability.most_probable import most_probable
 from cimrobust.run import Run
@@ -61,12 +63,14 @@ class OpenedAnalysis:
         inspection: The network and where its weights are stored.
         subject: The deployed network with its data, and its placement.
         parts: Where finished parts are kept and taken from.
+        for_workers: How workers of a cluster open it; None: from the files that the user named.
     """
 
     asked: ResolvedAnalysis
     inspection: Inspection
     subject: Subject
     parts: FinishedParts = NOTHING_KEPT
+    for_workers: ForWorkers | None = None
 
     @property
     def run(self) -> Run:
@@ -89,7 +93,8 @@ class OpenedAnalysis:
         Workers begin with the first item and end with the stage: until the next one they would
         hold memory that searches need.
         """
-        return executor_of(self.asked.cluster, self.asked.subject, self.subject, self.run)
+        opened_by = self.for_workers or partial(recipe_of, self.asked.subject)
+        return executor_of(self.asked.cluster, opened_by, self.subject, self.run)
 
 
 def open_analysis(asked: ResolvedAnalysis) -> OpenedAnalysis:

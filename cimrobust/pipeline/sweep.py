@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -25,6 +26,7 @@ from cimrobust.files import sha256_of, staging_folder
 from cimrobust.finished_parts import FinishedParts, digest_of
 from cimrobust.input_file import printable
 from cimrobust.montecarlo.trial_table import TrialTable
+from cimrobust.montecarlo.worker_opening import recipe_of
 from cimrobust.pipeline.arguments import resume_folder
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.in_memory import given_path, takes_objects
@@ -34,7 +36,7 @@ from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.pipeline.private_folder import folder_optional
 from cimrobust.pipeline.resuming import run_digest
 from cimrobust.pipeline.stated_settings import state
-from cimrobust.pipeline.working_place import executor_of
+from cimrobust.pipeline.working_place import ForWorkers, executor_of
 from cimrobust.report.sweep_page import render_sweep
 from cimrobust.run import Run
 from cimrobust.search.witness import write_witness
@@ -195,7 +197,12 @@ def sweep(
 
 
 def sweep_opened(
-    asked: ResolvedSweep, inspection: Inspection, runtime: Runtime, clock: Clock
+    asked: ResolvedSweep,
+    inspection: Inspection,
+    runtime: Runtime,
+    clock: Clock,
+    *,
+    for_workers: ForWorkers | None = None,
 ) -> Sweep:
     """Sweep a network that is open; writes its files.
 
@@ -204,6 +211,7 @@ def sweep_opened(
         inspection: The network and where it is stored.
         runtime: The deployed network and its data.
         clock: Times the stages.
+        for_workers: How workers of a cluster open it; None: from the files that the user named.
 
     Raises:
         CimrobustError: The folder cannot be written to, or a check of the tool's own fails.
@@ -211,7 +219,8 @@ def sweep_opened(
     run = asked.run
     with clock.stage("load"):
         context = _context(Subject(runtime, inspection.placement), run, asked)
-    worst, tables, proofs, safe = _stages(context, asked, clock)
+    opened_by = for_workers or partial(recipe_of, asked.subject)
+    worst, tables, proofs, safe = _stages(context, asked, clock, opened_by)
     run.progress.finish()
     evidence = SweepEvidence(
         network=inspection.network,
@@ -242,7 +251,7 @@ def _context(subject: Subject, run: Run, asked: ResolvedSweep) -> SweepContext:
 
 
 def _stages(
-    context: SweepContext, asked: ResolvedSweep, clock: Clock
+    context: SweepContext, asked: ResolvedSweep, clock: Clock, for_workers: ForWorkers
 ) -> tuple[tuple[Worst, ...], dict[float, TrialTable], dict[float, Proof], Safe | None]:
     """Search, draw and certify at every tolerance; find the largest that meet a requirement.
 
@@ -251,7 +260,7 @@ def _stages(
     grid, require, trials = asked.tolerances, asked.settings.require, asked.num_trials
     with clock.stage("search"):
         worst = sweep_worst(context, grid)
-    with executor_of(asked.cluster, asked.subject, context.subject, context.run) as executor:
+    with executor_of(asked.cluster, for_workers, context.subject, context.run) as executor:
         context = replace(context, executor=executor)
         with clock.stage("monte_carlo"):
             tables = {

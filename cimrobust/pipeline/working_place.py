@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeAlias
 
 from cimrobust.cluster.address import Address
 from cimrobust.cluster.executor import Executor
-from cimrobust.cluster.worker import Site
+from cimrobust.cluster.worker import Recipe, Site
 from cimrobust.engine.subject import Subject
-from cimrobust.montecarlo.trial_identity import identity_of
-from cimrobust.montecarlo.worker_opening import recipe_of
+from cimrobust.montecarlo.trial_identity import TrialIdentity, identity_of
 from cimrobust.run import Run
-from cimrobust.settings.subject_settings import SubjectSettings
+
+#: Says how a worker opens a subject: of the subject, how to compute, and what its trials depend on.
+ForWorkers: TypeAlias = Callable[[Subject, Run, TrialIdentity], Recipe]
 
 
 def executor_of(
-    cluster: Address | None, named: SubjectSettings, subject: Subject, run: Run
+    cluster: Address | None, for_workers: ForWorkers, subject: Subject, run: Run
 ) -> AbstractContextManager[Executor | None]:
     """Return where items are worked on; nothing for the threads of this process.
 
     Args:
         cluster: What was asked for.
-        named: What is examined, as the user named it.
+        for_workers: How a worker opens what is examined.
         subject: The opened network, with its placement.
         run: How to compute.
     """
     if cluster is None:
         return nullcontext()
     identity = identity_of(subject.runtime, subject.placement, run.seed)
-    recipe = recipe_of(named, subject, run, identity)
-    return cluster.open(Site.of(recipe, identity.digest))
+    return cluster.open(Site.of(for_workers(subject, run, identity), identity.digest))

@@ -78,7 +78,7 @@ def replay_certificate(directory: Path, at_hand: AtHand, depth: Depth) -> list[R
     )
     checks += guarded("most_probable", lambda: list(probable_checks(directory, certificate, given)))
     checks += guarded("scores", lambda: list(score_checks(directory, certificate, given)))
-    checks += _computed_again(directory, certificate, given, depth, checks)
+    checks += _computed_again(directory, certificate, given, at_hand, depth, checks)
     return checks
 
 
@@ -86,6 +86,7 @@ def _computed_again(
     directory: Path,
     certificate: CertificateModel,
     given: Given,
+    at_hand: AtHand,
     depth: Depth,
     before: list[ReplayCheck],
 ) -> list[ReplayCheck]:
@@ -121,7 +122,8 @@ def _computed_again(
     with tempfile.TemporaryDirectory(prefix="cimrobust-") as folder:
         found: list[OpenedAnalysis] = []
         checks = guarded(
-            "reopened", lambda: list(_opened(certificate, given, depth, Path(folder), found))
+            "reopened",
+            lambda: list(_opened(certificate, given, at_hand, depth, Path(folder), found)),
         )
         for opened in found:
             checks += _of_run(directory, certificate, opened, given, depth)
@@ -131,11 +133,12 @@ def _computed_again(
 def _opened(
     certificate: CertificateModel,
     given: Given,
+    at_hand: AtHand,
     depth: Depth,
     folder: Path,
     found: list[OpenedAnalysis],
 ) -> Iterator[ReplayCheck]:
-    found.append(reopen(certificate, given, out=folder, run=depth.run))
+    found.append(reopen(certificate, given, at_hand, out=folder, depth=depth))
     yield ReplayCheck(
         "reopened",
         True,

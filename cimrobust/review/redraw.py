@@ -5,10 +5,14 @@ A few trials, chosen by the reviewer, from the seed that the table states.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
 from cimrobust.certificate.models import CertificateModel
+from cimrobust.data.decision import Score
 from cimrobust.montecarlo.trial_table import TrialTable
+from cimrobust.montecarlo.trials import ScoreTrials
 from cimrobust.pipeline.stages import OpenedAnalysis
 from cimrobust.review.machine_check import is_same_machine
 from cimrobust.review.replay_check import ReplayCheck
@@ -46,8 +50,8 @@ def redraw_check(
     exact = is_same_machine(certificate)
     wrong = [
         trial
-        for trial in _progressing(opened, chosen)
-        if not _is_same(table, trial, opened, exact=exact)
+        for trial, score in zip(chosen, _drawn_again(table, chosen, opened), strict=True)
+        if not _is_same(table, trial, score, exact=exact)
     ]
     missed = (
         "if a tenth of the table were invented, this would miss it with probability"
@@ -69,9 +73,27 @@ def redraw_check(
     )
 
 
-def _progressing(opened: OpenedAnalysis, trials: list[int]) -> list[int]:
-    opened.run.progress.start("Drawing trials again", len(trials))
-    return trials
+def _drawn_again(
+    table: TrialTable, chosen: Sequence[int], opened: OpenedAnalysis
+) -> Iterator[Score]:
+    """Yield the scores of trials: one after the other with all threads, or from a cluster."""
+    progress, runtime = opened.run.progress, opened.runtime
+    progress.start("Drawing trials again", len(chosen))
+    with opened.executor() as executor:
+        scores = (
+            (
+                runtime.score(
+                    runtime.engine.draw(opened.placement, seed=table.seed, trial=trial),
+                    threads=opened.run.workers,
+                )
+                for trial in chosen
+            )
+            if executor is None
+            else executor.map_ordered(ScoreTrials(table.seed), chosen)
+        )
+        for score in scores:
+            progress.advance()
+            yield score
 
 
 def _chosen(table: TrialTable, count: int, seed: int) -> list[int]:
@@ -80,16 +102,11 @@ def _chosen(table: TrialTable, count: int, seed: int) -> list[int]:
     return sorted({table.worst_trial, *(int(trial) for trial in drawn)})
 
 
-def _is_same(table: TrialTable, trial: int, opened: OpenedAnalysis, *, exact: bool) -> bool:
+def _is_same(table: TrialTable, trial: int, score: Score, *, exact: bool) -> bool:
     """Tell whether a trial scores what the table says.
 
     Where the machine is another one, but for decisions on the edge.
     """
-    score = opened.runtime.score(
-        opened.runtime.engine.draw(opened.placement, seed=table.seed, trial=trial),
-        threads=opened.run.workers,
-    )
-    opened.run.progress.advance()
     claimed = float(table.value[trial])
     if table.count is not None and score.count is not None:
         return abs(score.count - int(table.count[trial])) <= (0 if exact else _EDGE_DECISIONS)

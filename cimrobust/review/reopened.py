@@ -6,15 +6,13 @@ Network, devices, samples and settings as the certificate states them.
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.named_digest import NamedDigest
 from cimrobust.certificate.policy import Policy
-from cimrobust.data.calibration import load_samples
-from cimrobust.data.dataset import DataSet
 from cimrobust.device.load_profile import profile_of
 from cimrobust.diagnose.diagnostic_names import chosen
 from cimrobust.engine.open import Runtime
@@ -28,8 +26,11 @@ from cimrobust.pipeline.inspection import Inspection
 from cimrobust.pipeline.resolved_analysis import DEFAULT_TRIALS, ResolvedAnalysis
 from cimrobust.pipeline.stages import OpenedAnalysis
 from cimrobust.pipeline.stated_settings import restored
-from cimrobust.review.at_the_reviewer import Given
+from cimrobust.review.at_the_reviewer import AtHand, Given
+from cimrobust.review.depth import Depth
 from cimrobust.review.evaluated import Evaluated
+from cimrobust.review.reviewers_workers import recipe_of_result
+from cimrobust.review.stated_samples import calibration_samples, stated_samples
 from cimrobust.run import Run
 from cimrobust.settings.analysis_settings import AnalysisSettings
 from cimrobust.settings.commands import ANALYZE
@@ -39,24 +40,28 @@ from cimrobust.settings.subject_settings import SubjectSettings
 _SettingValue = int | float | str | bool | None
 
 
-def reopen(certificate: CertificateModel, given: Given, *, out: Path, run: Run) -> OpenedAnalysis:
+def reopen(
+    certificate: CertificateModel, given: Given, at_hand: AtHand, *, out: Path, depth: Depth
+) -> OpenedAnalysis:
     """Open the run of a certificate again.
 
     Args:
         certificate: The certificate.
         given: What is at hand: the network, and samples with their labels.
+        at_hand: The same, not loaded: what workers open.
         out: Folder that stages may write into.
-        run: How to compute; seed and effort are the certificate's.
+        depth: Says how to compute; seed and effort are the certificate's.
 
     Raises:
         CimrobustError: Network, devices and samples do not go together, or the network fails a
             check of its own.
     """
-    inspection, runtime = reopen_network(certificate, given, workers=run.workers)
+    inspection, runtime = reopen_network(certificate, given, workers=depth.run.workers)
     return OpenedAnalysis(
-        _asked(certificate, given, out=out, run=run),
+        _asked(certificate, given, out=out, depth=depth),
         inspection,
         Subject(runtime, inspection.placement),
+        for_workers=partial(recipe_of_result, certificate, at_hand),
     )
 
 
@@ -68,9 +73,11 @@ def reopen_network(result: Evaluated, given: Given, *, workers: int) -> tuple[In
     network = given.network
     assert network is not None
     inspection = _inspection(result, network)
-    dataset = _samples(result, given, network)
+    dataset = stated_samples(result, given, network)
     calibrating = (
-        _calibration(result, given, network) if inspection.placement.profile.needs_kernel else None
+        calibration_samples(result, given, network)
+        if inspection.placement.profile.needs_kernel
+        else None
     )
     return inspection, open_examined(inspection, dataset, calibration=calibrating, workers=workers)
 
@@ -94,40 +101,15 @@ def _inspection(certificate: Evaluated, network: Network) -> Inspection:
     return Inspection(stored, scan, profile)
 
 
-def _calibration(certificate: Evaluated, given: Given, network: Network) -> DataSet | None:
-    assert given.data is not None
-    calibrating = load_samples(
-        given.data,
-        given.calibration,
-        inputs=network.inputs,
-        limit=certificate.data.used,
-        needs_calibration=True,
-    )[1]
-    # What they are judged by is the decision of the evaluation samples.
-    return (
-        None
-        if calibrating is None
-        else replace(calibrating, decision=_samples(certificate, given, network).decision)
-    )
-
-
-def _samples(certificate: Evaluated, given: Given, network: Network) -> DataSet:
-    """Return the evaluation samples.
-
-    A class axis that was found and not described is to be found again.
-    """
-    dataset = given.samples(certificate, network.inputs)
-    if certificate.data.decision.axis_reason is None:
-        return dataset
-    return replace(dataset, decision=replace(dataset.decision, axis=None))
-
-
 def _stated(certificate: Evaluated) -> dict[str, _SettingValue]:
     return {setting.key: setting.value for setting in certificate.settings}
 
 
-def _asked(certificate: CertificateModel, given: Given, *, out: Path, run: Run) -> ResolvedAnalysis:
+def _asked(
+    certificate: CertificateModel, given: Given, *, out: Path, depth: Depth
+) -> ResolvedAnalysis:
     """Return the settings that the numbers of a certificate imply, or else those that it states."""
+    run = depth.run
     drawn = certificate.monte_carlo
     policy = None if certificate.policy is None else Policy.model_validate(certificate.policy)
     effort = certificate.worst_found.effort
@@ -167,6 +149,7 @@ def _asked(certificate: CertificateModel, given: Given, *, out: Path, run: Run) 
         policy_file=_policy_file(certificate),
         diagnostics=chosen(settings.diagnostics, effort=effort),
         safety_class=settings.safety_class,
+        cluster=depth.cluster,
     )
 
 

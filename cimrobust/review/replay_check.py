@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cimrobust.errors import CimrobustError
+from cimrobust.errors import CimrobustError, UsageError
 from cimrobust.input_file import printable
 
 
@@ -29,10 +29,20 @@ class ReplayCheck:
         return asdict(self)
 
 
+class WorkersFailedError(UsageError):
+    """Workers that the reviewer named cannot do the work; that says nothing about a claim."""
+
+
 def guarded(name: str, body: Callable[[], list[ReplayCheck]]) -> list[ReplayCheck]:
-    """Run one group of checks; a missing or corrupt file breaks the claim, not the replay."""
+    """Run one group of checks; a missing or corrupt file breaks the claim, not the replay.
+
+    Raises:
+        WorkersFailedError: The reviewer's own workers failed.
+    """
     try:
         return body()
+    except WorkersFailedError:
+        raise
     except CimrobustError as err:
         return [ReplayCheck(name, False, str(err))]
     except Exception as err:  # hostile evidence: what cannot be derived from it proves nothing

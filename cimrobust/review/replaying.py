@@ -13,6 +13,7 @@ from cimrobust.review.at_the_reviewer import AtHand
 from cimrobust.review.depth import Depth
 from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.review.result_folder import replay_folder
+from cimrobust.review.reviewers_workers import ReviewersAddress
 from cimrobust.run import Run
 from cimrobust.settings.commands import REPLAY
 from cimrobust.settings.documented import takes_settings
@@ -48,12 +49,14 @@ def replay(
 
     Raises:
         InputRefusedError: There is no result, or it does not follow its schema.
-        UsageError: A setting is wrong.
+        UsageError: A setting is wrong, or the workers of a cluster fail.
     """
     given = gather(REPLAY, settings, run, options)
     asked = given.part(ReplaySettings)
     seed = secrets.randbits(32) if asked.reviewer_seed is None else asked.reviewer_seed
-    depth = Depth(asked.redraw, asked.search, asked.rerun, replace(given.run(), seed=seed))
+    cluster = None if asked.cluster is None else ReviewersAddress.parse(asked.cluster)
+    run = replace(given.run(), seed=seed)
+    depth = Depth(asked.redraw, asked.search, asked.rerun, cluster, run)
     return replay_folder(given_folder(directory), _at_hand(asked), depth)
 
 

@@ -6,7 +6,8 @@ Its head, its witnesses and bounds, drawn chips, a search of the reviewer's own,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +27,16 @@ from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.inspection import Inspection
 from cimrobust.pipeline.stated_settings import restored
 from cimrobust.pipeline.sweep import ResolvedSweep, sweep_opened
+from cimrobust.pipeline.working_place import ForWorkers, executor_of
 from cimrobust.review.agreement import NOT_DERIVED, RTOL, block_check
-from cimrobust.review.at_the_reviewer import Given
+from cimrobust.review.at_the_reviewer import AtHand, Given
 from cimrobust.review.depth import Depth
 from cimrobust.review.derivation import stored_pattern, wrong_parts
 from cimrobust.review.differences import named
 from cimrobust.review.machine_check import is_same_machine
 from cimrobust.review.reopened import named_arguments, reopen_network
 from cimrobust.review.replay_check import ReplayCheck, guarded
+from cimrobust.review.reviewers_workers import recipe_of_result
 from cimrobust.review.second_search import much_worse
 from cimrobust.review.sweep_witnesses import witness_folder
 from cimrobust.run import Run
@@ -59,20 +62,25 @@ class Reopened:
         inspection: The network and where it is stored.
         runtime: The deployed network and its data.
         context: What is swept.
+        for_workers: How workers of a cluster open it.
     """
 
     asked: ResolvedSweep
     inspection: Inspection
     runtime: Runtime
     context: SweepContext
+    for_workers: ForWorkers
 
 
-def reopen_sweep(sweep: SweepModel, given: Given, folder: Path, depth: Depth) -> Reopened:
+def reopen_sweep(
+    sweep: SweepModel, given: Given, at_hand: AtHand, folder: Path, depth: Depth
+) -> Reopened:
     """Open a sweep again.
 
     Args:
         sweep: The sweep.
         given: What is at hand: the network, and samples with their labels.
+        at_hand: The same, not loaded: what workers open.
         folder: Folder that a new run may write into.
         depth: How much is computed again.
 
@@ -81,13 +89,14 @@ def reopen_sweep(sweep: SweepModel, given: Given, folder: Path, depth: Depth) ->
             check of its own.
     """
     inspection, runtime = reopen_network(sweep, given, workers=depth.run.workers)
-    asked = _asked(sweep, folder, depth.run)
+    asked = _asked(sweep, folder, depth)
     run = Run(asked.run.seed, depth.run.workers, asked.run.effort, progress=depth.run.progress)
     return Reopened(
         asked,
         inspection,
         runtime,
         SweepContext(Subject(runtime, inspection.placement), run, NOTHING_KEPT),
+        partial(recipe_of_result, sweep, at_hand),
     )
 
 
@@ -110,18 +119,22 @@ def again_checks(
         )
     ]
     checks += guarded("derived", lambda: list(_head(sweep, opened)))
-    checks += guarded("derived points", lambda: list(_points(directory, sweep, opened)))
-    checks += guarded("redrawn_chips", lambda: list(_redrawn(sweep, opened, depth)))
+    context = opened.context
+    with executor_of(depth.cluster, opened.for_workers, context.subject, context.run) as executor:
+        spread = replace(opened, context=replace(context, executor=executor))
+        checks += guarded("derived points", lambda: list(_points(directory, sweep, spread)))
+        checks += guarded("redrawn_chips", lambda: list(_redrawn(sweep, spread, depth)))
     checks += guarded("second_search", lambda: [_second_search(sweep, opened, depth)])
     checks += guarded("rerun", lambda: list(_rerun(sweep, opened, depth)))
     return checks
 
 
-def _asked(sweep: SweepModel, folder: Path, run: Run) -> ResolvedSweep:
+def _asked(sweep: SweepModel, folder: Path, depth: Depth) -> ResolvedSweep:
     """Return the request that a sweep states.
 
     Its tolerances are those of the points, which are exact.
     """
+    run = depth.run
     defaults = {row.key for row in sweep.settings if row.is_default}
     named = named_arguments(sweep.command)
     trials = None if "trials" in defaults else sweep.points[0].monte_carlo.trials
@@ -142,6 +155,7 @@ def _asked(sweep: SweepModel, folder: Path, run: Run) -> ResolvedSweep:
         run=values.part(Run),
         out=folder,
         tolerances=[point.tolerance for point in sweep.points],
+        cluster=depth.cluster,
     )
 
 
@@ -330,6 +344,7 @@ def _rerun(sweep: SweepModel, opened: Reopened, depth: Depth) -> Iterator[Replay
         opened.inspection,
         opened.runtime,
         Clock(),
+        for_workers=opened.for_workers,
     ).record
     exact, tame = is_same_machine(sweep), _is_tame(sweep, made, opened.runtime)
     for block in SweepModel.model_fields:

@@ -59,7 +59,7 @@ def replay_sweep(directory: Path, at_hand: AtHand, depth: Depth) -> list[ReplayC
         "device_profile", lambda: [profile_check(sweep, sweep.command, at_hand.device)]
     )
     checks += guarded("scores", lambda: list(_scores(directory, sweep, given)))
-    checks += _computed_again(directory, sweep, given, depth, checks)
+    checks += _computed_again(directory, sweep, given, at_hand, depth, checks)
     return checks
 
 
@@ -142,7 +142,12 @@ def _score_check(name: str, score: float, claimed: float) -> ReplayCheck:
 
 
 def _computed_again(
-    directory: Path, sweep: SweepModel, given: Given, depth: Depth, before: list[ReplayCheck]
+    directory: Path,
+    sweep: SweepModel,
+    given: Given,
+    at_hand: AtHand,
+    depth: Depth,
+    before: list[ReplayCheck],
 ) -> list[ReplayCheck]:
     """Open the sweep again and derive what follows.
 
@@ -177,6 +182,6 @@ def _computed_again(
         return guarded(
             "reopened",
             lambda: again_checks(
-                directory, sweep, reopen_sweep(sweep, given, Path(folder), depth), depth
+                directory, sweep, reopen_sweep(sweep, given, at_hand, Path(folder), depth), depth
             ),
         )

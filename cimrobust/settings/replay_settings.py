@@ -43,3 +43,6 @@ class ReplaySettings:
     """Effort of an independent search: this alone refutes a tame witness. Default: none."""
     rerun: bool = False
     """Run the whole analysis again and compare every number."""
+    cluster: Annotated[str | None, Option(metavar="WHERE")] = None
+    """Where chips are drawn and samples certified again, as for `analyze`. Results do not depend on
+    it. Default: the threads of this process."""

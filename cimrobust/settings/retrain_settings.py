@@ -46,3 +46,6 @@ class RetrainSettings:
     layers,tolerance_curve, at effort thorough all."""
     resume: Annotated[bool, Option(is_stated=False)] = False
     """Go on where an interrupted run of the same command stopped."""
+    cluster: Annotated[str | None, Option(metavar="WHERE", is_stated=False)] = None
+    """Where chips of the certificates are scored and samples certified, as for `analyze`. Results
+    do not depend on it. Default: the threads of this process."""

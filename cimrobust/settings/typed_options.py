@@ -123,6 +123,7 @@ class RetrainOptions(TypedDict, total=False):
     trials: int | None
     diagnostics: str | None
     resume: bool
+    cluster: str | None
     epochs: int
     batch: int
     learning_rate: float | None
@@ -219,6 +220,7 @@ class ReplayOptions(TypedDict, total=False):
     reviewer_seed: int | None
     search: str | None
     rerun: bool
+    cluster: str | None
     workers: int | None
     memory: str | None
     time_limit: float | None

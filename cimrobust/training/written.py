@@ -15,7 +15,7 @@ from cimrobust.mapping.placement import TensorPlacement
 
 #: Largest relative error of a number written in each type, half a unit in the last place; the twin
 #: works in float32, which others hold exactly.
-_ROUNDING = {"float16": 2.0**-11, "bfloat16": 2.0**-9}
+_ROUNDING = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
 #: Relative error of a nominal weight, and of a weight over the scale, in float32: a few roundings
 #: each, and some room.
 _SAME_NOMINAL, _SAME_LEVEL = 1e-5, 2.0**-20
@@ -25,7 +25,7 @@ def check_written(
     trained: Float32[np.ndarray, "*weight"],
     nominal: Float32[np.ndarray, "*weight"],
     written: TensorPlacement,
-    kind: np.dtype,
+    kind: str,
     path: Path,
 ) -> None:
     """Raise SelfCheckError unless the weights of a file are on the levels that were trained.
@@ -37,10 +37,10 @@ def check_written(
         trained: Weights as trained, float32, own shape.
         nominal: What the twin quantised them to.
         written: Where those of the file are stored.
-        kind: Type that the file holds them in.
+        kind: NumPy name of the type that the file holds them in.
         path: The file.
     """
-    rounding = _ROUNDING.get(kind.name, 0.0)
+    rounding = _ROUNDING.get(kind, 0.0)
     scale = written.scale[0] if written.scale_group is None else written.scale[written.scale_group]
     # A rounded largest weight changes the scale, and with it every level.
     allowed = np.full(

@@ -1,6 +1,7 @@
 """Runs that are killed at random moments, resumed, and compared with one that never stopped.
 
     python tests/benchmarks/kill_and_resume.py --moments 40 --out reports/kill_and_resume.md
+    python tests/benchmarks/kill_and_resume.py --network breast_cancer_mlp --limit 10 --trials 30
 
 Each row of the table is one kill -9. Files must be the same byte for byte, results in JSON but for
 their times. Work is measured in processor seconds of the process and its threads, since other
@@ -87,11 +88,11 @@ class Killed:
     problems: Sequence[str]
 
 
-def cases(limit: int) -> tuple[Case, ...]:
-    """Return the commands, on so many samples."""
-    cnn = _of_sample("digits_cnn")
+def cases(network: str, limit: int, trials: int) -> tuple[Case, ...]:
+    """Return the commands, on a sample network and so many samples and drawn chips."""
+    cnn = _of_sample(network)
     mlp = _of_sample("breast_cancer_mlp")
-    few = ("--limit", str(limit), "--trials", "60", "--workers", "2", "--effort")
+    few = ("--limit", str(limit), "--trials", str(trials), "--workers", "2", "--effort")
     return (
         Case("analyze quick", ("analyze", *cnn, *few, "quick", "--diagnostics", "all")),
         Case("analyze standard", ("analyze", *cnn, *few, "standard")),
@@ -107,6 +108,8 @@ def cases(limit: int) -> tuple[Case, ...]:
                 *("--draws", "2", "--diagnostics", "none"),
             ),
         ),
+        Case("analyze cluster", ("analyze", *mlp, *few, "quick", "--cluster", "processes:2")),
+        Case("analyze shard", ("analyze", *mlp, *few, "quick", "--shard", "1/2")),
     )
 
 
@@ -115,11 +118,19 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--moments", type=int, default=40, help="kills in all")
     asked.add_argument("--seed", type=int, default=0)
+    asked.add_argument(
+        "--network",
+        default="digits_cnn",
+        help="sample network of most cases",
+    )
     asked.add_argument("--limit", type=int, default=20, help="samples")
+    asked.add_argument("--trials", type=int, default=60, help="drawn chips")
     asked.add_argument("--only", default="", help="cases whose name contains this")
     asked.add_argument("--out", type=Path, help="file of the table")
     given = asked.parse_args()
-    chosen = [case for case in cases(given.limit) if given.only in case.name]
+    chosen = [
+        case for case in cases(given.network, given.limit, given.trials) if given.only in case.name
+    ]
     rows: list[str] = []
     failed = False
     for index, case in enumerate(chosen):

@@ -18,6 +18,7 @@ from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.published_schemas import described_schema
 from cimrobust.certificate.schema_files import schema_file
 from cimrobust.cli.main import run
+from cimrobust.cluster.processes import Processes
 from cimrobust.files import sha256_of
 
 
@@ -301,3 +302,28 @@ def test_a_model_cannot_be_replaced_by_what_comes_of_it(samples, tmp_path, capsy
             in capsys.readouterr().err
         )
         assert path.read_bytes() == (samples / "breast_cancer_mlp.onnx").read_bytes()
+
+
+def test_workers_make_the_certificates(
+    samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    start = Processes.__enter__
+
+    def counted(self: Processes) -> Processes:
+        opened.append("a stage")
+        return start(self)
+
+    monkeypatch.setattr(Processes, "__enter__", counted)
+    few = ["--epochs", "1", "--limit", "10", "--method", "plain", "--diagnostics", "none"]
+    assert run(arguments(samples, tmp_path, *few, "--cluster", "processes:1")) == 0
+    assert len(opened) >= 4  # chips and effects of the old network and of the new one
+    assert (tmp_path / "retrain.json").exists()
+
+
+def test_a_place_to_work_that_is_none_is_refused_before_anything_is_written(
+    samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments(samples, tmp_path / "out", "--cluster", "nowhere")) == 2
+    assert "cluster must be processes:N" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

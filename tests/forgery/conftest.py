@@ -29,6 +29,7 @@ from cimrobust.report import chart_parts, charts, training_chart
 from cimrobust.report.render import render
 from cimrobust.review import certificate_replay
 from cimrobust.review.at_the_reviewer import AtHand, open_given
+from cimrobust.review.depth import Depth
 from cimrobust.review.reopened import reopen
 from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.review.rerun import rerun
@@ -200,13 +201,15 @@ def case(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Case:
 def made_again(case: Case, tmp_path_factory: pytest.TempPathFactory) -> CertificateModel:
     """The certificate of a new run, made once: it does not depend on what is claimed."""
     certificate = read_certificate(case.folder)
-    given = open_given(certificate, AtHand(model=case.model, data=str(case.data)))
+    at_hand = AtHand(model=case.model, data=str(case.data))
+    given = open_given(certificate, at_hand)
     return rerun(
         reopen(
             certificate,
             given,
+            at_hand,
             out=tmp_path_factory.mktemp("rerun"),
-            run=Run(workers=1),
+            depth=Depth(run=Run(workers=1)),
         )
     )
 

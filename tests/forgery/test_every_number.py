@@ -17,6 +17,7 @@ from cimrobust.certificate.certificate_files import read_certificate
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.review.agreement import compare
 from cimrobust.review.at_the_reviewer import AtHand, open_given
+from cimrobust.review.depth import Depth
 from cimrobust.review.derivation import derive, run_witness
 from cimrobust.review.reopened import reopen
 from cimrobust.run import Run
@@ -91,12 +92,14 @@ def derived(
 ) -> tuple[CertificateModel, CertificateModel]:
     """The certificate derived again, and that of a new run."""
     certificate = read_certificate(case.folder)
-    given = open_given(certificate, AtHand(model=case.model, data=str(case.data)))
+    at_hand = AtHand(model=case.model, data=str(case.data))
+    given = open_given(certificate, at_hand)
     run = reopen(
         certificate,
         given,
+        at_hand,
         out=tmp_path_factory.mktemp("derived"),
-        run=Run(workers=1),
+        depth=Depth(run=Run(workers=1)),
     )
     return (
         derive(case.folder, certificate, run, run_witness(case.folder, run)).certificate,

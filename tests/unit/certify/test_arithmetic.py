@@ -43,6 +43,43 @@ def test_a_float_network_is_within_what_rounding_explains(tmp_path: Path) -> Non
     assert 0 < found.share < 1
 
 
+HALF = FLOAT.replace("float[", "float16[")
+
+
+def half_network(folder: Path) -> tuple[Network, dict[str, np.ndarray]]:
+    rng, model = np.random.default_rng(0), onnx.parser.parse_model(HALF)
+    for name, shape in {"w1": (8, 6), "b1": (8,), "w2": (3, 8)}.items():
+        model.graph.initializer.append(
+            numpy_helper.from_array(rng.standard_normal(shape).astype(np.float16), name)
+        )
+    onnx.save(model, folder / "net.onnx")
+    return load_network(folder / "net.onnx"), {"x": inputs()["x"].astype(np.float16)}
+
+
+def test_rounding_to_float16_is_rounding(tmp_path: Path) -> None:
+    network, feed = half_network(tmp_path)
+    found = check_arithmetic(network, feed, {}, output="y")
+    assert (found.reason, found.wrong, found.left_out) == (None, (), ())
+    assert found.compared == 4
+
+
+def test_a_sum_that_is_off_by_more_than_float16_rounds_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, feed = half_network(tmp_path)
+    right = arithmetic.as_declared
+
+    def wrong(model: onnx.ModelProto, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        values = right(model, given)
+        values["y"] = values["y"] * np.float16(1.02)
+        return values
+
+    monkeypatch.setattr(arithmetic, "as_declared", wrong)
+    (tensor,) = check_arithmetic(network, feed, {}, output="y").wrong
+    assert tensor.operator == "Gemm"
+    assert tensor.difference > tensor.allowed > 2.0**-11
+
+
 def test_a_wrong_float_sum_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network = float_network(tmp_path)
     right = arithmetic.as_declared

@@ -1,0 +1,166 @@
+"""Workers that help to replay a result: what they open, and what their failures mean.
+
+Devices and labels come out of the result, so workers are sent it, and the names of the files that
+the reviewer has beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cimrobust.cluster.address import Address
+from cimrobust.cluster.blocks import MOST_ITEMS
+from cimrobust.cluster.executor import Executor, Item, Result, Task
+from cimrobust.cluster.worker import Site
+from cimrobust.data.user_code import code_allowed, is_code_allowed, is_function
+from cimrobust.device.profile import DeviceProfile
+from cimrobust.engine.reopen import FirstOpening, reopen_network
+from cimrobust.engine.subject import Subject
+from cimrobust.engine.watchdog import current_time_limit, set_time_limit
+from cimrobust.errors import SelfCheckError, UsageError
+from cimrobust.mapping.decided import stored_layers
+from cimrobust.mapping.place import place
+from cimrobust.montecarlo.trial_identity import TrialIdentity
+from cimrobust.montecarlo.worker_opening import require_same
+from cimrobust.review.at_the_reviewer import AtHand, open_given
+from cimrobust.review.evaluated import Evaluated
+from cimrobust.review.replay_check import WorkersFailedError
+from cimrobust.review.stated_samples import calibration_samples, stated_samples
+from cimrobust.run import Run
+
+
+@dataclass(frozen=True)
+class OpenedFromResult:
+    """How a worker opens what a result is about.
+
+    Attributes:
+        result: The certificate or sweep.
+        at_hand: What the reviewer has beside it, by absolute paths that the worker must see too.
+        profile: The devices.
+        seed: Seed of the run.
+        identity: What trials depend on, part by part, as the coordinator has it.
+        first: What the coordinator found out and proved.
+        allows_code: Whether a data description may name code.
+        time_limit: Seconds that one run of the network may take.
+    """
+
+    result: Evaluated
+    at_hand: AtHand
+    profile: DeviceProfile
+    seed: int
+    identity: Mapping[str, str]
+    first: FirstOpening
+    allows_code: bool
+    time_limit: float
+
+    def open(self) -> Subject:
+        """Open the subject, and compare it with the coordinator's.
+
+        Raises:
+            CimrobustError: A file is missing here, or is another one than the coordinator's.
+        """
+        set_time_limit(self.time_limit)
+        with code_allowed(self.allows_code):
+            given = open_given(self.result, self.at_hand)
+            assert given.network is not None
+            network, scan = stored_layers(given.network, self.profile)
+            placement = place(scan, self.profile)
+            dataset = stated_samples(self.result, given, network)
+            calibrating = (
+                calibration_samples(self.result, given, network)
+                if self.profile.needs_kernel
+                else None
+            )
+        runtime = reopen_network(
+            network, scan, placement, dataset, self.first, calibration=calibrating
+        )
+        subject = Subject(runtime, placement)
+        require_same(subject, self.seed, self.identity)
+        return subject
+
+
+def recipe_of_result(
+    result: Evaluated, at_hand: AtHand, subject: Subject, run: Run, identity: TrialIdentity
+) -> OpenedFromResult:
+    """Return how a worker opens what is open here.
+
+    Args:
+        result: The certificate or sweep.
+        at_hand: What the reviewer has beside it.
+        subject: What the result is about, opened.
+        run: How to compute.
+        identity: What its trials depend on.
+    """
+    return OpenedFromResult(
+        result=result,
+        at_hand=_absolute(at_hand),
+        profile=subject.placement.profile,
+        seed=run.seed,
+        identity=dict(identity.parts),
+        first=FirstOpening.of(subject.runtime),
+        allows_code=is_code_allowed(),
+        time_limit=current_time_limit(),
+    )
+
+
+class ReviewersAddress(Address):
+    """Where a reviewer lets claims be computed again.
+
+    Workers that fail say nothing about a claim, and end the replay.
+    """
+
+    @contextmanager
+    def open(self, site: Site, *, most: int = MOST_ITEMS) -> Iterator[Executor]:  # type: ignore[override]
+        """Open the executor that works there; arguments as for `Address.open`.
+
+        Raises:
+            WorkersFailedError: They cannot be started.
+        """
+        with _failing_apart(), super().open(site, most=most) as executor:
+            yield _Apart(executor)
+
+
+@dataclass(frozen=True)
+class _Apart:
+    """An executor whose failures are told apart from those of what is computed."""
+
+    executor: Executor
+
+    def map_ordered(
+        self, task: Task[Item, Result], items: Sequence[Item]
+    ) -> Generator[Result, None, None]:
+        with _failing_apart():
+            yield from self.executor.map_ordered(task, items)
+
+
+@contextmanager
+def _failing_apart() -> Iterator[None]:
+    try:
+        yield
+    except (UsageError, SelfCheckError) as err:
+        raise WorkersFailedError(str(err)) from err
+
+
+def _absolute(at_hand: AtHand) -> AtHand:
+    """Return what is at hand by names that are found from any folder."""
+
+    def whole(path: Path | None) -> Path | None:
+        return None if path is None else path.absolute()
+
+    def text(name: str | None) -> str | None:
+        is_path = name is not None and not is_function(name) and Path(name).exists()
+        return str(Path(name).absolute()) if is_path and name is not None else name
+
+    return replace(
+        at_hand,
+        model=whole(at_hand.model),
+        labels_of=whole(at_hand.labels_of),
+        transfer=whole(at_hand.transfer),
+        policy=whole(at_hand.policy),
+        data=text(at_hand.data),
+        calibration=text(at_hand.calibration),
+        device=text(at_hand.device),
+    )
