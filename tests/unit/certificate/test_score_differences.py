@@ -114,16 +114,18 @@ def test_a_percentile_has_two_ends_where_its_own_trials_are_at_hand() -> None:
     assert made.a is not None
     assert (made.a.low, made.a.high) == (low[9], upper_percentile(a.trials, 5.0))
     assert made.beyond_chance is True
-    assert row("kpp_5", a, b, samples=False).beyond_chance is None
+    apart = row("kpp_5", a, b, samples=False)
+    assert apart.beyond_chance is None
+    assert "Both bounds are on samples of their own, so they are not compared." in apart.statement
     other = side(kpp={5.0: (float(low[15]), float(low[9]))}, trials=low, stated_trials=299)
     assert row("kpp_5", other, b).beyond_chance is None
 
 
 def test_an_upper_bound_of_a_percentile_mirrors_the_lower_one() -> None:
-    values = np.random.default_rng(0).normal(size=300)
-    table = TrialTable(np.arange(300), values, None, 50, 0, "accuracy", True)
+    values = np.random.default_rng(0).normal(size=3000)
+    table = TrialTable(np.arange(3000), values, None, 50, 0, "accuracy", True)
     # The j-th worst is below the 90th percentile of the mirrored scores as often.
-    mirrored = np.sort(-values)[bound_rank(300, 0.9, 0.95) - 1]
+    mirrored = np.sort(-values)[bound_rank(3000, 0.9, 0.95) - 1]
     assert upper_percentile(table, 10.0) == -mirrored
     few = TrialTable(np.arange(5), values[:5], None, 50, 0, "accuracy", True)
     assert upper_percentile(few, 90.0) is None
