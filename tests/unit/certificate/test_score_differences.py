@@ -25,12 +25,13 @@ def side(
     trials: np.ndarray | None = None,
     stated_trials: int = 300,
     decisions: int = 50,
+    converters: float | None = None,
 ) -> Side:
     score, low, high = mean
     known = [{"name": "mean", "low": low, "high": high}] if low is not None else []
     plain: dict[str, Any] = {
         "metric": {"name": metric, "higher_is_better": metric == "accuracy"},
-        "converters": None,
+        "converters": None if converters is None else {"score": converters},
         "clean": {"quantised_score": 0.9, "samples": 50},
         "data": {"used": 50},
         "evaluation_set": {"intervals": known},
@@ -70,6 +71,7 @@ def row(name: str, a: Side, b: Side, *, metric: bool = True, samples: bool = Tru
         ((0.96, 0.93, 0.98), True),
         ((0.96, 0.92, 0.98), None),
         ((0.85, 0.8, 0.87), True),
+        ((0.85, 0.8, 0.88), None),
         ((0.85, None, None), None),
     ],
 )
@@ -143,3 +145,19 @@ def test_certified_samples_are_compared_in_pairs(only_a: int, beyond: bool | Non
     assert row("certified", a, side()).statement == "B states none."
     several = side(certified=(False,) * 50, decisions=100)
     assert row("certified", several, a).beyond_chance is None
+
+
+def test_converters_are_compared_with_converters_alone() -> None:
+    """Where one has none, quantised weights are compared with quantised weights."""
+    made = [
+        row("clean", side(converters=0.8), side(converters=0.7)),
+        row("clean", side(converters=0.8), side()),
+        row("clean", side(), side(converters=0.7)),
+        row("clean", side(), side()),
+    ]
+    assert [(one.a.score, one.b.score) for one in made if one.a and one.b] == [
+        (0.8, 0.7),
+        (0.9, 0.9),
+        (0.9, 0.9),
+        (0.9, 0.9),
+    ]
