@@ -25,12 +25,13 @@ def side(
     trials: np.ndarray | None = None,
     stated_trials: int = 300,
     decisions: int = 50,
+    converters: float | None = None,
 ) -> Side:
     score, low, high = mean
     known = [{"name": "mean", "low": low, "high": high}] if low is not None else []
     plain: dict[str, Any] = {
         "metric": {"name": metric, "higher_is_better": metric == "accuracy"},
-        "converters": None,
+        "converters": None if converters is None else {"score": converters},
         "clean": {"quantised_score": 0.9, "samples": 50},
         "data": {"used": 50},
         "evaluation_set": {"intervals": known},
@@ -70,6 +71,7 @@ def row(name: str, a: Side, b: Side, *, metric: bool = True, samples: bool = Tru
         ((0.96, 0.93, 0.98), True),
         ((0.96, 0.92, 0.98), None),
         ((0.85, 0.8, 0.87), True),
+        ((0.85, 0.8, 0.88), None),
         ((0.85, None, None), None),
     ],
 )
@@ -114,16 +116,18 @@ def test_a_percentile_has_two_ends_where_its_own_trials_are_at_hand() -> None:
     assert made.a is not None
     assert (made.a.low, made.a.high) == (low[9], upper_percentile(a.trials, 5.0))
     assert made.beyond_chance is True
-    assert row("kpp_5", a, b, samples=False).beyond_chance is None
+    apart = row("kpp_5", a, b, samples=False)
+    assert apart.beyond_chance is None
+    assert "Both bounds are on samples of their own, so they are not compared." in apart.statement
     other = side(kpp={5.0: (float(low[15]), float(low[9]))}, trials=low, stated_trials=299)
     assert row("kpp_5", other, b).beyond_chance is None
 
 
 def test_an_upper_bound_of_a_percentile_mirrors_the_lower_one() -> None:
-    values = np.random.default_rng(0).normal(size=300)
-    table = TrialTable(np.arange(300), values, None, 50, 0, "accuracy", True)
+    values = np.random.default_rng(0).normal(size=3000)
+    table = TrialTable(np.arange(3000), values, None, 50, 0, "accuracy", True)
     # The j-th worst is below the 90th percentile of the mirrored scores as often.
-    mirrored = np.sort(-values)[bound_rank(300, 0.9, 0.95) - 1]
+    mirrored = np.sort(-values)[bound_rank(3000, 0.9, 0.95) - 1]
     assert upper_percentile(table, 10.0) == -mirrored
     few = TrialTable(np.arange(5), values[:5], None, 50, 0, "accuracy", True)
     assert upper_percentile(few, 90.0) is None
@@ -141,3 +145,19 @@ def test_certified_samples_are_compared_in_pairs(only_a: int, beyond: bool | Non
     assert row("certified", a, side()).statement == "B states none."
     several = side(certified=(False,) * 50, decisions=100)
     assert row("certified", several, a).beyond_chance is None
+
+
+def test_converters_are_compared_with_converters_alone() -> None:
+    """Where one has none, quantised weights are compared with quantised weights."""
+    made = [
+        row("clean", side(converters=0.8), side(converters=0.7)),
+        row("clean", side(converters=0.8), side()),
+        row("clean", side(), side(converters=0.7)),
+        row("clean", side(), side()),
+    ]
+    assert [(one.a.score, one.b.score) for one in made if one.a and one.b] == [
+        (0.8, 0.7),
+        (0.9, 0.9),
+        (0.9, 0.9),
+        (0.9, 0.9),
+    ]

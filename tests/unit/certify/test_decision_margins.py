@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,32 +15,35 @@ from cimrobust.certify.bounds import certify
 from cimrobust.certify.decision_margins import Reading, reading_of
 from cimrobust.certify.refusal import NotBoundedError
 from cimrobust.data.decision import Decision
+from cimrobust.data.task import Task
+from cimrobust.twin.twin_module import Twin
 from tests.unit.search.conftest import Opener
 
 SIGMOID_ERROR, SOFTMAX_LEAST, SOFTMAX_SHARE = 2.0**-19, 2.0**-16, 2.0**-19
 
 
-def chain(*operators: str) -> Any:
-    """Return a network of operators in a row, the last gives y, in front of it h1, h2 and so on."""
-    names = ["y", *(f"h{place}" for place in range(1, len(operators) + 1))]
-    sources = {
-        made: (op, [read])
-        for op, (made, read) in zip(operators, itertools.pairwise(names), strict=True)
-    }
-    return SimpleNamespace(source_of=sources.get)
+class Chain(Twin):
+    """A network of operators in a row: the last gives y, in front of it are h1, h2 and so on."""
+
+    def __init__(self, operators: tuple[str, ...]) -> None:
+        torch.nn.Module.__init__(self)
+        names = ["y", *(f"h{place}" for place in range(1, len(operators) + 1))]
+        self._sources = {
+            made: (op, (read,))
+            for op, (made, read) in zip(operators, itertools.pairwise(names), strict=True)
+        }
+
+    def source_of(self, name: str) -> tuple[str, tuple[str, ...]] | None:
+        return self._sources.get(name)
 
 
-def task(read: str, *, threshold: float = 0.5, k: int = 1) -> Any:
-    return SimpleNamespace(
-        decision=SimpleNamespace(read=read, k=k),
-        labels=np.zeros(3, np.int64),
-        axis=1,
-        threshold_of_each=lambda: np.array([threshold]),
-    )
+def task(read: str, *, threshold: float = 0.5, k: int = 1) -> Task:
+    decision = Decision(read=read, threshold=threshold, k=k)
+    return Task(decision, np.zeros(3, np.int64), axis=1, num_classes=4)
 
 
 def reading(read: str, *operators: str, **more: Any) -> Reading:
-    return reading_of(chain(*operators), task(read, **more), "y", torch.Size((3, 4)))
+    return reading_of(Chain(operators), task(read, **more), "y", torch.Size((3, 4)))
 
 
 def test_forms_are_the_label_against_every_other_class() -> None:

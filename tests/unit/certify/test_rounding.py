@@ -69,11 +69,18 @@ def test_a_worst_case_of_rounding_is_within_the_radius_and_not_far_from_it() -> 
     )
 
 
+def test_an_elementwise_operator_rounds_once_and_what_is_folded_into_it() -> None:
+    one = torch.ones(1, dtype=torch.float64)
+    assert float(value_radius(one)) == pytest.approx(
+        9 * UNIT_FLOAT32 / (1 - 9 * UNIT_FLOAT32) + (9 + 2**22) * UNIT_FLOAT64, rel=1e-8
+    )
+
+
 def test_numbers_that_are_flushed_to_zero_are_charged() -> None:
     smallest = float(np.finfo(np.float32).smallest_normal)
     nothing = torch.zeros(1, dtype=torch.float64)
-    assert float(value_radius(nothing)) >= 2 * smallest
-    assert float(product_radius(nothing, 5)) >= 5 * 2 * smallest
+    for terms in (1, 5):  # a term and its result, for every term and for what is folded in
+        assert float(product_radius(nothing, terms)) == (terms + 8) * 2 * smallest
 
 
 def test_a_line_is_within_what_float64_may_be_off() -> None:

@@ -130,3 +130,9 @@ def test_too_few_trials_to_pass_are_refused() -> None:
     rule.check(3500)
     with pytest.raises(UsageError, match="at least 3500"):
         rule.check(3499)
+
+
+def test_a_rate_that_nothing_rejects_has_no_bound_below_one() -> None:
+    """After one trial without event the likelihood ratio of the end is 1e12, less than 1e15."""
+    assert anytime_upper(0, 1, 1 - 1e-15, aim=0.01) == 1.0
+    assert anytime_upper(0, 1, 1 - 1e-9, aim=0.01) < 1.0

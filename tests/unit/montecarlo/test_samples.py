@@ -88,3 +88,14 @@ def test_as_many_decisions_as_samples_are_one_each_only_where_a_sample_has_no_mo
     assert (one.method, several.method) == ("Clopper-Pearson", "Chernoff-Hoeffding")
     assert several.low < one.low
     assert several.high > one.high
+
+
+def test_samples_with_fewer_decisions_than_they_may_have_have_wider_intervals() -> None:
+    fill = 150 / (100 * 4)
+    interval = accuracy_interval(0.9, num_decisions=150, num_inputs=100, most=4)
+    assert interval.low == hoeffding_lower(0.9, 100, 0.975, fill=fill)
+    assert interval.high == 1.0 - hoeffding_lower(1.0 - 0.9, 100, 0.975, fill=fill)
+    lower = accuracy_lower(0.9, num_decisions=150, num_inputs=100, most=4, confidence=0.95)
+    assert lower == hoeffding_lower(0.9, 100, 0.95, fill=fill)
+    full = accuracy_lower(0.9, num_decisions=400, num_inputs=100, most=4, confidence=0.95)
+    assert full == hoeffding_lower(0.9, 100, 0.95) > lower
