@@ -38,9 +38,9 @@ def test_the_members_run_in_the_order_of_the_certificate() -> None:
     assert list(_BY_NAME) == [
         "random_corners",
         "corner_search",
+        "cross_entropy",
         "smooth_accuracy",
         "margin_hinge",
-        "cross_entropy",
         "dlr",
         "regression_error",
         "carlini_wagner",
