@@ -60,7 +60,7 @@ class _Row:
         averages: The second run begins at the corner of the averaged gradient; False: at a random
             one.
         follows: Member from whose best pattern the first run goes on, while decisions have not
-            collapsed.
+            collapsed; not where the network has hard steps.
     """
 
     name: str
@@ -153,7 +153,11 @@ def _start(
     """Return the start of a run, its name, and the passes it took to make."""
     problem = scorer.problem
     before = min(earlier.of(row.follows), key=lambda candidate: candidate.key, default=None)
-    if number == 0 and before is not None and not problem.has_collapsed(before.key.score):
+    # With hard steps a run begins with the widest, which undo what narrower ones have found.
+    leads_on = before is not None and not (
+        problem.has_collapsed(before.key.score) or scorer.oracle.has_hard_steps
+    )
+    if number == 0 and before is not None and leads_on:
         return before.pattern, f"after {row.follows}", 0
     if number == 0:
         return problem.box.zero(), "from zero", 0

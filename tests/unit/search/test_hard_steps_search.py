@@ -57,6 +57,8 @@ def test_steps_far_apart_hide_nothing(
     assert not _oracle(subject).has_hard_steps
     straight_through = _find(subject)
     assert found.passes <= 99
+    notes = {member.name: member.note for member in found.members}
+    assert notes["smooth_accuracy"].startswith("from zero")
     assert found.score.value < straight_through.score.value - 0.02
 
 
