@@ -6,9 +6,10 @@ from cimrobust.search.pass_ledger import PassLedger
 from cimrobust.search.search_budget import Budget
 from cimrobust.search.search_records import Warned
 
-# Share of the passes at the end that are looked at, and the share of the score that they must have
-# gained: what another round of continuation has to gain to be followed by one more.
-_END = 0.1
+# Share of the passes at the end that are looked at, about those of continuation at `quick`, and
+# the share of the score that they must have gained: what a round of continuation has to gain for
+# another one to follow.
+_END = 0.25
 _WORTHWHILE = 0.01
 # Decisions that they must have turned at least: fewer turn by chance.
 _DECISIONS = 3

@@ -36,7 +36,7 @@ def test_a_search_that_ends_in_full_fall_says_so(small: tuple[Runtime, Placement
     (warning,) = falling_warnings(ledger, QUICK)
     assert warning.code == "STILL_FALLING"
     assert "used all of its 99 passes (effort quick)" in warning.text
-    assert "in the last 9 it came from 0.6 to 0.5 of the decisions correct" in warning.text
+    assert "in the last 24 it came from 0.6 to 0.5 of the decisions correct" in warning.text
 
 
 @pytest.mark.parametrize(
