@@ -169,9 +169,13 @@ class SampledTwin:
             name: nominal.detach().requires_grad_() for name, nominal in self._nominal.items()
         }
         size = self._feeding.size if self._feeding.mode == "fixed" else 1
-        first = self._pieces[0] if self._feeding.mode == "free" else slice(0, size)
+
+        def run() -> Tensor:
+            first = self._pieces[0] if self._feeding.mode == "free" else slice(0, size)
+            return self._plain_logits(weights, first)
+
         with self._twin.listing_steps() as steps, one_torch_thread(), torch.enable_grad():
-            self._plain_logits(weights, first)
+            self.in_pieces(run)
         self._twin.width = width if any(spread < COARSE for spread in steps) else None
 
     @property
