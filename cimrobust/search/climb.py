@@ -9,6 +9,7 @@ points to is scored beside it; the loss may be rescaled from pass to pass.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -157,10 +158,12 @@ def climb_in_turn(
     first_step: float = 2.0,
     origin: str,
     patience: int | None = None,
+    widths: Sequence[float] = (),
 ) -> list[Candidate]:
     """Climb on one loss after the other, each from the best so far.
 
-    With equal shares of the passes; arguments as for `climb`.
+    With equal shares of the passes; arguments as for `climb`. Where the network has hard steps,
+    gradients of each loss are taken from Gaussians of its width, see `SampledTwin.widened`.
 
     Returns:
         The best candidate after each loss; the same one twice is listed once.
@@ -170,16 +173,17 @@ def climb_in_turn(
         share = passes * (index + 1) // len(losses) - passes * index // len(losses)
         run_from = found[-1].pattern if found else start
         step = _LATER_STEP if found else first_step
-        run = climb(
-            scorer,
-            member,
-            loss,
-            start=run_from,
-            passes=share,
-            first_step=step,
-            origin=origin,
-            patience=patience,
-        )
+        with scorer.oracle.widened(widths[index]) if widths else nullcontext():
+            run = climb(
+                scorer,
+                member,
+                loss,
+                start=run_from,
+                passes=share,
+                first_step=step,
+                origin=origin,
+                patience=patience,
+            )
         if run is None:
             continue
         no_fewer = bool(found) and run.key.score >= found[-1].key.score

@@ -35,6 +35,7 @@ from cimrobust.search.scorer import Scorer
 from cimrobust.search.search_budget import Budget, budget_for, papers_budget
 from cimrobust.search.search_records import Warned
 from cimrobust.search.search_results import MemberResult, SearchResult
+from cimrobust.search.still_falling import falling_warnings
 from cimrobust.search.trace import effort_curve
 from cimrobust.search.witness_replay import confirm
 
@@ -142,6 +143,8 @@ def _search(
         starts=starts,
         known=known,
     )
+    if twin.oracle is not None:
+        books.warnings += falling_warnings(ledger, budget)
     return _result(scorer, budget, twin, books)
 
 

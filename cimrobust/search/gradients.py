@@ -47,6 +47,9 @@ _FLOAT_TOLERANCE = 0.02
 _INTEGER_TOLERANCE = 0.05
 _VALUE_TOLERANCE = 1e-3
 _ZERO_SHARE = 0.95
+#: Width of the Gaussian that stands for the derivative of a hard step, in standard deviations of
+#: what is compared, where a member does not choose its own.
+WIDTH = 0.3
 # Nodes whose torch form may fail before the twin as a whole is given up.
 _MOST_FAILED = 16
 
@@ -133,6 +136,7 @@ def open_gradients(
         )
     if oracle is None:
         return _without(attack_set, reason, "TWIN_MISMATCH")
+    oracle.smooth_hard_steps(WIDTH)
     warnings = [Warned(code="TWIN_APPROXIMATE", text=reason)] if reason else []
     if len(attack_set) < min(budget.usual_samples, runtime.dataset.num_samples):
         text = _few_samples(budget, len(attack_set), runtime.dataset.num_samples)
@@ -391,6 +395,6 @@ def _estimated_text(nodes: list[str]) -> str:
 def _zero_text(name: str, share: float) -> str:
     return (
         f"The gradient is zero for {100 * share:.1f} % of the weights of '{name}' at the quantised"
-        " weights; the search uses straight-through gradients for rounding operators, and its"
+        " weights; the search takes gradients of steps and rounding from smooth stand-ins, and its"
         " result may be far from the worst."
     )

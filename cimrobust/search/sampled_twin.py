@@ -31,6 +31,7 @@ from cimrobust.search.losses import margins
 from cimrobust.search.readout import Readout, decisive
 from cimrobust.search.torch_patterns import array_of, shared_tensors, tensors_of
 from cimrobust.twin.ops.outside import OutsideNode
+from cimrobust.twin.ops.surrogate import COARSE, HARD
 from cimrobust.twin.to_torch import Twin, TwinRunError
 
 ResultT = TypeVar("ResultT")
@@ -154,6 +155,45 @@ class SampledTwin:
             yield
         finally:
             self._twin.straight_through = before
+
+    @property
+    def has_hard_steps(self) -> bool:
+        """Whether `smooth_hard_steps` found any."""
+        return self._twin.width is not None
+
+    @contextmanager
+    def widened(self, width: float) -> Iterator[None]:
+        """Take gradients of hard steps from Gaussians of another width for a while.
+
+        Nothing changes where the network has none.
+        """
+        before = self._twin.width
+        self._twin.width = None if before is None else width
+        try:
+            yield
+        finally:
+            self._twin.width = before
+
+    def smooth_hard_steps(self, width: float) -> None:
+        """Take gradients of hard steps from Gaussians of a width from now on.
+
+        Where gradients pass through a Sign, a comparison, or rounding of few levels: found in one
+        run of the first samples with gradients, at the nominal weights.
+        """
+        if not HARD & self.operators:
+            return
+        weights = {
+            name: nominal.detach().requires_grad_() for name, nominal in self._nominal.items()
+        }
+        size = self._feeding.size if self._feeding.mode == "fixed" else 1
+
+        def run() -> Tensor:
+            first = self._pieces[0] if self._feeding.mode == "free" else slice(0, size)
+            return self._plain_logits(weights, first)
+
+        with self._twin.listing_steps() as steps, one_torch_thread(), torch.enable_grad():
+            self.in_pieces(run)
+        self._twin.width = width if any(spread < COARSE for spread in steps) else None
 
     @property
     def run_together(self) -> int:

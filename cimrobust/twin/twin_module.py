@@ -82,7 +82,7 @@ class Twin(torch.nn.Module):
 
     @property
     def straight_through(self) -> bool:
-        """Whether Round, Floor, Ceil, Sign and casts to small integers pass gradients through."""
+        """Whether rounding, Sign, comparisons and casts to small integers pass gradients."""
         return self._settings.straight_through
 
     @straight_through.setter
@@ -100,6 +100,28 @@ class Twin(torch.nn.Module):
     @softened.setter
     def softened(self, value: bool) -> None:
         self._settings.softened = value
+
+    @property
+    def width(self) -> float | None:
+        """Width of the Gaussian that stands for the derivative of hard steps; see `Settings`."""
+        return self._settings.width
+
+    @width.setter
+    def width(self, value: float | None) -> None:
+        self._settings.width = value
+
+    @contextmanager
+    def listing_steps(self) -> Iterator[list[float]]:
+        """Yield a list that runs with gradients fill with the hard steps on their way.
+
+        Of each the standard deviation of what it compares, in steps; 0 of a single step.
+        """
+        found: list[float] = []
+        self._settings.steps = found
+        try:
+            yield found
+        finally:
+            self._settings.steps = None
 
     def source_of(self, name: str) -> tuple[str, tuple[str, ...]] | None:
         """Return operator and inputs of the node that makes a tensor, None where no node does.

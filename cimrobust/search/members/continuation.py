@@ -28,6 +28,8 @@ _WORTHWHILE = 0.01
 # Passes without fewer correct decisions that a collapsed state is given: longer than for members
 # that begin at zero, since every decision that turns from here on was out of reach before.
 _PATIENCE = 12
+# Width of hard steps: narrow, since the steps that are about to turn are what is left.
+_WIDTH = 0.1
 # States that a regression is gone on from: the valley that is the deepest after few passes need not
 # stay so.
 _VALLEYS = 4
@@ -75,15 +77,17 @@ def _first(problem: Problem, earlier: Earlier, count: int) -> list[Candidate]:
 
 
 def _go_on(scorer: Scorer, start: Candidate, passes: int) -> list[Candidate]:
+    losses = _losses(scorer.problem, start)
     return climb_in_turn(
         scorer,
         _NAME,
-        _losses(scorer.problem, start),
+        losses,
         start=start.pattern,
         passes=passes,
         first_step=_FIRST_STEP,
         origin=f"after {start.member}",
         patience=_PATIENCE,
+        widths=[_WIDTH] * len(losses),
     )
 
 

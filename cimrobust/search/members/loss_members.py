@@ -28,12 +28,18 @@ from cimrobust.search.search_budget import Budget
 from cimrobust.search.torch_patterns import array_of
 
 REGRESSION_ERROR = "regression_error"
+_ENTROPY = "cross_entropy"
 _AVERAGED_POINTS = 4
+# First step, in half-widths of the box, of a run that goes on from another member's pattern.
+_LATER_STEP, _FIRST_STEP = 0.5, 2.0
 # Widths of the edge of smoothed accuracy, in median margins. Cooling down from a wide edge to a
 # sharp one finds 3 to 6 points more on the attack set than one width; on samples it has not seen,
 # sharp edges lose what they gained (measured on three networks, 500 of 5000 samples).
 _COOLING = (0.5, 0.2, 0.1, 0.05)
 _STEADY = ((0.25,), (0.5, 0.25), (0.5, 0.2, 0.1))
+# Widths of hard steps, in standard deviations of what is compared, of a run on so many losses: from
+# wide, where every step pulls, to narrow, where those about to turn do.
+_NARROWING = {4: (1.0, 0.3, 0.1, 0.03), 3: (1.0, 0.3, 0.1), 2: (0.3, 0.1)}
 # How far beyond the boundary a decision counts for the hinge, in median margins; used in turn.
 _REACHES = (0.0, 0.2)
 # Runs of a regression. Which way an error grows is settled early: the values that can be pushed
@@ -53,6 +59,8 @@ class _Row:
         applies: Tells whether it makes sense, and if not why.
         averages: The second run begins at the corner of the averaged gradient; False: at a random
             one.
+        follows: Member from whose best pattern the first run goes on, while decisions have not
+            collapsed; not where the network has hard steps.
     """
 
     name: str
@@ -60,6 +68,7 @@ class _Row:
     passes: Callable[[Budget], Sequence[int]]
     applies: Applies = needs_classes
     averages: bool = True
+    follows: str = ""
 
 
 def _smooth(problem: Problem, number: int) -> list[Loss]:
@@ -87,19 +96,20 @@ def _regression(problem: Problem, ledger: PassLedger, earlier: Earlier) -> str:
     return "" if problem.task.is_regression else "only for regressions"
 
 
-# The loss nearest to what is counted. Margins of the decisions that are still correct, and of no
-# others: linear, so that those correct by far keep pulling, the way around "everything is class c",
-# where bounded losses stop. Cross-entropy, which rewards hopeless samples and still wins where
-# margins are flat. The margin ratio (DLR), which neither shift nor scale of the logits can mask.
-# The error of a regression.
+# Cross-entropy, which rewards hopeless samples, and so sees far: it finds the valley and wins where
+# margins are flat. From there the loss nearest to what is counted, which from zero ends in the next
+# valley at hand (docs/lab-book/search.md). Margins of the decisions that are still correct, and of
+# no others: linear, so that those correct by far keep pulling, the way around "everything is class
+# c", where bounded losses stop. The margin ratio (DLR), which neither shift nor scale of the logits
+# can mask. The error of a regression.
 _TABLE = (
-    _Row("smooth_accuracy", _smooth, lambda budget: budget.smooth),
+    _Row(_ENTROPY, lambda problem, number: [CrossEntropy()], lambda budget: budget.entropy),
+    _Row("smooth_accuracy", _smooth, lambda budget: budget.smooth, follows=_ENTROPY),
     _Row(
         "margin_hinge",
         lambda problem, number: [Hinge(_REACHES[number % len(_REACHES)])],
         lambda budget: budget.hinge,
     ),
-    _Row("cross_entropy", lambda problem, number: [CrossEntropy()], lambda budget: budget.entropy),
     _Row(
         "dlr",
         lambda problem, number: [MarginRatio()],
@@ -122,22 +132,33 @@ def _run(
         if scorer.ledger.nothing_left or scorer.ledger.left < passes:
             break
         losses = row.losses(problem, number)
-        start, origin, spent = _start(row, scorer, losses[0], number)
+        start, origin, spent = _start(row, scorer, losses[0], number, earlier)
         results += climb_in_turn(
             scorer,
             row.name,
             losses,
             start=start,
             passes=passes - spent,
+            first_step=_LATER_STEP if origin.startswith("after") else _FIRST_STEP,
             origin=origin,
             patience=PATIENCE,
+            widths=_NARROWING[len(losses)] if len(losses) > 1 else (),
         )
     return results
 
 
-def _start(row: _Row, scorer: Scorer, loss: Loss, number: int) -> tuple[Pattern, str, int]:
+def _start(
+    row: _Row, scorer: Scorer, loss: Loss, number: int, earlier: Earlier
+) -> tuple[Pattern, str, int]:
     """Return the start of a run, its name, and the passes it took to make."""
     problem = scorer.problem
+    before = min(earlier.of(row.follows), key=lambda candidate: candidate.key, default=None)
+    # With hard steps a run begins with the widest, which undo what narrower ones have found.
+    leads_on = before is not None and not (
+        problem.has_collapsed(before.key.score) or scorer.oracle.has_hard_steps
+    )
+    if number == 0 and before is not None and leads_on:
+        return before.pattern, f"after {row.follows}", 0
     if number == 0:
         return problem.box.zero(), "from zero", 0
     if row.averages and number == 1:

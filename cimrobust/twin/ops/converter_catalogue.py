@@ -10,6 +10,7 @@ from cimrobust.twin.ops import (  # noqa: F401
     fused_ops,
     gather,
     generate,
+    hard_steps,
     matmul,
     normalisation_ops,
     onnx2torch_ops,

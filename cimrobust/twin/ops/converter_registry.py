@@ -46,15 +46,22 @@ class Settings:
     """What the kernels of a twin share and may change between runs.
 
     Attributes:
-        straight_through: Round, Floor, Ceil and Sign pass gradients through.
+        straight_through: Round, Floor, Ceil, Sign and comparisons pass gradients through.
         softened: Rounding and quantisers are left out, forward and backward, and saturated
             activations leak gradients.
+        width: Width of the Gaussian that stands for the derivative of a hard step, in standard
+            deviations of what is compared; None: the usual straight-through gradient. What is
+            computed stays the same.
+        steps: Where hard steps list themselves, each with the standard deviation of what it
+            compares, in steps (of Sign and comparisons, which have one step, 0); None: they do not.
         dtype: Working floating-point type.
         device: Where new tensors are made that are not shape values.
     """
 
     straight_through: bool = False
     softened: bool = False
+    width: float | None = None
+    steps: list[float] | None = None
     dtype: torch.dtype = torch.float32
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
@@ -75,6 +82,7 @@ class Node:
         captures: Names that bodies of this node read from the graphs around it; their values follow
             the inputs in a kernel call.
         settings: Shared by all kernels of the twin.
+        readers: Who reads the outputs: operator and input, such as ``Where 0``; empty: not known.
     """
 
     name: str
@@ -87,6 +95,7 @@ class Node:
     input_types: tuple[int | None, ...]
     captures: tuple[str, ...]
     settings: Settings
+    readers: frozenset[str] = frozenset()
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return an attribute, or `default` where the node does not state it."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cimrobust.twin.ops.converter_registry import CannotConvertError, Kernel, Node, operator, plain
 from cimrobust.twin.ops.onnx2torch_ops import joined
-from cimrobust.twin.ops.surrogate import leaking, surrogate
+from cimrobust.twin.ops.surrogate import leaking, rounding_path, step_path, surrogate
 from cimrobust.twin.ops.torch_tensors import together
 
 Binary = Callable[[Tensor, Tensor], Tensor]
@@ -102,37 +102,37 @@ def is_inf(node: Node) -> Kernel:
     return run
 
 
-def _stepwise(function: Callable[[Tensor], Tensor], node: Node) -> Kernel:
+def _stepwise(function: Callable[[Tensor], Tensor], offset: float, node: Node) -> Kernel:
     settings = node.settings
 
     def run(x: Tensor) -> Tensor:
         if settings.softened:
             return x
         value = function(x)
-        return surrogate(value, x) if settings.straight_through else value
+        if not (settings.straight_through and torch.is_grad_enabled() and x.requires_grad):
+            return value
+        return surrogate(value, rounding_path(x, offset, settings))
 
     return run
 
 
-operator("Round")(lambda node: _stepwise(torch.round, node))
-operator("Floor")(lambda node: _stepwise(torch.floor, node))
-operator("Ceil")(lambda node: _stepwise(torch.ceil, node))
+operator("Round")(lambda node: _stepwise(torch.round, 0.5, node))
+operator("Floor")(lambda node: _stepwise(torch.floor, 0.0, node))
+operator("Ceil")(lambda node: _stepwise(torch.ceil, 0.0, node))
 
 
 @operator("Sign")
 def sign(node: Node) -> Kernel:
-    """Sign; straight through, its gradient is that of a clamp to [-1, 1]."""
+    """Sign; straight through, see `step_path`."""
     settings = node.settings
 
     def run(x: Tensor) -> Tensor:
         if settings.softened and x.is_floating_point():
             return leaking(x.clamp(-1, 1), x)
         value = torch.sign(x)
-        return (
-            surrogate(value, x.clamp(-1, 1))
-            if settings.straight_through and x.is_floating_point()
-            else value
-        )
+        if not (settings.straight_through and torch.is_grad_enabled() and x.requires_grad):
+            return value
+        return surrogate(value, step_path(x, settings))
 
     return run
 

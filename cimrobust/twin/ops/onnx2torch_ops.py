@@ -43,7 +43,7 @@ def indexed(function: Kernel) -> Kernel:
 
 ELEMENTWISE = (
     *("Abs", "Acos", "Asin", "Atan", "Cos", "Erf", "Exp", "Log"),
-    *("Neg", "Not", "Reciprocal", "Sin", "Sqrt", "Tan"),
+    *("Neg", "Reciprocal", "Sin", "Sqrt", "Tan"),
 )
 ACTIVATIONS = (
     *("Celu", "Elu", "HardSwish", "LeakyRelu", "LogSoftmax", "Relu", "Softmax", "Softsign"),
@@ -52,9 +52,9 @@ PRODUCTS = ("Einsum", "MatMul")
 MOVES = ("Tile", "Transpose")
 BINARY = (
     *("Add", "Div", "Mul", "Sub", "And", "Or", "Xor"),
-    *("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"),
+    "Equal",
 )
-SEVERAL = ("Concat", "Where")
+SEVERAL = ("Concat",)
 #: Standard operators whose nodes onnx2torch converts, RoiAlign apart.
 TAKEN = frozenset(
     {*ELEMENTWISE, *ACTIVATIONS, *PRODUCTS, *MOVES, *BINARY, *SEVERAL, "Gather", "Mod"}

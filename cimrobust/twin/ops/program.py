@@ -75,6 +75,7 @@ class Scope:
             every node must have a torch form.
         forced: Nodes that are run outside whatever their converters say, each with the reason.
         wrapped: By name of a node of the graph itself what makes its kernel of the one it has.
+        readers: Who reads a tensor in the graph at hand, by name; see `Node.readers`.
     """
 
     opsets: Mapping[str, int]
@@ -86,6 +87,7 @@ class Scope:
     outside: list[OutsideNode] | None = None
     forced: Mapping[str, str] = field(default_factory=dict)
     wrapped: Mapping[str, Wrapper] = field(default_factory=dict)
+    readers: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 class Program:
@@ -95,9 +97,10 @@ class Program:
         self,
         inputs: Sequence[str],
         constants: Mapping[str, Tensor],
-        nodes: Iterable[onnx.NodeProto],
+        nodes: Sequence[onnx.NodeProto],
         scope: Scope,
     ) -> None:
+        scope = replace(scope, readers=_readers(nodes))
         self.slots: dict[str, int] = {}
         self.inputs = tuple(self._slot(name) for name in inputs)
         self.constants: dict[str, Tensor] = dict(constants)
@@ -275,7 +278,19 @@ def view(proto: onnx.NodeProto, scope: Scope) -> Node:
         input_types=tuple(_element_type(scope.types.get(name)) for name in proto.input),
         captures=captures,
         settings=scope.settings,
+        readers=frozenset().union(*(scope.readers.get(name, ()) for name in proto.output)),
     )
+
+
+def _readers(nodes: Sequence[onnx.NodeProto]) -> dict[str, frozenset[str]]:
+    """Return by whom every tensor is read; a body that reads it counts as its operator."""
+    found: dict[str, set[str]] = {}
+    for node in nodes:
+        places = [(name, f"{node.op_type} {index}") for index, name in enumerate(node.input)]
+        inside = {name for body in subgraphs(node) for name in outer_names(body)}
+        for name, place in [*places, *((name, node.op_type) for name in inside)]:
+            found.setdefault(name, set()).add(place)
+    return {name: frozenset(places) for name, places in found.items()}
 
 
 def _element_type(known: onnx.TypeProto | None) -> int | None:

@@ -54,7 +54,7 @@ def quantised(node: Node, y: Tensor, scale: Tensor, zero: Tensor | None, index: 
         scale.reshape(()),
         None if zero is None else zero.reshape(()),
         limits,
-        softened=node.settings.softened,
+        settings=node.settings,
     )
 
 
@@ -64,7 +64,7 @@ def _levels(node: Node, levels: Tensor, unit: Tensor, shift: Tensor, y_zero: Ten
         unit,
         shift,
         integer_range(declared(node, 7), y_zero),
-        softened=node.settings.softened,
+        settings=node.settings,
     )
 
 

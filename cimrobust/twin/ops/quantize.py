@@ -11,10 +11,11 @@ from cimrobust.twin.ops.converter_registry import (
     CannotConvertError,
     Kernel,
     Node,
+    Settings,
     operator,
 )
 from cimrobust.twin.ops.shape_ops import FLOAT8, to_float8
-from cimrobust.twin.ops.surrogate import leaky_clamp, round_clamp, surrogate
+from cimrobust.twin.ops.surrogate import leaky_clamp, round_clamp, rounding_path, surrogate
 from cimrobust.twin.ops.torch_tensors import INTEGER_RANGES, TORCH_RANGES
 
 
@@ -50,25 +51,25 @@ def to_levels(
     scale: Tensor,
     zero: Tensor | None,
     limits: tuple[int, int],
-    *,
-    softened: bool = False,
+    settings: Settings,
 ) -> Tensor:
     """Quantise: round(x / scale) + zero, clamped.
 
-    Gradients pass straight through, damped outside the range; softened: not rounded.
+    Gradients pass straight through, damped outside the range, or see `rounding_path`; softened: not
+    rounded.
 
     Rounds before the zero point is added, as onnxruntime does: half way cases go to even levels,
     and an odd zero point would turn them round.
     """
     levels = x / scale
-    if zero is None:
-        return round_clamp(levels, *limits, softened=softened)
-    shift = zero.to(levels.dtype)
-    if softened:
+    if zero is None and settings.width is None and settings.steps is None:
+        return round_clamp(levels, *limits, softened=settings.softened)
+    shift = levels.new_zeros(()) if zero is None else zero.to(levels.dtype)
+    if settings.softened:
         return leaky_clamp(levels + shift, *limits)
     if not (torch.is_grad_enabled() and levels.requires_grad):
         return (levels.round_() + shift).clamp(*limits)
-    rounded = surrogate(levels.round(), levels) + shift
+    rounded = surrogate(levels.round(), rounding_path(levels, 0.5, settings)) + shift
     return leaky_clamp(rounded, *limits)
 
 
@@ -97,7 +98,7 @@ def quantize_linear(node: Node) -> Kernel:
         if kind in FLOAT8:
             return to_float8(x / factor, kind, saturate=bool(saturate))
         limits = integer_range(declared, zero) if zero is not None else INTEGER_RANGES[kind]
-        return to_levels(x, factor, shift, limits, softened=node.settings.softened)
+        return to_levels(x, factor, shift, limits, settings=node.settings)
 
     return run
 
@@ -130,6 +131,6 @@ def dynamic_quantize_linear(node: Node) -> Kernel:
         scale = (high - low) / 255.0
         safe = torch.where(scale == 0, torch.ones_like(scale), scale)
         zero = (-low / safe).detach().round().clamp(0, 255)
-        return to_levels(x, safe, zero, (0, 255), softened=node.settings.softened), scale, zero
+        return to_levels(x, safe, zero, (0, 255), settings=node.settings), scale, zero
 
     return run

@@ -5,10 +5,13 @@ Rounding, clipping to an integer range, sign, saturated activations.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from cimrobust.twin.ops.converter_registry import Settings
 
 LEAK = 0.1
 """Gradient outside the range of a quantiser, as a fraction of that inside it.
@@ -17,6 +20,16 @@ Saturated values can still find their way back.
 """
 
 
+#: Operators that a width may change: those whose steps can be coarse.
+HARD = frozenset(
+    {
+        *("Sign", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"),
+        *("Round", "Floor", "Ceil", "QuantizeLinear"),
+    }
+)
+#: Standard deviation of what is rounded, in steps, below which rounding is coarse: two bits or so.
+#: Finer steps follow one another so closely that the straight-through gradient is theirs.
+COARSE = 2.0
 #: Operators that `Settings.straight_through` changes. (Quantisers always pass gradients through.)
 STEPWISE = frozenset({"Round", "Floor", "Ceil", "Sign"})
 #: Operators that `Settings.softened` changes.
@@ -87,3 +100,53 @@ def round_clamp(x: Tensor, low: float, high: float, *, softened: bool = False) -
         clamped = x.clamp(low, high)
         return surrogate(value, clamped + LEAK * (x - clamped))
     return value
+
+
+def step_path(x: Tensor, settings: Settings) -> Tensor:
+    """Return what a step from -1 to 1 at 0 takes its gradient from.
+
+    That of a clamp to [-1, 1]; with a width, a Gaussian around 0 as wide as so many standard
+    deviations of `x`.
+    """
+    _list(settings, x, 0.0)
+    if settings.width is None:
+        return x.clamp(-1, 1)
+    sigma = _deviation(x) * settings.width
+    return 2 * _bell(x.detach(), sigma) * x
+
+
+def rounding_path(x: Tensor, offset: float, settings: Settings) -> Tensor:
+    """Return what a staircase of steps 1 wide takes its gradient from.
+
+    The identity; with a width and coarse steps, a Gaussian around every step.
+
+    Args:
+        x: What is rounded.
+        offset: Where steps are, from integers: 0.5 for rounding to the nearest, 0 for Floor.
+        settings: Of the twin.
+    """
+    _list(settings, x, 1.0)
+    if settings.width is None:
+        return x
+    held = x.detach()
+    deviation = _deviation(x)
+    # Wider ones add up to 1 everywhere, to three digits.
+    sigma = (deviation * settings.width).clamp(max=0.6)
+    behind = held - offset - torch.floor(held - offset)
+    slope = sum(_bell(behind - step, sigma) for step in (-1.0, 0.0, 1.0, 2.0))
+    return torch.where(deviation < COARSE, slope, torch.ones_like(held)) * x
+
+
+def _list(settings: Settings, x: Tensor, spread: float) -> None:
+    if settings.steps is not None and x.requires_grad:
+        settings.steps.append(spread * float(_deviation(x)))
+
+
+def _deviation(x: Tensor) -> Tensor:
+    """Return the standard deviation of all values of a run, never 0."""
+    held = x.detach()
+    return torch.nan_to_num((held - held.mean()).square().mean().sqrt(), nan=1.0).clamp(min=1e-12)
+
+
+def _bell(x: Tensor, sigma: Tensor) -> Tensor:
+    return torch.exp(-0.5 * (x / sigma).square()) / (sigma * math.sqrt(2 * math.pi))

@@ -10,6 +10,7 @@ from cimrobust.engine.subject import Subject
 from cimrobust.mapping.placement import Placement
 from cimrobust.run import Run
 from cimrobust.search.candidate import Candidate, Earlier
+from cimrobust.search.ensemble import search
 from cimrobust.search.gradients import open_gradients
 from cimrobust.search.members import gradient_free
 from cimrobust.search.members.member_list import MEMBERS
@@ -38,9 +39,9 @@ def test_the_members_run_in_the_order_of_the_certificate() -> None:
     assert list(_BY_NAME) == [
         "random_corners",
         "corner_search",
+        "cross_entropy",
         "smooth_accuracy",
         "margin_hinge",
-        "cross_entropy",
         "dlr",
         "regression_error",
         "carlini_wagner",
@@ -95,3 +96,10 @@ def test_patterns_held_one_at_a_time_lead_to_the_same(
     assert (single.key, single.origin) == (whole.key, whole.origin)
     for layer, deviation in whole.pattern.items():
         np.testing.assert_array_equal(single.pattern[layer], deviation)
+
+
+def test_smoothed_accuracy_goes_on_from_cross_entropy(small: tuple[Runtime, Placement]) -> None:
+    result = search(Subject(*small), Run(seed=1, effort="quick"))
+    notes = {member.name: member.note for member in result.members}
+    assert notes["cross_entropy"].startswith("from zero")
+    assert notes["smooth_accuracy"].startswith("after cross_entropy")

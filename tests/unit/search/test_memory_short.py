@@ -91,7 +91,7 @@ def test_a_member_without_memory_does_not_give_up(
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr("cimrobust.search.members.loss_members.climb_in_turn", short)
-    with pytest.raises(MemoryShortError, match="search member smooth_accuracy"):
+    with pytest.raises(MemoryShortError, match="search member cross_entropy"):
         search(Subject(*small), RUN)
 
 
