@@ -20,7 +20,7 @@ evaluation data that training never saw: worst found by the search of `cimrobust
 tolerances below were taken: that nearest to half of the clean accuracy, and twice that.
 `half` looks for the tolerance at which the second control, `clip`, keeps half of its clean
 accuracy: one network a model is trained (and kept in FOLDER), and searched at tolerances on the way
-there, one line each in FILE; the last line of a model is the nearest.
+there, one line each in FILE; the last line of a model is the nearest. `run --half FILE` then takes these tolerances.
 `states` writes training states for ACAS Xu, which comes without: uniform over the ranges of the
 evaluation states, as many of each advisory of the network.
 `quantise` writes two int8 forms of the digits network, `digits_cnn_int8` (a scale a channel) and
@@ -264,7 +264,7 @@ def run(arguments: argparse.Namespace) -> None:
         (name, tolerance, method, seed, arguments)
         for seed in range(arguments.seeds)
         for name in arguments.models
-        for tolerance in arguments.tolerances or SETUPS[name].tolerances
+        for tolerance in _tolerances(name, arguments)
         for method in arguments.methods
         if (name, tolerance, method, seed) not in done and not (method in UNTRAINED and seed)
     ]
@@ -275,6 +275,14 @@ def run(arguments: argparse.Namespace) -> None:
             with arguments.rows.open("a") as stream:
                 stream.write(json.dumps(made) + "\n")
             print(json.dumps(made), flush=True)
+
+
+def _tolerances(name: str, arguments: argparse.Namespace) -> tuple[float, ...]:
+    """Return the tolerances of a model: as given, as `half` found them, or as `find` did."""
+    if arguments.half is None:
+        return tuple(arguments.tolerances or SETUPS[name].tolerances)
+    searched = [row["tolerance"] for row in read_rows(arguments.half) if row["model"] == name]
+    return (searched[-1],)
 
 
 def table(arguments: argparse.Namespace) -> None:
@@ -551,6 +559,7 @@ def main() -> None:
     )
     parser.add_argument("--methods", nargs="*", default=["none", *RECIPES])
     parser.add_argument("--tolerances", nargs="*", type=float)
+    parser.add_argument("--half", type=Path, help="Take the tolerances that `half` found")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int)
     parser.add_argument(
