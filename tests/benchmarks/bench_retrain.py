@@ -220,7 +220,8 @@ def train_to(
         drop_overlap=True,
     )
     if base == "clipped":
-        job = session.job(recipe_of("clip").method(), settings)
+        # The rate has no part in the choice of the range, but a training has to have one.
+        job = session.job(recipe_of("clip").method(), replace(settings, learning_rate=2e-3))
         reach = start_training(job, session.parameters).weight_range
         clipped = session.parameters.copy()
         clip_weights(clipped, reach)
