@@ -4,6 +4,7 @@ trained and attacked from scratch.
     python tests/benchmarks/bench_retrain.py run --rows FILE [--models M ...] [--methods NAME ...] [--seeds N] [--epochs N] [--learning-rate R] [--jobs N] [--prove N]
     python tests/benchmarks/bench_retrain.py table --rows FILE
     python tests/benchmarks/bench_retrain.py find [--models M ...]
+    python tests/benchmarks/bench_retrain.py half --rows FILE --out FOLDER [--models M ...]
     python tests/benchmarks/bench_retrain.py cost [--models M ...]
     python tests/benchmarks/bench_retrain.py clip [--models M ...]
     python tests/benchmarks/bench_retrain.py tight [--models M ...] [--tolerances T ...]
@@ -13,9 +14,13 @@ trained and attacked from scratch.
 `run` appends one line a row to FILE and leaves out rows that are there, so it can be stopped and
 started again; `table` prints them. The trained network is written to a file and scored on
 evaluation data that training never saw: worst found by the search of `cimrobust analyze` with
-effort quick, certified by linear bounds without branching on the first `--prove` samples.
+`--effort`, certified by linear bounds without branching on the first `--prove` samples. The method
+`none` is the network as it is, `clipped` the same with clipped weights and nothing trained.
 `find` prints the worst-found accuracy of the networks as they are over tolerances, from which the
 tolerances below were taken: that nearest to half of the clean accuracy, and twice that.
+`half` looks for the tolerance at which the second control, `clip`, keeps half of its clean
+accuracy: one network a model is trained (and kept in FOLDER), and searched at tolerances on the way
+there, one line each in FILE; the last line of a model is the nearest. `run --half FILE` then takes these tolerances.
 `states` writes training states for ACAS Xu, which comes without: uniform over the ranges of the
 evaluation states, as many of each advisory of the network.
 `quantise` writes two int8 forms of the digits network, `digits_cnn_int8` (a scale a channel) and
@@ -30,6 +35,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import tempfile
@@ -72,6 +78,8 @@ ROOT = Path(__file__).resolve().parents[2]
 ZOO = Path(os.environ.get("CIMROBUST_ZOO", ROOT.parent / "shared" / "zoo"))
 DEVICE = "rram-write-verify-3pct"
 CHIPS = 50
+#: Methods that no seed changes.
+UNTRAINED = ("none", "clipped")
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,7 @@ def files_of(name: str, out: Path = Path()) -> tuple[Path, Path]:
 
 
 def evaluate(
-    model: Path, data: Path, tolerance: float, *, samples: int, prove: int
+    model: Path, data: Path, tolerance: float, *, samples: int, prove: int, effort: str = "quick"
 ) -> dict[str, Any]:
     """Score a model file: clean, drawn chips, worst found, certified."""
     inspection = inspect_model(model, device=DEVICE, tolerance=tolerance)
@@ -130,7 +138,7 @@ def evaluate(
         runtime.score(program_chip(inspection.placement, seed=0, trial=trial)).value
         for trial in range(CHIPS)
     ]
-    found = search(Subject(runtime, inspection.placement), Run(seed=1, effort="quick"))
+    found = search(Subject(runtime, inspection.placement), Run(seed=1, effort=effort))
     scored = {
         "clean": runtime.clean.value,
         "mean": float(np.mean(drawn)),
@@ -154,37 +162,49 @@ def knobs_of(text: str) -> dict[str, float | str]:
 
 
 def row(
-    name: str,
-    tolerance: float,
-    method: str,
-    seed: int,
-    epochs: int | None,
-    rate: float | None,
-    prove: int,
-    tuning: int,
-    out: Path,
+    name: str, tolerance: float, method: str, seed: int, arguments: argparse.Namespace
 ) -> dict[str, Any]:
-    """Train and score one row; the method ``none`` is the network as it is."""
+    """Train and score one row."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    setup, (model, data) = SETUPS[name], files_of(name, out)
-    base, _, given = method.partition(":")
-    key = {
+    setup, (model, data) = SETUPS[name], files_of(name, arguments.out)
+    made: dict[str, Any] = {
         "model": name,
         "tolerance": tolerance,
         "method": method,
         "seed": seed,
-        "epochs": epochs or setup.epochs,
+        "epochs": arguments.epochs or setup.epochs,
+        "effort": arguments.effort,
     }
     started = time.perf_counter()
-    if base == "none":
-        return {
-            **key,
-            **evaluate(model, data, tolerance, samples=setup.evaluation, prove=prove),
-            "seconds": time.perf_counter() - started,
-        }
-    knobs = knobs_of(given)
+    with tempfile.TemporaryDirectory() as folder:
+        written = model
+        if method != "none":
+            written = Path(folder) / "model.onnx"
+            made |= train_to(written, name, tolerance, method, seed, arguments)
+        made |= evaluate(
+            written,
+            data,
+            tolerance,
+            samples=setup.evaluation,
+            prove=arguments.prove,
+            effort=arguments.effort,
+        )
+    return {**made, "seconds": time.perf_counter() - started}
+
+
+def train_to(
+    written: Path,
+    name: str,
+    tolerance: float,
+    method: str,
+    seed: int,
+    arguments: argparse.Namespace,
+) -> dict[str, Any]:
+    """Train a network and write it; return what is said about the training."""
+    setup, (model, data) = SETUPS[name], files_of(name, arguments.out)
+    base, _, given = method.partition(":")
     settings = TrainingSettings(
-        epochs=epochs or setup.epochs, batch=setup.batch, draws=5, seed=seed
+        epochs=arguments.epochs or setup.epochs, batch=setup.batch, draws=5, seed=seed
     )
     # What training on the bound costs in clean accuracy is part of the question.
     settings = replace(settings, clean_loss=0.1) if base.startswith("ibp") else settings
@@ -199,29 +219,34 @@ def row(
         settings,
         drop_overlap=True,
     )
-    settings = replace(settings, learning_rate=rate or choose_pace(session, settings).rate)
-    chosen = recipe_of(base).method(knobs)
-    if tuning:
-        tuned = tune(session, recipe_of(base), settings, budget=tuning, progress=NullProgress())
+    if base == "clipped":
+        # The rate has no part in the choice of the range, but a training has to have one.
+        job = session.job(recipe_of("clip").method(), replace(settings, learning_rate=2e-3))
+        reach = start_training(job, session.parameters).weight_range
+        clipped = session.parameters.copy()
+        clip_weights(clipped, reach)
+        write_back(model, written, *stored_integers(session.trainable, clipped))
+        return {"weight_range": reach}
+    settings = replace(
+        settings, learning_rate=arguments.learning_rate or choose_pace(session, settings).rate
+    )
+    chosen = recipe_of(base).method(knobs_of(given))
+    if arguments.tune:
+        tuned = tune(
+            session, recipe_of(base), settings, budget=arguments.tune, progress=NullProgress()
+        )
         chosen, settings = (
             recipe_of(base).method(tuned.values),
             replace(settings, learning_rate=tuned.learning_rate),
         )
     trained = train(session.job(chosen, settings), session.parameters, progress=NullProgress())
-    with tempfile.TemporaryDirectory() as folder:
-        written = Path(folder) / "model.onnx"
-        write_back(model, written, *stored_integers(session.trainable, trained.parameters))
-        scored = evaluate(written, data, tolerance, samples=setup.evaluation, prove=prove)
-    seconds = [entry.training_seconds for entry in trained.rows[1:]]
+    write_back(model, written, *stored_integers(session.trainable, trained.parameters))
     return {
-        **key,
-        **scored,
         "best_epoch": trained.best_epoch,
         "eligible": trained.rows[trained.best_epoch].eligible,
         "learning_rate": settings.first_rate,
         "weight_range": trained.weight_range,
-        "epoch_seconds": statistics.median(seconds),
-        "seconds": time.perf_counter() - started,
+        "epoch_seconds": statistics.median([entry.training_seconds for entry in trained.rows[1:]]),
     }
 
 
@@ -237,22 +262,12 @@ def run(arguments: argparse.Namespace) -> None:
         for entry in read_rows(arguments.rows)
     }
     wanted = [
-        (
-            name,
-            tolerance,
-            method,
-            seed,
-            arguments.epochs,
-            arguments.learning_rate,
-            arguments.prove,
-            arguments.tune,
-            arguments.out,
-        )
+        (name, tolerance, method, seed, arguments)
         for seed in range(arguments.seeds)
         for name in arguments.models
-        for tolerance in arguments.tolerances or SETUPS[name].tolerances
+        for tolerance in _tolerances(name, arguments)
         for method in arguments.methods
-        if (name, tolerance, method, seed) not in done and not (method == "none" and seed)
+        if (name, tolerance, method, seed) not in done and not (method in UNTRAINED and seed)
     ]
     with ProcessPoolExecutor(arguments.jobs) as pool:
         waiting = {pool.submit(row, *task): task for task in wanted}
@@ -261,6 +276,14 @@ def run(arguments: argparse.Namespace) -> None:
             with arguments.rows.open("a") as stream:
                 stream.write(json.dumps(made) + "\n")
             print(json.dumps(made), flush=True)
+
+
+def _tolerances(name: str, arguments: argparse.Namespace) -> tuple[float, ...]:
+    """Return the tolerances of a model: as given, as `half` found them, or as `find` did."""
+    if arguments.half is None:
+        return tuple(arguments.tolerances or SETUPS[name].tolerances)
+    searched = [row["tolerance"] for row in read_rows(arguments.half) if row["model"] == name]
+    return (searched[-1],)
 
 
 def table(arguments: argparse.Namespace) -> None:
@@ -321,6 +344,39 @@ def find(arguments: argparse.Namespace) -> None:
             )
             if scored["worst"] < 0.35 * scored["clean"]:
                 break
+
+
+def half(arguments: argparse.Namespace) -> None:
+    """Look for the tolerance at which `clip` keeps half of its clean accuracy."""
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for name in arguments.models:
+        setup, (_model, data) = SETUPS[name], files_of(name, arguments.out)
+        tolerance, low, high = setup.tolerances[-1], 0.0, math.inf
+        trained = arguments.out / f"{name}-clip.onnx"
+        if not trained.exists():
+            train_to(trained, name, tolerance, "clip", 0, arguments)
+        known = {
+            entry["tolerance"]: entry
+            for entry in read_rows(arguments.rows)
+            if entry["model"] == name
+        }
+        for _step in range(8):
+            if tolerance not in known:
+                known[tolerance] = {
+                    "model": name,
+                    "tolerance": tolerance,
+                    **evaluate(trained, data, tolerance, samples=setup.evaluation, prove=0),
+                }
+                with arguments.rows.open("a") as stream:
+                    stream.write(json.dumps(known[tolerance]) + "\n")
+                print(json.dumps(known[tolerance]), flush=True)
+            share = known[tolerance]["worst"] / known[tolerance]["clean"]
+            if abs(share - 0.5) <= 0.06:
+                break
+            low, high = (tolerance, high) if share > 0.5 else (low, tolerance)
+            middle = math.sqrt(low * high) if low and high < math.inf else (low or high)
+            factor = 1.0 if low and high < math.inf else 1.4 if low else 1 / 1.4
+            tolerance = float(f"{middle * factor:.2g}")
 
 
 def cost(arguments: argparse.Namespace) -> None:
@@ -485,6 +541,7 @@ COMMANDS = {
     "run": run,
     "table": table,
     "find": find,
+    "half": half,
     "cost": cost,
     "clip": clip,
     "tight": tight,
@@ -503,6 +560,7 @@ def main() -> None:
     )
     parser.add_argument("--methods", nargs="*", default=["none", *RECIPES])
     parser.add_argument("--tolerances", nargs="*", type=float)
+    parser.add_argument("--half", type=Path, help="Take the tolerances that `half` found")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int)
     parser.add_argument(
@@ -512,6 +570,7 @@ def main() -> None:
     parser.add_argument("--prove", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path())
     parser.add_argument("--tune", type=int, default=0)
+    parser.add_argument("--effort", default="quick")
     parser.add_argument("--turns", type=int, default=5)
     arguments = parser.parse_args()
     if arguments.what == "cost":
