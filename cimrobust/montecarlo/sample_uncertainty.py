@@ -96,6 +96,11 @@ def accuracy_lower(
     )
 
 
+def method_of(num_decisions: int, num_inputs: int, most: int | None) -> str:
+    """Return the method of `accuracy_lower`; arguments as for `accuracy_interval`."""
+    return EXACT if _one_each(num_decisions, num_inputs, most) else HOEFFDING
+
+
 def _one_each(num_decisions: int, num_inputs: int, most: int | None) -> bool:
     return num_decisions == num_inputs and most in (None, 1)
 

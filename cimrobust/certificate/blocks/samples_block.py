@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cimrobust.certificate import models
 from cimrobust.certificate.evidence import Evidence
-from cimrobust.montecarlo.sample_uncertainty import EXACT, accuracy_interval, accuracy_lower
+from cimrobust.montecarlo.sample_uncertainty import accuracy_interval, accuracy_lower, method_of
 
 CONFIDENCE = 0.95
 _SELF = "the labels are the model's own decisions, so it is 1 on any samples"
@@ -64,9 +64,10 @@ def evaluation_set(evidence: Evidence) -> models.EvaluationSet:
 def _certified(
     score: float, *, num_decisions: int, num_inputs: int, most: int | None
 ) -> models.SampleInterval:
-    """State how many inputs all chips decide right at once.
+    """State how many decisions all chips take right at once.
 
-    One event a sample, so one one-sided bound serves every chip.
+    Every sample has one number of them, whatever the chip, so one one-sided bound serves every
+    chip.
     """
     low = accuracy_lower(
         score, num_decisions=num_decisions, num_inputs=num_inputs, most=most, confidence=CONFIDENCE
@@ -76,7 +77,7 @@ def _certified(
         score=score,
         low=low,
         high=1.0,
-        method=f"{EXACT}, one-sided",
+        method=f"{method_of(num_decisions, num_inputs, most)}, one-sided",
         statement=(
             f"With {100 * CONFIDENCE:g} % confidence, every chip within the tolerance, all of them"
             f" at once, has an accuracy of at least {100 * low:.2f} % on the distribution that the"

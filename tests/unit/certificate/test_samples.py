@@ -88,3 +88,16 @@ def test_what_is_certified_holds_for_all_chips_at_once_on_fresh_samples_too() ->
     assert binom.sf(24, 50, row.low) == pytest.approx(0.05)
     assert "every chip within the tolerance, all of them at once" in row.statement
     assert "certified" not in {row.name for row in evaluation_set(_evidence()).intervals}
+
+
+@pytest.mark.parametrize(
+    ("positions", "method"),
+    [(1, "Clopper-Pearson, one-sided"), (3, "Chernoff-Hoeffding, one-sided")],
+)
+def test_a_certified_share_of_dependent_decisions_is_not_binomial(
+    positions: int, method: str
+) -> None:
+    stated = evaluation_set(_evidence(positions=positions, certified=SimpleNamespace(value=0.5)))
+    row = next(row for row in stated.intervals if row.name == "certified")
+    assert row.method == method
+    assert row.high == 1.0
