@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
-from cimrobust.available_memory import available_memory, is_about_memory
+from cimrobust.available_memory import available_memory, is_about_memory, planned_memory
 from cimrobust.certify.backward import batch_bytes, form_cost, lower_bound
 from cimrobust.certify.counted_decisions import CountedDecisions
 from cimrobust.certify.decision_margins import Reading, reading_of
@@ -32,6 +32,9 @@ from cimrobust.twin.to_torch import Twin, to_torch
 BATCH = 16
 #: Share of the free memory that one batch may take: two may be at work, and something else may run.
 _MOST_MEMORY = 0.4
+#: Bytes a stored weight, in float64: the twin's, both ends of its interval, and what rules work out
+#: from them (middle, radius, magnitude).
+_WEIGHT_BYTES = 48
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,9 @@ def open_bounds(
         )
     if runtime.plain.feeding.mode != "free":
         return Refusal("the network cannot be run on several samples at once, which the bounds do")
+    refused = _refuse_box(sum(tensor.nominal.size for tensor in placement.tensors.values()))
+    if refused is not None:
+        return refused
     dataset, task = runtime.dataset, runtime.task
     try:
         twin = to_torch(
@@ -194,6 +200,17 @@ def _tried(network: BoundedNetwork, most_cost: float) -> BoundedNetwork | Refusa
         )
     asks_chips = is_linear and network.reading.kind != "value"
     return replace(network, cost=cost, twin=network.twin if asks_chips else None)
+
+
+def _refuse_box(num_weights: int) -> Refusal | None:
+    """Return why the box of so many weights does not fit into memory; None where it does."""
+    needed, free = _WEIGHT_BYTES * num_weights, planned_memory()
+    if needed <= free:
+        return None
+    return Refusal(
+        f"intervals of {num_weights} weights need about {needed / 1e9:.3g} GB of memory, and"
+        f" {free / 1e9:.3g} GB may be taken"
+    )
 
 
 def _refuse_size(needed: int) -> Refusal | None:

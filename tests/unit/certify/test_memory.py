@@ -41,6 +41,19 @@ def test_a_batch_that_does_not_fit_is_refused_before_it_is_tried(
     assert "needs about 1.07 GB of memory, and 1 GB are free" in str(refused)
 
 
+def test_a_box_that_does_not_fit_is_refused_before_anything_is_made(
+    make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "planned_memory", lambda: 10_000)
+    monkeypatch.setattr(network, "to_torch", lambda *_, **__: pytest.fail("a twin was made"))
+    refused = open_bounds(*make("mlp"))
+    assert isinstance(refused, Refusal)
+    assert (
+        "intervals of 232 weights need about 1.11e-05 GB of memory, and 1e-05 GB may be taken"
+        in (str(refused))
+    )
+
+
 @pytest.mark.parametrize(
     "error",
     [
