@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from cimrobust.attack.diagnosis_protocol import Diagnosis
 from cimrobust.certificate.policy import Policy
 from cimrobust.certify.bound_summary import Certification
+from cimrobust.certify.counted_decisions import CountedDecisions
+from cimrobust.data.task import Task
 from cimrobust.diagnose.safety_class import SafetyClass
 from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.box import box_of
@@ -20,15 +20,22 @@ from cimrobust.mapping.placement import Placement
 from cimrobust.search.witness import SAFETY_FILE
 
 
-def check_unbroken(certification: Certification, diagnosis: Diagnosis) -> None:
-    """Raise SelfCheckError if a diagnostic breaks a sample that is certified for the whole box."""
+def check_unbroken(task: Task, certification: Certification, diagnosis: Diagnosis) -> None:
+    """Raise SelfCheckError if a diagnostic breaks a decision that is certified for the whole box.
+
+    Args:
+        task: The decisions.
+        certification: What is certified of those that are counted.
+        diagnosis: What diagnostics break, in the shape of the labels.
+    """
     if certification.certified is None or diagnosis.broken is None:
         return
-    both = np.flatnonzero(certification.certified & diagnosis.broken.reshape(-1))
-    if both.size:
+    decisions = CountedDecisions.of(task)
+    both = certification.certified & decisions.part_of(diagnosis.broken)
+    if both.any():
         raise SelfCheckError(
-            f"no chip of the box may break a certified sample, got sample {both[0]} broken by a"
-            " diagnostic; report this"
+            "no chip of the box may break a certified sample, got sample"
+            f" {decisions.samples[both][0]} broken by a diagnostic; report this"
         )
 
 

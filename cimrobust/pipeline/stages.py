@@ -225,7 +225,7 @@ def certify(opened: OpenedAnalysis, trials: TrialTable, diagnosis: Diagnosis) ->
     )
     certification = bound(opened, worst)
     _check_certified(certification, trials, found)
-    check_unbroken(certification, diagnosis)
+    check_unbroken(opened.runtime.task, certification, diagnosis)
     return certification
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval
@@ -88,7 +88,7 @@ def between(
     hi: Ends,
     *,
     is_convex: bool,
-    valid: Float[Tensor, "*shape"] | None = None,
+    valid: Bool[Tensor, "*shape"] | None = None,
 ) -> Lines:
     """Return the tangent at a point and the chord, the lower of them first.
 
@@ -118,7 +118,7 @@ def between(
     )
 
 
-def _outside(valid: Float[Tensor, "*shape"], ends: tuple[Ends, Ends]) -> tuple[Ends, Ends]:
+def _outside(valid: Bool[Tensor, "*shape"], ends: tuple[Ends, Ends]) -> tuple[Ends, Ends]:
     """Return ends, infinite where the interval leaves the domain."""
     endless = torch.full_like(ends[0], math.inf)
     return torch.where(valid, ends[0], -endless), torch.where(valid, ends[1], endless)
@@ -179,7 +179,7 @@ def square_root(_node: Node, kernel: Kernel) -> Curve:
 def reciprocal(_node: Node | None, kernel: Kernel) -> Curve:
     """Reciprocal of numbers of one sign: convex above zero, concave below, falling in both."""
 
-    def domain(lo: Ends, hi: Ends) -> tuple[Float[Tensor, "*shape"], Ends, Ends, Ends]:
+    def domain(lo: Ends, hi: Ends) -> tuple[Bool[Tensor, "*shape"], Ends, Ends, Ends]:
         valid, sign = (lo > 0) | (hi < 0), torch.where(hi < 0, -1.0, 1.0).to(lo.dtype)
         near, far = torch.minimum(lo.abs(), hi.abs()), torch.maximum(lo.abs(), hi.abs())
         one = torch.ones_like(lo)

@@ -16,7 +16,13 @@ from cimrobust.tolerance_sweep.safe_tolerance import (
     largest_statistical,
     largest_unrefuted,
 )
-from cimrobust.tolerance_sweep.sweep_tolerances import SweepContext, draw_chips, prove, sweep_worst
+from cimrobust.tolerance_sweep.sweep_tolerances import (
+    SweepContext,
+    attack_at,
+    draw_chips,
+    prove,
+    sweep_worst,
+)
 from cimrobust.tolerance_sweep.worst_at_tolerance import Proof, Worst
 from tests.unit.search.conftest import MLP, mlp_weights, samples
 
@@ -90,8 +96,9 @@ def test_largest_tolerances_are_ordered_and_bracketed(sweep):
     assert certified.tolerance <= unrefuted.tolerance
     for found in (unrefuted, certified):
         assert found.tolerance < found.fails_at <= 1.06 * found.tolerance
-    again = sweep_worst(sweep, [unrefuted.fails_at])[0]
-    assert again.score.value < required
+    attack, context = attack_at(sweep, unrefuted.fails_at, worst)
+    assert attack.score.value < required
+    context.subject.box.check(attack.pattern, origin="attack")
 
 
 def test_a_statistical_claim_rests_on_fresh_chips(sweep):
