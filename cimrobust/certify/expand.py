@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from cimrobust.certify.refusal import CannotBoundError
-from cimrobust.certify.written_out import WRITTEN_OUT, Fixed
+from cimrobust.certify.step_parts import Fixed
+from cimrobust.certify.written_out import WRITTEN_OUT
 from cimrobust.twin.ops.converter_registry import Node, find
 from cimrobust.twin.ops.program import Step
 

@@ -11,6 +11,7 @@ import torch
 
 from cimrobust.certify import operator_comparison, rule_choice
 from cimrobust.certify.bounded_network import open_bounds
+from cimrobust.certify.einsum_products import product_of_einsum
 from cimrobust.certify.given_tensors import Given
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.refusal import CannotBoundError, Refusal
@@ -22,7 +23,6 @@ from cimrobust.certify.rules.piecewise import Clip
 from cimrobust.certify.rules.product import gemm
 from cimrobust.certify.rules.quantise import dequantise
 from cimrobust.certify.rules.softmax import softmax
-from cimrobust.certify.written_out import product_of_einsum
 from cimrobust.data.decision import Decision
 from cimrobust.twin.ops.converter_registry import Node, Settings
 from cimrobust.twin.ops.program import Step
