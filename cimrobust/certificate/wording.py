@@ -108,6 +108,11 @@ def on_samples(certificate: CertificateModel) -> str:
     )
 
 
+def bounded_units(certificate: CertificateModel) -> str:
+    """Return what is bounded one by one: samples, or decisions where a sample has several."""
+    return "samples" if certificate.clean.samples == certificate.data.used else "decisions"
+
+
 def worst_chip(certificate: CertificateModel) -> str:
     """Return the worst chip found as a sentence."""
     found, tolerance = certificate.worst_found, certificate.device.largest_tolerance_fraction

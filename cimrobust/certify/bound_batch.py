@@ -204,12 +204,13 @@ class _Spread:
         same = rows[:, None] == rows[None]
         self._places = same.tril(-1).sum(1)
         self._most = int(self._places.max()) + 1
+        self._in_order = torch.equal(rows, torch.arange(len(rows)))
 
     def out(
         self, form: Float64[Tensor, "forms decisions *units"]
     ) -> Float64[Tensor, "more_forms samples *units"]:
         """Return the forms on the samples."""
-        if self._most == 1:
+        if self._in_order:
             return form
         made = form.new_zeros(len(form), self._most, self._samples, *form.shape[2:])
         made[:, self._places, self._rows] = form
@@ -219,7 +220,7 @@ class _Spread:
         self, bound: Float64[Tensor, "more_forms samples"]
     ) -> Float64[Tensor, "forms decisions"]:
         """Return the bounds of the decisions."""
-        if self._most == 1:
+        if self._in_order:
             return bound
         return bound.reshape(-1, self._most, self._samples)[:, self._places, self._rows]
 

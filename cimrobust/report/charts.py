@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from cimrobust.certificate.bracket import bracket_rows, bracket_sentence
 from cimrobust.certificate.models import CertificateModel, ClassRow
-from cimrobust.certificate.wording import shown
+from cimrobust.certificate.wording import bounded_units, shown
 from cimrobust.report.chart_bars import pair_of_bars
 from cimrobust.report.chart_parts import (
     BAD,
@@ -107,6 +107,7 @@ def largest_tolerance(certificate: CertificateModel) -> str:
         certificate.certified.curve[-1].tolerance_fraction,
     )
     assert found is not None
+    units = bounded_units(certificate)
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(WIDTH, 2.4)
         axes.set_xscale("log", base=2)
@@ -131,12 +132,12 @@ def largest_tolerance(certificate: CertificateModel) -> str:
         axes.set_ylim(0, max(1, *found.histogram.counts) * 1.1)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.2g} %"))
         axes.set_xlabel("largest certified tolerance")
-        axes.set_ylabel("samples")
+        axes.set_ylabel(units)
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
         return svg(
             figure,
             "largest_tolerance",
-            f"{found.samples} samples by the largest tolerance at which they are certified;"
+            f"{found.samples} {units} by the largest tolerance at which they are certified;"
             f" {found.uncertified} are at none that was tried.",
         )
 

@@ -16,7 +16,7 @@ from cimrobust.certificate.models import (
     ToleranceCurve,
     WriteVerify,
 )
-from cimrobust.certificate.wording import shown
+from cimrobust.certificate.wording import bounded_units, shown
 from cimrobust.report import chart_parts
 from cimrobust.report.chart_bars import pair_of_bars
 from cimrobust.report.chart_parts import BAD, GOOD, INK, NEUTRAL, STYLE
@@ -119,7 +119,7 @@ def tolerance_curve(certificate: CertificateModel, curve: ToleranceCurve) -> str
     bound = certificate.certified
     # A bound over some of the samples may lie above the worst score over all of them: it is told
     # apart by name and look.
-    is_whole = bound.curve_samples == bound.samples
+    is_whole, units = bound.curve_samples == bound.samples, bounded_units(certificate)
     proven = bound.curve if certificate.metric.higher_is_better or is_whole else []
     with mpl.rc_context(STYLE):
         figure, axes = chart_parts.new_figure(chart_parts.WIDTH, 2.8)
@@ -138,9 +138,9 @@ def tolerance_curve(certificate: CertificateModel, curve: ToleranceCurve) -> str
                 "s-" if is_whole else "s:",
                 color=GOOD,
                 markersize=4,
-                label=(
-                    "certified" if is_whole else f"certified, first {bound.curve_samples} samples"
-                ),
+                label="certified"
+                if is_whole
+                else f"certified, first {bound.curve_samples} {units}",
             )
         axes.axhline(
             curve.required, color=INK, linewidth=1, linestyle=(0, (3, 3)), label="required"

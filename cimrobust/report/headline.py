@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.programmed import programmed_interval
-from cimrobust.certificate.wording import is_proof
+from cimrobust.certificate.wording import bounded_units, is_proof
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,9 @@ def _smaller(certificate: CertificateModel) -> str:
     )
     if largest is None or not held:
         return ""
-    best = max(held, key=lambda row: row.share)
+    best, units = max(held, key=lambda row: row.share), bounded_units(certificate)
     return (
-        f"; {100 * best.share:g} % of the first {largest.samples} samples are proven up to a"
+        f"; {100 * best.share:g} % of the first {largest.samples} {units} are proven up to a"
         f" tolerance of {100 * (best.tolerance_fraction or 0.0):.3g} %"
     )
 

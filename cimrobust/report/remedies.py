@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy_tables import CONDITION
+from cimrobust.certificate.wording import bounded_units
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def _measured(c: CertificateModel) -> Iterator[Remedy]:
     ):
         yield Remedy(
             "Verify every device so tightly that it is proven",
-            ("at ", f", over the first {curve.certified_samples} samples"),
+            ("at ", f", over the first {curve.certified_samples} {bounded_units(c)}"),
             ((f"{at}tolerance_curve.certified", "percent"),),
             _analyze(c, "--tolerance", f"{curve.certified:.4g}"),
         )

@@ -15,7 +15,7 @@ from cimrobust.certificate.drawable_scores import drawable
 from cimrobust.certificate.judging import capital
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.retrained import Retraining
-from cimrobust.certificate.wording import is_proof, score_name, score_word
+from cimrobust.certificate.wording import bounded_units, is_proof, score_name, score_word
 from cimrobust.report import argument, charts, contents, diagnostic_charts, failure_modes
 from cimrobust.report import comparison_view as comparison
 from cimrobust.report import side_by_side_charts as side_by_side
@@ -87,6 +87,7 @@ def _words(certificate: CertificateModel) -> dict[str, Any]:
         "score_name": score_name(certificate),
         "score_word": score_word(certificate),
         "proven": is_proof(certificate),
+        "units": bounded_units(certificate),
     }
 
 

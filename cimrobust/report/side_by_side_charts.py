@@ -249,9 +249,10 @@ def _finish_apart(
     """
     found = described.tolerances
     assert found is not None
-    samples = max(summary.certified_samples for summary in found.networks().values())
+    count = max(summary.certified_samples for summary in found.networks().values())
+    units = "decisions" if described.metric.unit == "fraction" else "samples"
     worst.set_title(f"worst found, {described.splits.evaluation} samples", fontsize=9, loc="left")
-    proven.set_title(f"certified, first {samples} samples", fontsize=9, loc="left")
+    proven.set_title(f"certified, first {count} {units}", fontsize=9, loc="left")
     chart_parts.vertical_scores(proven, described, bounds)
     # Bounds of errors grow by orders of magnitude with the box.
     if described.metric.unit != "fraction" and 0 < _WIDE * min(bounds) < max(bounds):

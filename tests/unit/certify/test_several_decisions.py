@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cimrobust.certify.bound_batch import Batch
+from cimrobust.certify.bound_batch import Batch, _Spread
 from cimrobust.certify.bound_summary import certify_run
 from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
 from cimrobust.certify.bounds import certify, largest_certified_tolerance
@@ -136,3 +136,34 @@ def test_a_batch_bounds_each_of_its_samples_once(opened: Opener) -> None:
     for whole in (batch, part):
         found = whole.inputs["x"][whole.rows]
         assert torch.equal(found, network.inputs["x"][network.decisions.samples[whole.samples]])
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 2], [2, 0, 1], [0, 0, 1, 0], [1, 0, 1]])
+def test_forms_of_decisions_come_back_as_their_bounds(rows: list[int]) -> None:
+    """With the sum of a form as its bound, and another factor for every sample."""
+    factors = torch.tensor([1.0, 10.0, 100.0])[: max(rows) + 1]
+    spread = _Spread(torch.tensor(rows))
+    form = torch.arange(2 * len(rows) * 3, dtype=torch.float64).reshape(2, len(rows), 3)
+    bound = spread.back(spread.out(form).sum(-1) * factors)
+    assert torch.equal(bound, form.sum(-1) * factors[rows])
+
+
+def test_a_logarithm_that_may_leave_its_domain_costs_its_own_samples_alone(opened: Opener) -> None:
+    text = (
+        HEAD
+        + """(float[N, 3] x) => (float[N, 2] y) <float[1] one>
+        { h = MatMul(x, w) a = Add(h, one) l = Log(a) y = MatMul(l, v) }"""
+    )
+    weights = {
+        "w": np.array([[0.5, 0.1], [0.1, 0.4], [0.2, 0.3]], np.float32),
+        "v": np.array([[1.0, -1.0], [-1.0, 1.0]], np.float32),
+        "one": np.ones(1, np.float32),
+    }
+    x = np.array([[4, 0, 0], [0, 4, 0], [-1.98, 0, 0], [3, 0, 0]], np.float32)
+    runtime, placement = opened(text.replace(") ", ")\n"), weights, {"x": x}, tolerance=0.02)
+    network = open_bounds(runtime, placement)
+    assert isinstance(network, BoundedNetwork), network
+    for method in ("interval", "linear"):
+        found = certify(network, method=method)  # type: ignore[arg-type]
+        assert found.certified.tolist() == [True, True, False, True]
+        assert found.margin[2] == -np.inf

@@ -188,9 +188,9 @@ def test_bounds_on_fewer_samples_are_not_drawn_among_worst_scores():
         **{role: example.summary(certified_samples=16) for role in ("before", "control", "after")}
     )
     page = render_retraining(example.description(tolerances=few))
-    assert "certified, first 16 samples" in page
+    assert "certified, first 16 decisions" in page
     assert "worst found, 50 samples" in page
-    assert "Certified, first 16 samples</th>" in page
+    assert "Certified, first 16 decisions</th>" in page
     together = render_retraining(example.description())
     assert "certified, first" not in together
     assert "after, certified" in together
