@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cimrobust.array_shapes import Bool, Shaped
 from cimrobust.errors import InputRefusedError
 from cimrobust.input_file import FileKind, printable, read_input, refusing_what_fails
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Bool, Shaped
 
 _MAX_BYTES = 4 * 2**30
 _MAX_COLUMNS = 1000

@@ -15,13 +15,15 @@ SHAPED = (
 
 if os.environ.get("CIMROBUST_CHECK_SHAPES") == "1":
     # Before anything of cimrobust is imported: the hook compiles the checks into its modules.
+    import sys
+
     import jaxtyping
 
     from tests import shape_checker
 
-    jaxtyping.install_import_hook(
-        [f"cimrobust.{name}" for name in SHAPED], f"{shape_checker.__name__}.check"
-    )
+    shaped = [f"cimrobust.{name}" for name in SHAPED]
+    jaxtyping.install_import_hook(shaped, f"{shape_checker.__name__}.check")
+    sys.meta_path.insert(0, shape_checker.TypesToo(shaped))
 
 # Tests read what commands say; how far these are has tests of its own.
 os.environ["CIMROBUST_PROGRESS"] = "none"

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Shaped
 
-from cimrobust.attack.attack_plan import AttackPlan, Climb
 from cimrobust.data.decision import Score
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.mapping.box import Pattern
 from cimrobust.search.candidate import Candidate
 from cimrobust.search.climb import CORNER, climb_in_turn
 from cimrobust.search.members.gradient_free import search_corners
-from cimrobust.search.problem import Problem
-from cimrobust.search.scorer import Scorer
+
+if TYPE_CHECKING:
+    from cimrobust.attack.attack_plan import AttackPlan, Climb
+    from cimrobust.search.problem import Problem
+    from cimrobust.search.scorer import Scorer
 
 NO_DEVIATION = "no deviation"
 _NAME = "attack"

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int64
 
 from cimrobust.attack.attack import Attack, attack
-from cimrobust.attack.attack_plan import AttackPlan
 from cimrobust.attack.kept_attacks import kept_attack
 from cimrobust.attack.subject_parts import part_of
 from cimrobust.engine.subject import Subject
 from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts, digest_of
-from cimrobust.mapping.box import Box, Pattern
 from cimrobust.run import Run
 from cimrobust.search.attack_set import attack_subset
 from cimrobust.search.gradients import TwinStatus, open_gradients
@@ -23,6 +22,10 @@ from cimrobust.search.losses import Hinge
 from cimrobust.search.pass_ledger import UNLIMITED, PassLedger
 from cimrobust.search.scorer import Scorer
 from cimrobust.search.torch_patterns import array_of
+
+if TYPE_CHECKING:
+    from cimrobust.attack.attack_plan import AttackPlan
+    from cimrobust.mapping.box import Box, Pattern
 
 
 @dataclass(frozen=True)

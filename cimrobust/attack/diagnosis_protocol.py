@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool
 
 from cimrobust.attack.attack_context import AttackContext
-from cimrobust.engine.open import Runtime
-from cimrobust.engine.subject import Subject
 from cimrobust.mapping.box import Box, Pattern
-from cimrobust.run import Run
 from cimrobust.search.search_results import SearchResult
+
+if TYPE_CHECKING:
+    from cimrobust.engine.open import Runtime
+    from cimrobust.engine.subject import Subject
+    from cimrobust.run import Run
 
 
 @dataclass(frozen=True)

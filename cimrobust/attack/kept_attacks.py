@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Shaped
 
 from cimrobust.attack.attack import Attack
 from cimrobust.data.decision import Score
-from cimrobust.finished_parts import FinishedParts
-from cimrobust.mapping.box import Box, Pattern
 from cimrobust.search.packed_pattern import PackedPattern, pack, unpack
+
+if TYPE_CHECKING:
+    from cimrobust.finished_parts import FinishedParts
+    from cimrobust.mapping.box import Box, Pattern
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from cimrobust.certify.bound_batch import Method
-from cimrobust.certify.bounded_network import BoundedNetwork
 from cimrobust.certify.bounds import certify
 from cimrobust.certify.branch import BranchSettings
-from cimrobust.cluster.executor import Executor
 from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
+
+if TYPE_CHECKING:
+    from cimrobust.certify.bound_batch import Method
+    from cimrobust.certify.bounded_network import BoundedNetwork
+    from cimrobust.cluster.executor import Executor
 
 #: Multiplications that narrowing one layer may cost a sample.
 NARROWING = {"quick": 3e8, "standard": 1e9, "thorough": 3e10}

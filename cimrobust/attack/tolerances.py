@@ -10,19 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32
 
 from cimrobust.device.intervals import largest_programming_error
-from cimrobust.device.profile import DeviceProfile
 from cimrobust.device.profile_changes import with_tolerance
 from cimrobust.engine.kernel_engine import KernelEngine
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import SelfCheckError
-from cimrobust.mapping.box import Box, Pattern
 from cimrobust.mapping.place import place
 from cimrobust.search.unit import rescaled
+
+if TYPE_CHECKING:
+    from cimrobust.device.profile import DeviceProfile
+    from cimrobust.mapping.box import Box, Pattern
 
 
 def stated_tolerance(profile: DeviceProfile) -> float:

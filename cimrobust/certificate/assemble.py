@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cimrobust.certificate.blocks import certified, diagnostics, drawn_chips, results, scope
 from cimrobust.certificate.blocks import converter_block as converters
@@ -11,7 +11,6 @@ from cimrobust.certificate.blocks import item_block as item
 from cimrobust.certificate.blocks import limits_block as limits
 from cimrobust.certificate.blocks import rare_block as rare
 from cimrobust.certificate.blocks import samples_block as samples
-from cimrobust.certificate.evidence import Evidence
 from cimrobust.certificate.models import (
     CertificateModel,
     ItemDescription,
@@ -21,12 +20,15 @@ from cimrobust.certificate.models import (
     StoredChip,
     Verdict,
 )
-from cimrobust.certificate.policy import Policy
 from cimrobust.certificate.result_names import WITNESS
 from cimrobust.certificate.verdict import NO_POLICY, judge
 from cimrobust.certificate.witness_check import witness_check
 from cimrobust.engine.machine import this_machine
 from cimrobust.reliability.chip_file import CHIP_FILE
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.evidence import Evidence
+    from cimrobust.certificate.policy import Policy
 
 # Settings that may be given several times.
 _REPEATED = frozenset({"digital", "skip"})

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cimrobust.certificate.judging import Case, Judged, capital
-from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.policy_tables import RequireRow
 from cimrobust.certificate.programmed import programmed_score
 from cimrobust.certificate.search_depth import effort_in_words, search_depth
 from cimrobust.certificate.wording import on_samples, score_name, shown
 from cimrobust.device.digest import digest_of_tables
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.certificate.policy_tables import RequireRow
 
 
 def judge_baseline(case: Case, row: RequireRow) -> Judged:

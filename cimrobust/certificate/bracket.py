@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.programmed import programmed_interval, programmed_score
 from cimrobust.certificate.wording import is_proof, shown
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
 
 #: What a row says: a proof, the worst chip, drawn chips, or the network without deviation.
 RowKind = Literal["proof", "worst", "drawn", "clean"]

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.models.result_file import ResultFile
 from cimrobust.certificate.read_record import read_result
 from cimrobust.certificate.result_names import CERTIFICATE
 from cimrobust.errors import SelfCheckError, UsageError
 from cimrobust.files import write_whole
 from cimrobust.input_file import printable
 from cimrobust.json_file import parse_json
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models.result_file import ResultFile
 
 
 def canonical_json(record: BaseModel) -> str:

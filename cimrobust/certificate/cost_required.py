@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cimrobust.certificate.judging import Case, Judged
-from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.policy_tables import CostTable, RequireRow
 from cimrobust.certificate.wording import on_samples
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.certificate.policy_tables import CostTable, RequireRow
 
 
 def judge_cost(case: Case, row: RequireRow) -> Judged:

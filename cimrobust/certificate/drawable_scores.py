@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
-from cimrobust.certificate.models import Metric
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import Metric
 
 #: Records hold an infinite error as the largest float64. Axes are wider than what they show, and
 #: scale it, so they need room up to that.

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cimrobust.certificate.gate_outcome import GateOutcome
 from cimrobust.certificate.pull_request_summary import append_summary, write_summary
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.gate_outcome import GateOutcome
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
 
 from cimrobust.certificate.certificate_files import atomic_text
 from cimrobust.certificate.gate_evidence import EVIDENCE_REFUTED, EvidenceProblem, GateResult
-from cimrobust.certificate.models import CertificateModel, RequirementResult
 from cimrobust.certificate.policy_tables import CONDITION
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel, RequirementResult
 
 _CLASS = "cimrobust.gate"
 # Stage of the run that made each strength of evidence.

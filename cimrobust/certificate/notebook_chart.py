@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
 from cimrobust.certificate.bracket import BracketRow, bracket_rows, bracket_sentence
 from cimrobust.certificate.drawable_scores import drawable
-from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.wording import score_word
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
 
 # Contrast of at least 3 to white and to #111.
 _COLOURS = {"proof": "#2e8b57", "worst": "#d6453d", "drawn": "#5b82b5", "clean": "currentColor"}

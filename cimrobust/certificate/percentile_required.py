@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cimrobust.certificate.judging import Case, Judged
-from cimrobust.certificate.models import CertificateModel, Status
-from cimrobust.certificate.policy_tables import KppRequirement, RequireRow
 from cimrobust.certificate.scores_required import BEYOND
 from cimrobust.certificate.wording import is_reached, on_samples, rule, score_name, shown
 from cimrobust.montecarlo.trial_table import TrialTable, failure_rate
 from cimrobust.montecarlo.trial_table import kpp as percentile
 from cimrobust.montecarlo.two_source import two_source_bound
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel, Status
+    from cimrobust.certificate.policy_tables import KppRequirement, RequireRow
 
 
 def judge_percentile(case: Case, row: RequireRow) -> Judged:

@@ -5,7 +5,10 @@ With quantised weights, and through converters where the profile has some.
 
 from __future__ import annotations
 
-from cimrobust.certificate.models import CertificateModel
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
 
 
 def programmed_score(certificate: CertificateModel) -> float:

@@ -9,7 +9,7 @@ Of the current version of each format from its model, of older ones as they were
 from __future__ import annotations
 
 import json
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel
 
@@ -48,12 +48,14 @@ from cimrobust.certificate.models.printed_networks import (
 )
 from cimrobust.certificate.models.printed_plan import PlanOutput
 from cimrobust.certificate.models.printed_progress import ProgressOutput
-from cimrobust.certificate.models.result_file import ResultFile
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.models.suggested import SuggestModel
 from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.certificate.schema_files import FOLDER
 from cimrobust.field_texts import field_texts
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models.result_file import ResultFile
 
 #: Model of the current version by name of the format.
 FORMATS: dict[str, type[ResultFile]] = {

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cimrobust.certificate.certificate_files import atomic_text
-from cimrobust.certificate.gate_outcome import Finding, GateOutcome
 from cimrobust.certificate.markdown_text import code, code_block, escaped
-from cimrobust.certificate.models import CertificateModel
 from cimrobust.errors import UsageError
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.gate_outcome import Finding, GateOutcome
+    from cimrobust.certificate.models import CertificateModel
 
 _MARKS = {"met": "met", "refuted": "**REFUTED**", "open": "**open**"}
 _ORDER = ("refuted", "open", "met")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cimrobust.attack.tolerances import stated_tolerance
 from cimrobust.certificate import models
@@ -18,11 +19,13 @@ from cimrobust.files import sha256_of
 from cimrobust.settings.training_settings import TrainingSettings
 from cimrobust.training.loop import Trained
 from cimrobust.training.session import Session
-from cimrobust.training.state import EpochRow
 from cimrobust.training.training_protocol import Method
 from cimrobust.training.training_records import Paced
 from cimrobust.training.training_roles import ATTACK, CLIP, METHOD, without_bound
 from cimrobust.training.tuning import Tuning
+
+if TYPE_CHECKING:
+    from cimrobust.training.state import EpochRow
 
 
 @dataclass(frozen=True)

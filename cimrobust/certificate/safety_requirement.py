@@ -6,11 +6,14 @@ A chip that was found can refute it, and nothing that was found can prove it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from cimrobust.certificate.judging import Case, Judged
-from cimrobust.certificate.models import CertificateModel, Status
-from cimrobust.certificate.policy_tables import RequireRow
 from cimrobust.certificate.wording import on_samples
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel, Status
+    from cimrobust.certificate.policy_tables import RequireRow
 
 _FILE = "witness/safety_class.safetensors"
 

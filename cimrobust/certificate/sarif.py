@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from sarif_pydantic import (
@@ -39,8 +39,10 @@ from sarif_pydantic.sarif import RunAutomationDetails
 from cimrobust import __version__
 from cimrobust.certificate.certificate_files import atomic_text
 from cimrobust.certificate.gate_outcome import WITNESS_MODEL, Finding, GateOutcome
-from cimrobust.certificate.models.result_file import Status
 from cimrobust.certificate.result_names import CERTIFICATE
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models.result_file import Status
 
 SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from cimrobust.certificate.judging import Case, Judged, capital
-from cimrobust.certificate.models import CertificateModel, SampleInterval, Status, Strength
-from cimrobust.certificate.policy_tables import RequireRow
 from cimrobust.certificate.programmed import (
     programmed_correct,
     programmed_interval,
@@ -21,6 +20,10 @@ from cimrobust.certificate.wording import (
     shown,
     worst_chip,
 )
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel, SampleInterval, Status, Strength
+    from cimrobust.certificate.policy_tables import RequireRow
 
 BEYOND = "and beyond these samples"
 

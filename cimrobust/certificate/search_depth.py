@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from cimrobust.certificate.models import CertificateModel
+from typing import TYPE_CHECKING
+
 from cimrobust.certificate.policy_tables import EFFORTS
 from cimrobust.search.search_budget import budget_of
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
 
 
 def reaches(made: CertificateModel, effort: str) -> bool:

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import tomli_w
 
@@ -29,17 +29,19 @@ from cimrobust.certificate.policy import Policy
 from cimrobust.data.decision import Score
 from cimrobust.device.intervals import largest_programming_error
 from cimrobust.device.load_profile import profile_of
-from cimrobust.device.profile import DeviceProfile
 from cimrobust.diagnose.protected_attacks import Tried
 from cimrobust.diagnose.protection import DIGITAL, TIGHTER, Protection, num_devices
 from cimrobust.diagnose.smallest_set import Smallest
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import SelfCheckError
 from cimrobust.files import stated_place
-from cimrobust.mapping.placement import Placement
-from cimrobust.onnx_io.layers import LayerScan
-from cimrobust.onnx_io.network import Network
 from cimrobust.search.search_results import SearchResult
+
+if TYPE_CHECKING:
+    from cimrobust.device.profile import DeviceProfile
+    from cimrobust.mapping.placement import Placement
+    from cimrobust.onnx_io.layers import LayerScan
+    from cimrobust.onnx_io.network import Network
 
 #: Where the profile of a set is said to be if it was not written.
 DEFAULT_FILE = "protected.toml"

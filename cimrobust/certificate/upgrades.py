@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from cimrobust.certificate.models.result_file import ResultFile
+if TYPE_CHECKING:
+    from cimrobust.certificate.models.result_file import ResultFile
 
 Plain = dict[str, Any]
 

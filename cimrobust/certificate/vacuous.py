@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.policy_tables import CostTable, KppRequirement, RequireRow
+from typing import TYPE_CHECKING
+
 from cimrobust.certificate.programmed import programmed_score
 from cimrobust.certificate.wording import ABSURD
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.certificate.policy_tables import CostTable, KppRequirement, RequireRow
 
 
 def asks_nothing(row: RequireRow, cost: CostTable | None) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from cimrobust.certificate.baseline_required import judge_baseline
 from cimrobust.certificate.conditions import judge_conditions
@@ -21,7 +22,6 @@ from cimrobust.certificate.cost_required import judge_cost
 from cimrobust.certificate.judging import NO_NUMBERS, Case, Judged, Occasion, capital
 from cimrobust.certificate.models import CertificateModel, RequirementResult, Verdict, Word
 from cimrobust.certificate.percentile_required import judge_percentile
-from cimrobust.certificate.policy import Policy
 from cimrobust.certificate.policy_tables import CONDITION, RequireRow
 from cimrobust.certificate.safety_requirement import judge_safety_class
 from cimrobust.certificate.scores_required import (
@@ -33,7 +33,10 @@ from cimrobust.certificate.scores_required import (
 from cimrobust.certificate.search_depth import effort_in_words, reaches
 from cimrobust.certificate.vacuous import asks_nothing_here
 from cimrobust.certificate.wording import counted, on_samples, score_name, shown, worst_chip
-from cimrobust.montecarlo.trial_table import TrialTable
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.policy import Policy
+    from cimrobust.montecarlo.trial_table import TrialTable
 
 NO_POLICY = (
     "No requirement was given, so nothing is passed or failed; name a policy to get a verdict."

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from cimrobust.certificate.models import CertificateModel
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
 
 # The error of a network that always answers the mean is the spread of the targets. A hundred times
 # the clean error is as much for a network that explains 99.99 % of their variance, so a larger one

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -13,14 +13,16 @@ from jaxtyping import Bool, Float64, Int64, Shaped
 from torch import Tensor
 
 from cimrobust.certify.backward import State, lower_bounds
-from cimrobust.certify.bounded_network import BoundedNetwork
 from cimrobust.certify.branch import BranchSettings, prove
 from cimrobust.certify.breaking_chip import broken_samples
 from cimrobust.certify.interval import Interval, flat
-from cimrobust.certify.kept_samples import Bound
 from cimrobust.certify.propagate import propagate
 from cimrobust.certify.rules.rule import total
 from cimrobust.engine.parallel import check_stopped
+
+if TYPE_CHECKING:
+    from cimrobust.certify.bounded_network import BoundedNetwork
+    from cimrobust.certify.kept_samples import Bound
 
 Method = Literal["interval", "linear"]
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Num
 
 from cimrobust.available_memory import is_about_memory
-from cimrobust.certify.bound_batch import Method
 from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
 from cimrobust.certify.bounds import (
     Bounds,
@@ -26,10 +26,13 @@ from cimrobust.certify.per_sample import OCTAVES
 from cimrobust.certify.refusal import Refusal
 from cimrobust.cluster.executor import Executor
 from cimrobust.data.decision import Score
-from cimrobust.engine.subject import Subject
 from cimrobust.errors import MemoryShortError, SelfCheckError
 from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
 from cimrobust.run import Run
+
+if TYPE_CHECKING:
+    from cimrobust.certify.bound_batch import Method
+    from cimrobust.engine.subject import Subject
 
 METHOD = (
     "Interval propagation, then linear bounds propagated backwards (CROWN) with weights as"

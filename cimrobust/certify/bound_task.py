@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int64
@@ -12,11 +13,13 @@ from jaxtyping import Int64
 from cimrobust.available_memory import is_about_memory
 from cimrobust.certify.bound_batch import Batch, Effort, bound_batch
 from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
-from cimrobust.certify.interval import Interval
-from cimrobust.certify.kept_samples import Bound
 from cimrobust.certify.refusal import Refusal
-from cimrobust.engine.subject import Subject
 from cimrobust.errors import MemoryShortError
+
+if TYPE_CHECKING:
+    from cimrobust.certify.interval import Interval
+    from cimrobust.certify.kept_samples import Bound
+    from cimrobust.engine.subject import Subject
 
 
 @dataclass(frozen=True)

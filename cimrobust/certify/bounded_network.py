@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,11 +22,13 @@ from cimrobust.certify.propagate import forwards_bytes, propagate
 from cimrobust.certify.refusal import CannotBoundError, NotBoundedError, Refusal
 from cimrobust.data.task import Task
 from cimrobust.device.distribution import excluded_probability
-from cimrobust.device.profile import DeviceProfile
-from cimrobust.engine.open import Runtime
 from cimrobust.errors import CimrobustError
 from cimrobust.mapping.placement import Placement
 from cimrobust.twin.to_torch import Twin, to_torch
+
+if TYPE_CHECKING:
+    from cimrobust.device.profile import DeviceProfile
+    from cimrobust.engine.open import Runtime
 
 #: Samples that are bounded together. As many units are narrowed for each as the one with the most
 #: bent units needs, so company can only tighten a bound.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -17,10 +18,12 @@ from cimrobust.certify.bound_task import BoundBatches, NamedBatch
 from cimrobust.certify.bounded_network import BATCH, BoundedNetwork
 from cimrobust.certify.branch import BranchSettings
 from cimrobust.certify.kept_samples import Bound, KeptSamples
-from cimrobust.cluster.executor import Executor
 from cimrobust.engine.parallel import map_ordered
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
+
+if TYPE_CHECKING:
+    from cimrobust.cluster.executor import Executor
 
 DEFAULT_BRANCHING = BranchSettings()
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float64, Int8, Int64, Shaped
@@ -24,10 +25,12 @@ from torch import Tensor
 
 from cimrobust.certify.backward import State, form_cost
 from cimrobust.certify.interval import Interval, flat
-from cimrobust.certify.plan import Plan
 from cimrobust.certify.propagate import propagate
 from cimrobust.certify.rules.relaxation import Activation
 from cimrobust.certify.tighten import bent_steps, tightened
+
+if TYPE_CHECKING:
+    from cimrobust.certify.plan import Plan
 
 #: Parts that are bounded together.
 _PARTS = 64

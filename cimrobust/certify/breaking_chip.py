@@ -10,15 +10,16 @@ alone: a sample that no chip breaks goes to the bounds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float64, Int64, Shaped
 from torch import Tensor
 
-from cimrobust.certify.decision_margins import Reading
-from cimrobust.certify.interval import Interval
-from cimrobust.twin.to_torch import Twin
+if TYPE_CHECKING:
+    from cimrobust.certify.decision_margins import Reading
+    from cimrobust.certify.interval import Interval
+    from cimrobust.twin.to_torch import Twin
 
 #: Gradients that are followed for one sample.
 _STEPS = 3

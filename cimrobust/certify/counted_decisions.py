@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int64, Shaped
 
-from cimrobust.data.task import Task
+if TYPE_CHECKING:
+    from cimrobust.data.task import Task
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from cimrobust.certify.refusal import NotBoundedError
-from cimrobust.data.task import Task
-from cimrobust.twin.to_torch import Twin
+
+if TYPE_CHECKING:
+    from cimrobust.data.task import Task
+    from cimrobust.twin.to_torch import Twin
 
 _SAME = frozenset({"Identity", "Dropout"})
 # Softmax is computed in float32: scores that differ by less than this, or than this share of their

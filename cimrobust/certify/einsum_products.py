@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from cimrobust.certify.refusal import CannotBoundError
 from cimrobust.certify.step_parts import Fixed, made_of, part_name, sizes_of
-from cimrobust.twin.ops.converter_registry import Kernel, Node
-from cimrobust.twin.ops.program import Step
+
+if TYPE_CHECKING:
+    from cimrobust.twin.ops.converter_registry import Kernel, Node
+    from cimrobust.twin.ops.program import Step
 
 
 class _Labels:

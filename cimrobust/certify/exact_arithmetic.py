@@ -6,6 +6,7 @@ One run gives the inner tensors; `certify.operator_comparison` holds each operat
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,8 +20,10 @@ from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.errors import CimrobustError
 from cimrobust.onnx_io.batch import coupling_operators
 from cimrobust.onnx_io.exposed import as_declared, cut_tensors, with_outputs, work_of
-from cimrobust.onnx_io.network import Network
 from cimrobust.twin.to_torch import TwinUnavailableError, to_torch
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.network import Network
 
 #: Samples, where the network takes any number at a time.
 _SAMPLES = 4

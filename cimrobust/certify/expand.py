@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cimrobust.certify.refusal import CannotBoundError
-from cimrobust.certify.step_parts import Fixed
 from cimrobust.certify.written_out import WRITTEN_OUT
 from cimrobust.twin.ops.converter_registry import Node, find
 from cimrobust.twin.ops.program import Step
+
+if TYPE_CHECKING:
+    from cimrobust.certify.step_parts import Fixed
 
 _VERSION = 13
 

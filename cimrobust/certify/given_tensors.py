@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from jaxtyping import Bool, Float, Float64, Shaped
 from torch import Tensor
@@ -15,7 +16,9 @@ from cimrobust.certify.interval import Interval
 from cimrobust.certify.refusal import CannotBoundError
 from cimrobust.certify.rules.rule import Pulled, Rule, Value, total
 from cimrobust.twin.ops.converter_registry import Kernel, Node
-from cimrobust.twin.ops.program import Step
+
+if TYPE_CHECKING:
+    from cimrobust.twin.ops.program import Step
 
 _FLOAT_TYPES = frozenset({1, 10, 11, 16})
 

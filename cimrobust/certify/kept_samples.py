@@ -6,12 +6,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from cimrobust.certify.branch import BranchSettings
 from cimrobust.finished_parts import FinishedParts, digest_of
+
+if TYPE_CHECKING:
+    from cimrobust.certify.branch import BranchSettings
 
 #: Seconds of work that an interrupted run loses at most, beside that of batches that are running.
 _WORTH_KEEPING = 1.0

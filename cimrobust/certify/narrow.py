@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float64, Int64
@@ -12,7 +13,9 @@ from torch import Tensor
 from cimrobust.certify.backward import Options, State, form_cost, forms_at_once, lower_bound
 from cimrobust.certify.interval import Interval, flat
 from cimrobust.certify.rules.max_pool import MaxPool
-from cimrobust.certify.rules.rule import Bent
+
+if TYPE_CHECKING:
+    from cimrobust.certify.rules.rule import Bent
 
 #: Multiplications a sample that narrowing a whole layer may cost without being asked what for.
 _CHEAP = 1e7

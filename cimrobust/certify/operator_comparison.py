@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -33,8 +33,10 @@ from cimrobust.certify.rules.bilinear import product_of_activations
 from cimrobust.certify.rules.rule_table import RULES, SHAPE_OPS
 from cimrobust.engine.arithmetic_findings import Arithmetic, WrongTensor, not_compared
 from cimrobust.errors import CimrobustError
-from cimrobust.twin.ops.program import Step
-from cimrobust.twin.to_torch import Twin
+
+if TYPE_CHECKING:
+    from cimrobust.twin.ops.program import Step
+    from cimrobust.twin.to_torch import Twin
 
 #: Roundings between an exact sum and the level that it becomes: of scales and their quotient, of
 #: the sum in float32, of the product, of the zero point.

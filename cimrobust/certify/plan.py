@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Shaped
@@ -21,9 +22,11 @@ from cimrobust.certify.rules.max_pool import MaxPool
 from cimrobust.certify.rules.product import MatrixProduct
 from cimrobust.certify.rules.rule import Rule
 from cimrobust.certify.rules.rule_table import SHAPE_OPS
-from cimrobust.twin.ops.converter_registry import Node
 from cimrobust.twin.ops.program import Step
-from cimrobust.twin.to_torch import Twin
+
+if TYPE_CHECKING:
+    from cimrobust.twin.ops.converter_registry import Node
+    from cimrobust.twin.to_torch import Twin
 
 _INT64 = 7
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Int8, Shaped
@@ -15,10 +16,12 @@ from torch import Tensor
 from cimrobust.certify.backward import State
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.narrow import narrow, narrow_contest
-from cimrobust.certify.plan import Plan
 from cimrobust.certify.rule_choice import ACTIVE
 from cimrobust.certify.rules.max_pool import MaxPool
 from cimrobust.certify.rules.rule import Bent, Value
+
+if TYPE_CHECKING:
+    from cimrobust.certify.plan import Plan
 
 #: Share of the effort that goes into narrowing contests in front of a maximum, and where only one
 #: product with weights is in front of it: those gain least.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Shaped
@@ -15,10 +16,12 @@ from cimrobust.certify.rules.bilinear import product_of_activations
 from cimrobust.certify.rules.composed import larger, quotient
 from cimrobust.certify.rules.curves import square
 from cimrobust.certify.rules.quantise import quantiser
-from cimrobust.certify.rules.rule import Rule
 from cimrobust.certify.rules.rule_table import RULES
-from cimrobust.twin.ops.converter_registry import Node
-from cimrobust.twin.ops.program import Step
+
+if TYPE_CHECKING:
+    from cimrobust.certify.rules.rule import Rule
+    from cimrobust.twin.ops.converter_registry import Node
+    from cimrobust.twin.ops.program import Step
 
 #: Kinds of tensors: known, stored weights (moved at most), and what depends on samples or on both.
 KNOWN, WEIGHT, ACTIVE = "known", "weight", "active"

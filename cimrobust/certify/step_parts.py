@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor
 
-from cimrobust.twin.ops.converter_registry import Kernel, Node
 from cimrobust.twin.ops.program import Step
+
+if TYPE_CHECKING:
+    from cimrobust.twin.ops.converter_registry import Kernel, Node
 
 #: Tensors that do not differ from sample to sample, with their shapes where these are known.
 Fixed: TypeAlias = Mapping[str, "tuple[int, ...] | None"]

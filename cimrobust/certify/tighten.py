@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float64, Int8
@@ -24,8 +25,10 @@ from torch import Tensor
 
 from cimrobust.certify.backward import Options, State, lower_bound
 from cimrobust.certify.interval import flat
-from cimrobust.certify.plan import PlannedStep
 from cimrobust.certify.rules.relaxation import Activation
+
+if TYPE_CHECKING:
+    from cimrobust.certify.plan import PlannedStep
 
 # Step of the first pass and what every pass leaves of it; they decide how tight, not whether sound.
 _RATE = 0.3

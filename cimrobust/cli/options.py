@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from cimrobust.cli.setting_options import Decorator
+if TYPE_CHECKING:
+    from cimrobust.cli.setting_options import Decorator
 
 model_argument = click.argument("model", type=click.Path(path_type=Path))
 certificate_argument = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))

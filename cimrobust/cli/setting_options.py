@@ -6,14 +6,16 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cimrobust.counts import largest
 from cimrobust.errors import UsageError
-from cimrobust.settings.commands import Command
-from cimrobust.settings.described_settings import DescribedSetting
+
+if TYPE_CHECKING:
+    from cimrobust.settings.commands import Command
+    from cimrobust.settings.described_settings import DescribedSetting
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 

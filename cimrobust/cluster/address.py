@@ -6,15 +6,17 @@ import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from cimrobust.cluster.blocks import MOST_ITEMS
 from cimrobust.cluster.dask_cluster import Dask, has_dask
 from cimrobust.cluster.job_queue import JobQueue, has_job_queues
 from cimrobust.cluster.processes import Processes
-from cimrobust.cluster.worker import Site
 from cimrobust.errors import UsageError
 from cimrobust.input_file import printable
+
+if TYPE_CHECKING:
+    from cimrobust.cluster.worker import Site
 
 _MOST_PROCESSES = 1024
 

@@ -8,13 +8,15 @@ import pickle
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cimrobust.cluster.blocks import MOST_ITEMS, Block, Blocks
-from cimrobust.cluster.executor import Item, Result, Task
-from cimrobust.cluster.job_queue import JobQueue
 from cimrobust.cluster.worker import Site, do_block
 from cimrobust.errors import CimrobustError, SelfCheckError, UsageError
+
+if TYPE_CHECKING:
+    from cimrobust.cluster.executor import Item, Result, Task
+    from cimrobust.cluster.job_queue import JobQueue
 
 _SECONDS_TO_CONNECT = 60
 #: Blocks lost without a finished one in between after which nothing more is tried.

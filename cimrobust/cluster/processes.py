@@ -9,11 +9,14 @@ from collections.abc import Generator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from cimrobust.cluster.blocks import MOST_ITEMS, Block, Blocks
-from cimrobust.cluster.executor import Item, Result, Task
 from cimrobust.cluster.worker import Done, Site, do_block
 from cimrobust.errors import CimrobustError, SelfCheckError
+
+if TYPE_CHECKING:
+    from cimrobust.cluster.executor import Item, Result, Task
 
 #: Deaths without a finished block in between after which nothing more is tried.
 _MOST_DEATHS = 5

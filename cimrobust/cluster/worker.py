@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cimrobust.cluster.executor import Task
 from cimrobust.cluster.workplace import workplace
 from cimrobust.errors import UsageError
 
 if TYPE_CHECKING:
+    from cimrobust.cluster.executor import Task
     from cimrobust.engine.subject import Subject
 
 

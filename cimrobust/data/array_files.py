@@ -11,15 +11,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int64, Shaped
 
 from cimrobust.available_memory import available_memory
 from cimrobust.data.member_rows import ArrayHeader, read_header, read_rows
-from cimrobust.data.row_choice import RowChoice
 from cimrobust.errors import InputRefusedError, UsageError
 from cimrobust.input_file import FileKind, open_input, printable, refusing_what_fails
+
+if TYPE_CHECKING:
+    from cimrobust.data.row_choice import RowChoice
 
 _KINDS = "biufU"
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int64
 
 from cimrobust.data.calibration_share import CALIBRATION_SAMPLES, LARGEST_SHARE, set_apart
-from cimrobust.data.dataset import DataSet
 from cimrobust.data.description import names_training_data
-from cimrobust.data.graph_input import GraphInput
 from cimrobust.data.load_dataset import load_data
 from cimrobust.errors import UsageError
+
+if TYPE_CHECKING:
+    from cimrobust.data.dataset import DataSet
+    from cimrobust.data.graph_input import GraphInput
 
 
 def load_samples(

@@ -8,13 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Shaped
 
-from cimrobust.data.decision import Decision
 from cimrobust.data.labels import one_hot_axes
 from cimrobust.errors import UsageError
+
+if TYPE_CHECKING:
+    from cimrobust.data.decision import Decision
 
 
 @dataclass(frozen=True)

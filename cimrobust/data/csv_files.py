@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from io import BufferedReader
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +17,11 @@ import pyarrow.csv as pa_csv
 from jaxtyping import Int64, Shaped
 
 from cimrobust.data.array_files import MAX_BYTES, ArraysRead, require_fit
-from cimrobust.data.row_choice import RowChoice
 from cimrobust.errors import InputRefusedError
 from cimrobust.input_file import FileKind, open_input, read_input, refusing_what_fails
+
+if TYPE_CHECKING:
+    from cimrobust.data.row_choice import RowChoice
 
 _CSV = FileKind("data file", MAX_BYTES)
 _LABEL_COLUMNS = ("label", "labels", "y", "target", "class")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cimrobust.data.description import Description, Input, Step
 from cimrobust.data.images import SIZE_STEPS, read_image_folder
 from cimrobust.data.parquet_columns import read_parquet_columns
-from cimrobust.data.row_choice import RowChoice, Wanted
 from cimrobust.data.sample_shards import read_shards, shards_of
 from cimrobust.data.sources import RawData, read_arrays, read_csv
 from cimrobust.errors import UsageError
+
+if TYPE_CHECKING:
+    from cimrobust.data.row_choice import RowChoice, Wanted
 
 Steps = Mapping[str, tuple[Step, ...]]
 

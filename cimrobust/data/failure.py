@@ -5,13 +5,17 @@ What methods need that walk towards failing chips.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from jaxtyping import Float64, Int64, Shaped
 
-from cimrobust.data.decision import Score
 from cimrobust.data.rows import class_rows, decisive_rows
-from cimrobust.data.task import Task
 from cimrobust.errors import UsageError
+
+if TYPE_CHECKING:
+    from cimrobust.data.decision import Score
+    from cimrobust.data.task import Task
 
 # Converters round margins, so that chips may tie at the w-th: then the mean of the smallest 4 w
 # decides, far below any difference between margins in float32.

@@ -7,14 +7,18 @@ A network that is broken is not one that is fragile: its outputs are refused, or
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from jaxtyping import Bool, Shaped
 
 from cimrobust.binomial import at_least
-from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import IGNORED
-from cimrobust.data.task import Task
 from cimrobust.errors import ModelNotCoveredError, UsageError
+
+if TYPE_CHECKING:
+    from cimrobust.data.dataset import DataSet
+    from cimrobust.data.task import Task
 
 # Labels that are one too high by chance: how unlikely that must be before they are refused.
 _CHANCE = 1e-3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from jaxtyping import Float64, Int64, Num, Shaped
 
@@ -14,11 +16,13 @@ from cimrobust.data.class_axis import (
     same_but_ones,
     sole_axis,
 )
-from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import IGNORED, Decision
 from cimrobust.data.labels import check_folders, check_range, class_indices, is_text
 from cimrobust.data.task import Task, decided_labels
 from cimrobust.errors import UsageError
+
+if TYPE_CHECKING:
+    from cimrobust.data.dataset import DataSet
 
 
 def make_task(

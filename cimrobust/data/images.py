@@ -14,14 +14,15 @@ import numpy as np
 from jaxtyping import Shaped
 
 from cimrobust.data.array_files import require_fit
-from cimrobust.data.description import Step
-from cimrobust.data.row_choice import RowChoice
 from cimrobust.data.sources import RawData, Taken
 from cimrobust.errors import InputRefusedError, UsageError
 from cimrobust.input_file import FileKind, printable, read_input, refusing_what_fails
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from cimrobust.data.description import Step
+    from cimrobust.data.row_choice import RowChoice
 
 # What a file is follows from its content; of other formats, such as EPS, Pillow runs other
 # programs.

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cimrobust.data.class_axis import AxisHint
-from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import Decision, LabelReading
 from cimrobust.data.findings import check_clean
 from cimrobust.data.fitted_task import make_task
 from cimrobust.data.labels import as_text, is_counted, is_text
-from cimrobust.data.task import Task
 from cimrobust.errors import CimrobustError, UsageError
-from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.output_axis import output_axis
+
+if TYPE_CHECKING:
+    from cimrobust.data.dataset import DataSet
+    from cimrobust.data.task import Task
+    from cimrobust.onnx_io.network import Network
 
 _IGNORED = (255, -1, -100)
 # By how much the lowest score has to decide better than the highest before it is taken to decide.

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from io import BufferedReader
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -18,12 +19,14 @@ from jaxtyping import Int64, Shaped
 
 from cimrobust.data.array_files import MAX_BYTES, require_fit
 from cimrobust.data.csv_files import label_of
-from cimrobust.data.description import Step
 from cimrobust.data.images import decoded_images
 from cimrobust.data.row_choice import RowChoice, first_of
 from cimrobust.data.sources import RawData, Taken
 from cimrobust.errors import InputRefusedError, UsageError
 from cimrobust.input_file import FileKind, open_input, printable, refusing_what_fails
+
+if TYPE_CHECKING:
+    from cimrobust.data.description import Step
 
 _PARQUET = FileKind("data file", MAX_BYTES)
 _BATCH = 256

@@ -16,18 +16,21 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Shaped
 
 from cimrobust.data.array_files import require_fit
-from cimrobust.data.description import Step
 from cimrobust.data.images import IMAGE_FILE, IMAGE_SUFFIXES, decoded_images
 from cimrobust.data.member_rows import read_header, read_rows
 from cimrobust.data.row_choice import RowChoice, first_of
 from cimrobust.data.sources import RawData, Taken
 from cimrobust.errors import InputRefusedError, UsageError
 from cimrobust.input_file import FileKind, open_input, printable, refusing_what_fails
+
+if TYPE_CHECKING:
+    from cimrobust.data.description import Step
 
 _SHARD = FileKind("shard", 2**40)
 _MOST_LABEL_BYTES = 256

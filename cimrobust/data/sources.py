@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Shaped
@@ -13,10 +14,12 @@ from jaxtyping import Shaped
 from cimrobust.data.array_files import ArraysRead, read_rows_of_npz
 from cimrobust.data.csv_files import read_table
 from cimrobust.data.dataset import StoredOutput
-from cimrobust.data.row_choice import RowChoice
 from cimrobust.data.user_code import run_function
 from cimrobust.errors import UsageError
 from cimrobust.onnx_io.testdata import read_tensor
+
+if TYPE_CHECKING:
+    from cimrobust.data.row_choice import RowChoice
 
 _TENSOR_FILE = re.compile(r"(input|output)_(\d+)\.pb")
 

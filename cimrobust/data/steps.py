@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Shaped
 
 from cimrobust.data.casting import cast
-from cimrobust.data.description import Step
 from cimrobust.errors import UsageError
+
+if TYPE_CHECKING:
+    from cimrobust.data.description import Step
 
 
 def apply_steps(

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Num, Shaped
 
-from cimrobust.data.class_axis import (
-    positions,
-)
 from cimrobust.data.decision import IGNORED, NO_DECISION, Decision, LabelValue, Score
 from cimrobust.data.labels import as_text, is_text
 from cimrobust.data.rows import class_rows, decisive_rows, have_decision
 from cimrobust.errors import UsageError
+
+if TYPE_CHECKING:
+    from cimrobust.data.class_axis import (
+        positions,
+    )
 
 LOWER_IS_BETTER = frozenset({"rmse", "mae", "mse", "max_error"})
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Shaped
 
-from cimrobust.data.dataset import StoredOutput
-from cimrobust.data.graph_input import GraphInput
 from cimrobust.data.sources import RawData, read_test_data
+
+if TYPE_CHECKING:
+    from cimrobust.data.dataset import StoredOutput
+    from cimrobust.data.graph_input import GraphInput
 
 
 def holds_test_data(folder: Path) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from cimrobust.array_shapes import Float, Float32
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float, Float32
 
 
 def toward_zero(values: Float[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:

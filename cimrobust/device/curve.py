@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from cimrobust.array_shapes import Float64
 from cimrobust.device.table_types import Conductance, Fraction, Listed, Real, Table
-from cimrobust.device.window import WindowTable
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float64
+    from cimrobust.device.window import WindowTable
 
 
 @dataclass(frozen=True)

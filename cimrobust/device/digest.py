@@ -6,13 +6,15 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cimrobust.device.load_profile import profile_of
-from cimrobust.device.profile import DeviceProfile
 from cimrobust.device.profile_keys import ProfileFile
 from cimrobust.device.table_types import Table
 from cimrobust.settings_file import check_settings
+
+if TYPE_CHECKING:
+    from cimrobust.device.profile import DeviceProfile
 
 
 def profile_digest(profile: DeviceProfile) -> str:

@@ -8,15 +8,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cimrobust.array_shapes import Float64
 from cimrobust.device.curve import Number, number_at
-from cimrobust.device.effect_tables import DriftTable
 from cimrobust.device.intervals import final_intervals, programming_intervals, shift_terms
-from cimrobust.device.profile import DeviceProfile
 from cimrobust.normal import ndtr, ndtri
+
+if TYPE_CHECKING:
+    from cimrobust.device.effect_tables import DriftTable
+    from cimrobust.device.profile import DeviceProfile
 
 Quantile = Callable[[Float64[np.ndarray, "*shape"], bool], Float64[np.ndarray, "*shape"]]
 """Deviation, a fraction of the full range, at probabilities in [0, 0.5].

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float64
 from scipy.special import ndtr
 
 from cimrobust.binomial import beta_quantile
-from cimrobust.device.measurements import Measurements
 from cimrobust.errors import UsageError
+
+if TYPE_CHECKING:
+    from cimrobust.device.measurements import Measurements
 
 Form = Literal["table", "curve"]
 

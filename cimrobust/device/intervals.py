@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cimrobust.array_shapes import Float64
 from cimrobust.device.curve import number_at
-from cimrobust.device.effect_tables import DriftTable
-from cimrobust.device.profile import DeviceProfile
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float64
+    from cimrobust.device.effect_tables import DriftTable
+    from cimrobust.device.profile import DeviceProfile
 
 
 def programming_intervals(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from cimrobust.device.curve import Number, number_at
 from cimrobust.device.intervals import programming_intervals
-from cimrobust.device.profile import DeviceProfile
+
+if TYPE_CHECKING:
+    from cimrobust.device.profile import DeviceProfile
 
 # Of a fraction of the range, or of an exponent: what is larger leaves float32 once it is folded
 # into weights.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
@@ -12,9 +13,11 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from cimrobust.device.intervals import level_bounds
-from cimrobust.device.measurements import Measurements
-from cimrobust.device.profile import DeviceProfile
 from cimrobust.device.quantiles import quantile
+
+if TYPE_CHECKING:
+    from cimrobust.device.measurements import Measurements
+    from cimrobust.device.profile import DeviceProfile
 
 _MOST_POINTS = 300
 _BANDS = (0.01, 0.1, 0.25)

@@ -8,12 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
-from cimrobust.array_shapes import Float64
 from cimrobust.device.converter_tables import AdcTable, DacTable
 from cimrobust.device.core_tables import DeviceTable, TileTable, WeightTable
 from cimrobust.device.curve import Curve, Number, number_at
@@ -21,6 +20,9 @@ from cimrobust.device.effect_tables import DriftTable, FaultsTable, ReadNoiseTab
 from cimrobust.device.layer_rules import LayerRule
 from cimrobust.device.table_types import Table, Text
 from cimrobust.device.window import WindowTable
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float64
 
 _OPTIONAL_TABLES = ("dac", "adc", "window", "faults", "relaxation", "drift", "read_noise")
 _WEIGHT, _DEVICE, _TILE = WeightTable(), DeviceTable(), TileTable()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from cimrobust.device.core_tables import DeviceTable
 from cimrobust.device.curve import Curve, Number, scale_number
 from cimrobust.device.intervals import largest_programming_error
 from cimrobust.device.layer_rules import DIGITAL_OPTION, LayerRule
 from cimrobust.device.profile import DeviceProfile, rules_with
 from cimrobust.errors import UsageError
+
+if TYPE_CHECKING:
+    from cimrobust.device.core_tables import DeviceTable
 
 
 def with_digital(profile: DeviceProfile, patterns: Iterable[str]) -> DeviceProfile:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32, Float64
@@ -15,7 +16,9 @@ from scipy.special import ndtri
 from cimrobust.device.box_rounding import toward_zero
 from cimrobust.device.distribution import final_quantile, programming_quantile
 from cimrobust.device.intervals import level_bounds
-from cimrobust.device.profile import DeviceProfile
+
+if TYPE_CHECKING:
+    from cimrobust.device.profile import DeviceProfile
 
 SEGMENT_BITS = 6
 NUM_OCTAVES = 32

@@ -6,13 +6,15 @@ Every rule is checked as the whole profile that it makes of its layers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cimrobust.device.layer_rules import LayerRule
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.device.profile_changes import with_tolerance
-from cimrobust.device.profile_keys import LayerKeys
 from cimrobust.errors import UsageError
+
+if TYPE_CHECKING:
+    from cimrobust.device.profile_keys import LayerKeys
 
 _TABLES = ("weight", "device", "tile")
 _TOLERANCES = ("tolerance", "tolerance_low", "tolerance_high")

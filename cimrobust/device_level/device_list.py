@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float64, Int64
 
-from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.files import write_whole
+
+if TYPE_CHECKING:
+    from cimrobust.device_level.ranked_devices import DeviceSpace
 
 
 def write_device_list(

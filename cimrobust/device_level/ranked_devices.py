@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float64, Int64, Real, Shaped
 
 from cimrobust.mapping.device_levels import level_weights
-from cimrobust.mapping.placement import Placement
-from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
+
+if TYPE_CHECKING:
+    from cimrobust.mapping.placement import Placement
+    from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 
 
 @dataclass(frozen=True)

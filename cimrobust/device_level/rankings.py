@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
-from cimrobust.device_level.tightening import Tightening
-from cimrobust.mapping.box import Pattern
-from cimrobust.search.losses import Loss
-from cimrobust.search.scorer import Scorer
 from cimrobust.search.torch_patterns import array_of, tensors_of
+
+if TYPE_CHECKING:
+    from cimrobust.device_level.tightening import Tightening
+    from cimrobust.mapping.box import Pattern
+    from cimrobust.search.losses import Loss
+    from cimrobust.search.scorer import Scorer
 
 #: Makes the random stream of a name.
 Random = Callable[..., np.random.Generator]

@@ -11,14 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Float32
 
-from cimrobust.attack.attack_context import AttackContext
 from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
-from cimrobust.data.decision import Score
 from cimrobust.device_level.device_level_records import (
     StuckCurve,
     StuckDevice,
@@ -39,6 +37,10 @@ from cimrobust.mapping.device_levels import target_levels
 from cimrobust.onnx_io.save import save_model
 from cimrobust.search.witness import MODEL_FILE, witness_model
 from cimrobust.search.witness_replay import compare_replay, replay_file
+
+if TYPE_CHECKING:
+    from cimrobust.attack.attack_context import AttackContext
+    from cimrobust.data.decision import Score
 
 # Devices listed for the largest budget; the list of smaller ones is complete.
 _LISTED = 100

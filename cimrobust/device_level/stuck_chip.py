@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from cimrobust.device.profile import DeviceProfile
-from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.engine.kernel import stuck_high_level
 from cimrobust.engine.kernel_engine import DeviceLevels, Weights
-from cimrobust.mapping.box import Pattern
 from cimrobust.mapping.device_levels import spread_deviation
+
+if TYPE_CHECKING:
+    from cimrobust.device.profile import DeviceProfile
+    from cimrobust.device_level.ranked_devices import DeviceSpace
+    from cimrobust.mapping.box import Pattern
 
 LOW, HIGH = 0, 1
 

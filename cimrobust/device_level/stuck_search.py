@@ -17,15 +17,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Float64, Int64
 
-from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.device_level.stuck_chip import Choice, StuckChips, nothing_stuck, random_choice
 from cimrobust.engine.parallel import map_ordered
-from cimrobust.mapping.box import Pattern
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.search.candidate import Key
 from cimrobust.search.losses import (
@@ -40,6 +39,10 @@ from cimrobust.search.losses import (
 from cimrobust.search.problem import Problem, nearest_classes
 from cimrobust.search.scorer import Scorer, key_of_output
 from cimrobust.search.torch_patterns import array_of, tensors_of
+
+if TYPE_CHECKING:
+    from cimrobust.device_level.ranked_devices import DeviceSpace
+    from cimrobust.mapping.box import Pattern
 
 # Devices of each layer that are tried one by one while the budget is small: single large changes
 # are badly predicted by gradients.

@@ -9,19 +9,22 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from cimrobust.device.box_rounding import toward_zero
 from cimrobust.device.intervals import largest_programming_error, level_bounds
-from cimrobust.device.profile import DeviceProfile
 from cimrobust.device.profile_changes import with_tolerance
 from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.errors import UsageError
 from cimrobust.mapping.box import Box, Pattern, box_of
 from cimrobust.mapping.device_levels import level_weights, whole_levels
-from cimrobust.mapping.placement import TensorPlacement
+
+if TYPE_CHECKING:
+    from cimrobust.device.profile import DeviceProfile
+    from cimrobust.mapping.placement import TensorPlacement
 
 
 @dataclass(frozen=True)

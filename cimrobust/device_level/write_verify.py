@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
-from cimrobust.attack.attack import Attack
 from cimrobust.attack.attack_context import AttackContext
 from cimrobust.attack.attack_plan import FULL_ATTACK, AttackPlan
 from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
-from cimrobust.data.decision import Score
-from cimrobust.data.task import Task
 from cimrobust.device_level.device_level_records import VerifyRow
 from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.device_level.rankings import (
@@ -29,12 +27,17 @@ from cimrobust.device_level.rankings import (
 )
 from cimrobust.device_level.tightening import Tightening
 from cimrobust.device_level.verification import RANKINGS, Verification, VerifySettings
-from cimrobust.mapping.box import Box, Pattern
 from cimrobust.records import finite
 from cimrobust.search.losses import CrossEntropy, Hinge, Loss, RegressionError, SmoothAccuracy
-from cimrobust.search.pass_ledger import PassLedger
-from cimrobust.search.scorer import Scorer
 from cimrobust.seeds import stream
+
+if TYPE_CHECKING:
+    from cimrobust.attack.attack import Attack
+    from cimrobust.data.decision import Score
+    from cimrobust.data.task import Task
+    from cimrobust.mapping.box import Box, Pattern
+    from cimrobust.search.pass_ledger import PassLedger
+    from cimrobust.search.scorer import Scorer
 
 _WITHOUT_TWIN = ("slice", "magnitude", "random")
 

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int64, Shaped
 
-from cimrobust.attack.attack import Attack
-from cimrobust.attack.attack_context import AttackContext
 from cimrobust.attack.attack_plan import AttackPlan
 from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
-from cimrobust.data.task import Task
 from cimrobust.diagnose.diagnose_records import ClassAttack, ClassAttacks
-from cimrobust.mapping.box import Pattern
+
+if TYPE_CHECKING:
+    from cimrobust.attack.attack import Attack
+    from cimrobust.attack.attack_context import AttackContext
+    from cimrobust.data.task import Task
+    from cimrobust.mapping.box import Pattern
 
 NAME = "classes"
 WORST = "the worst pattern"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from cimrobust.data import decision
+from typing import TYPE_CHECKING
+
 from cimrobust.records import Count, Fraction, Record, Rows, Score
+
+if TYPE_CHECKING:
+    from cimrobust.data import decision
 
 
 class Attacked(Record):

@@ -9,7 +9,8 @@ template `report/templates/diagnostics/<name>.html.j2`.
 
 from __future__ import annotations
 
-from cimrobust.attack.diagnosis_protocol import Diagnostic
+from typing import TYPE_CHECKING
+
 from cimrobust.device_level.stuck import STUCK_DEVICES
 from cimrobust.device_level.write_verify import WRITE_VERIFY
 from cimrobust.diagnose.classes import CLASSES
@@ -18,6 +19,9 @@ from cimrobust.diagnose.fragile_layers import LAYERS
 from cimrobust.diagnose.safety_class import SAFETY_CLASS
 from cimrobust.diagnose.sample_transfer import TRANSFER
 from cimrobust.diagnose.tolerance_curve import TOLERANCE_CURVE
+
+if TYPE_CHECKING:
+    from cimrobust.attack.diagnosis_protocol import Diagnostic
 
 DIAGNOSTICS: tuple[Diagnostic, ...] = (
     LAYERS,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, Shaped
@@ -19,9 +20,11 @@ from cimrobust.certify.bounds import largest_certified_tolerance
 from cimrobust.certify.refusal import Refusal
 from cimrobust.diagnose.classes import WORST, decided_in, known_patterns
 from cimrobust.errors import SelfCheckError
-from cimrobust.mapping.box import Pattern
 from cimrobust.search.losses import margins
 from cimrobust.search.readout import counted_logits, task_readout
+
+if TYPE_CHECKING:
+    from cimrobust.mapping.box import Pattern
 
 NAME = "fragile_inputs"
 #: Inputs listed.

@@ -5,12 +5,16 @@ Attacks in which one layer alone deviates, and in which all but one do.
 
 from __future__ import annotations
 
-from cimrobust.attack.attack import Attack
+from typing import TYPE_CHECKING
+
 from cimrobust.attack.attack_plan import AttackPlan
 from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
 from cimrobust.attack.subject_parts import restricted
 from cimrobust.diagnose.diagnose_records import Attacked, LayerAttack, LayerAttacks
-from cimrobust.mapping.box import Pattern
+
+if TYPE_CHECKING:
+    from cimrobust.attack.attack import Attack
+    from cimrobust.mapping.box import Pattern
 
 NAME = "layers"
 #: Passes of all attacks together; with many layers each gets `_LEAST` all the same.

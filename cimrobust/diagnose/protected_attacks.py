@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32
@@ -18,19 +19,21 @@ from jaxtyping import Float32
 from cimrobust.attack.attack import attack
 from cimrobust.attack.attack_context import AttackContext
 from cimrobust.attack.attack_plan import AttackPlan
-from cimrobust.certify.bound_summary import Certification
 from cimrobust.data.decision import Score
 from cimrobust.diagnose.protection import Protection, num_devices
-from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
 from cimrobust.mapping.box import Pattern, box_of
-from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.quantile import needed_trials
 from cimrobust.montecarlo.trial_table import TrialTable, kpp
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.run import Run
 from cimrobust.search.pass_ledger import UNLIMITED, PassLedger
 from cimrobust.search.scorer import Scorer
+
+if TYPE_CHECKING:
+    from cimrobust.certify.bound_summary import Certification
+    from cimrobust.engine.open import Runtime
+    from cimrobust.mapping.placement import Placement
 
 Chosen = frozenset[str]
 

@@ -8,17 +8,20 @@ from __future__ import annotations
 import glob
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cimrobust.device.core_tables import DeviceTable
 from cimrobust.device.intervals import largest_programming_error
 from cimrobust.device.layer_rules import LayerRule
-from cimrobust.device.profile import DeviceProfile
 from cimrobust.device.profile_changes import with_tolerance
 from cimrobust.mapping.place import place_layer
 from cimrobust.mapping.placement import Placement, TensorPlacement
-from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
+
+if TYPE_CHECKING:
+    from cimrobust.device.profile import DeviceProfile
+    from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 
 DIGITAL, TIGHTER = "digital", "tighter"
 #: Where rules that were found come from.

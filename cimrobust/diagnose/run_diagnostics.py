@@ -6,7 +6,7 @@ import time
 import types
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float32
@@ -22,14 +22,16 @@ from cimrobust.attack.diagnosis_protocol import (
 from cimrobust.available_memory import is_about_memory
 from cimrobust.diagnose.diagnostic_catalogue import DIAGNOSTICS
 from cimrobust.diagnose.diagnostic_names import NOT_CHOSEN
-from cimrobust.engine.subject import Subject
 from cimrobust.errors import CimrobustError, SelfCheckError
 from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts, digest_of
 from cimrobust.mapping.box import Box, Pattern
-from cimrobust.run import Run
 from cimrobust.search.packed_pattern import PackedPattern, pack, unpack
 from cimrobust.search.search_results import MemberResult, SearchResult
 from cimrobust.search.witness_replay import confirm
+
+if TYPE_CHECKING:
+    from cimrobust.engine.subject import Subject
+    from cimrobust.run import Run
 
 
 @dataclass(frozen=True)

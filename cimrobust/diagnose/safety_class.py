@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32
@@ -14,10 +15,12 @@ from jaxtyping import Float32
 from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
 from cimrobust.attack.subject_parts import part_of
 from cimrobust.data.decision import Score
-from cimrobust.data.task import Task
 from cimrobust.diagnose.classes import PLANS, known_patterns, samples_of, without_classes, worst_for
 from cimrobust.errors import UsageError
 from cimrobust.search.ensemble import search
+
+if TYPE_CHECKING:
+    from cimrobust.data.task import Task
 
 NAME = "safety_class"
 #: Effort of the search on the samples of the class.

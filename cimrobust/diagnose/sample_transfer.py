@@ -6,19 +6,21 @@ Search on one half of the samples, score on the other, both ways.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Int64
 
 from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
 from cimrobust.attack.subject_parts import part_of
-from cimrobust.data.task import Task
 from cimrobust.diagnose.diagnose_records import TransferDirection
-from cimrobust.mapping.box import Pattern
 from cimrobust.montecarlo.sample_uncertainty import accuracy_interval
 from cimrobust.search.ensemble import search
 from cimrobust.seeds import stream
+
+if TYPE_CHECKING:
+    from cimrobust.data.task import Task
+    from cimrobust.mapping.box import Pattern
 
 NAME = "transfer"
 CONFIDENCE = 0.95

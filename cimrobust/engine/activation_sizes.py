@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.shapes import infer_types
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.deployed import Deployed
 
 _ELEMENT = 4  # bytes of a float32, in which nearly all are computed
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Shaped
 
-from cimrobust.data.dataset import DataSet
 from cimrobust.engine.batches import feeding_of_file
 from cimrobust.engine.checks import FLOAT_TOLERANCE, max_difference
 from cimrobust.engine.ort import run_original
 from cimrobust.errors import ModelNotCoveredError
 from cimrobust.onnx_io.batch import coupling_operators
-from cimrobust.onnx_io.network import Network
+
+if TYPE_CHECKING:
+    from cimrobust.data.dataset import DataSet
+    from cimrobust.onnx_io.network import Network
 
 _SAMPLES = 64
 # Copies of one sample that fill a batch of fixed size are run for fewer samples.

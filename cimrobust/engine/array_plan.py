@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64
@@ -15,11 +16,13 @@ from cimrobust.device.quantiles import standard_normal
 from cimrobust.engine.codings import ArrayRanges, input_coding, output_coding
 from cimrobust.engine.crossbar_product import Crossbar, InputCoding, OutputCoding, ReadNoise
 from cimrobust.engine.node_arrays import ArrayUse, arrays_of
-from cimrobust.mapping.placement import Placement
 from cimrobust.mapping.planes import plane_set, read_variances
-from cimrobust.onnx_io.crossbar_nodes import CrossbarNode
-from cimrobust.onnx_io.partition import Plan
 from cimrobust.seeds import stream_key
+
+if TYPE_CHECKING:
+    from cimrobust.mapping.placement import Placement
+    from cimrobust.onnx_io.crossbar_nodes import CrossbarNode
+    from cimrobust.onnx_io.partition import Plan
 
 
 @dataclass(frozen=True)

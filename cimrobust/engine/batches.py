@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Shaped
@@ -18,8 +18,10 @@ from jaxtyping import Shaped
 from cimrobust.data.casting import cast
 from cimrobust.engine.parallel import check_stopped, map_ordered
 from cimrobust.errors import UsageError
-from cimrobust.onnx_io.network import TensorSpec
-from cimrobust.onnx_io.shapes import TensorType
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.network import TensorSpec
+    from cimrobust.onnx_io.shapes import TensorType
 
 # Two of the largest activations of one batch should fit a core's second-level cache (2 MiB), and
 # small networks need enough samples to outweigh the cost of a call: on each of the twelve networks

@@ -8,19 +8,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32, Float64, Shaped
 
-from cimrobust.engine.array_plan import PlannedArray
 from cimrobust.engine.codings import ArrayRanges, input_coding, tiles_of_columns
-from cimrobust.engine.crossbar_product import ConvGeometry, Crossbar, InputCoding
 from cimrobust.engine.crossbar_reference import digits_of, levels_of
 from cimrobust.engine.fields import fields_at, spread
-from cimrobust.engine.kernel_engine import KernelEngine
 from cimrobust.mapping.device_levels import target_levels
-from cimrobust.mapping.placement import Placement
 from cimrobust.mapping.planes import cells_of
+
+if TYPE_CHECKING:
+    from cimrobust.engine.array_plan import PlannedArray
+    from cimrobust.engine.crossbar_product import ConvGeometry, Crossbar, InputCoding
+    from cimrobust.engine.kernel_engine import KernelEngine
+    from cimrobust.mapping.placement import Placement
 
 # Vectors kept of one call and of one array; sums computed for one array at most.
 _PER_CALL = 64

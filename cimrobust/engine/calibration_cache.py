@@ -8,6 +8,7 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Shaped
@@ -18,8 +19,10 @@ from cimrobust.errors import CimrobustError
 from cimrobust.files import write_whole
 from cimrobust.input_file import FileKind, read_input
 from cimrobust.json_file import parse_json
-from cimrobust.mapping.placement import Placement
-from cimrobust.onnx_io.network import Network
+
+if TYPE_CHECKING:
+    from cimrobust.mapping.placement import Placement
+    from cimrobust.onnx_io.network import Network
 
 _CACHE = FileKind("calibration", 2**28)
 

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32, Shaped
 
 from cimrobust.engine.arithmetic_findings import NOT_ASKED, Arithmetic
 from cimrobust.engine.batches import Feed, run_batches
-from cimrobust.engine.ort import OrtEngine
 from cimrobust.engine.sessions import open_session, run_session
 from cimrobust.errors import ModelNotCoveredError, SelfCheckError
-from cimrobust.mapping.placement import TensorPlacement
 from cimrobust.onnx_io.save import session_source, weighted
 from cimrobust.seeds import stream
+
+if TYPE_CHECKING:
+    from cimrobust.engine.ort import OrtEngine
+    from cimrobust.mapping.placement import TensorPlacement
 
 # Largest difference, as a fraction of the largest output, that another order of float32 sums may
 # cause: thousands of terms a layer at 6e-8 each, tens of layers deep. Differences seen on real

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 
-from cimrobust.device.converter_tables import AdcTable
-from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.crossbar_product import CellLayout, InputCoding, OutputCoding
 from cimrobust.mapping.planes import PlaneSet, plane_set
+
+if TYPE_CHECKING:
+    from cimrobust.device.converter_tables import AdcTable
+    from cimrobust.device.profile import DeviceProfile
 
 
 @dataclass(frozen=True)

@@ -7,26 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32, Shaped
 
-from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import Score
-from cimrobust.data.task import Task
 from cimrobust.engine.batches import cast_inputs
 from cimrobust.engine.calibrate import calibrate
 from cimrobust.engine.calibration_cache import calibration_key, read_ranges, write_ranges
 from cimrobust.engine.checks import Parity, compare, random_vertex
 from cimrobust.engine.codings import ArrayRanges
 from cimrobust.engine.kernel_engine import KernelEngine, wider
-from cimrobust.engine.ort import OrtEngine
 from cimrobust.engine.reference_engine import ReferenceCheck, check_against_reference
 from cimrobust.errors import SelfCheckError, UsageError
-from cimrobust.mapping.placement import Placement
-from cimrobust.onnx_io.deployed import Deployed
-from cimrobust.onnx_io.network import Network
+
+if TYPE_CHECKING:
+    from cimrobust.data.dataset import DataSet
+    from cimrobust.data.task import Task
+    from cimrobust.engine.ort import OrtEngine
+    from cimrobust.mapping.placement import Placement
+    from cimrobust.onnx_io.deployed import Deployed
+    from cimrobust.onnx_io.network import Network
 
 _PARITY_SAMPLES = 64
 

@@ -6,19 +6,22 @@ It defines every mode; the kernel is tested against it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32
 from numpy.typing import ArrayLike
 
-from cimrobust.engine.crossbar_product import (
-    CellLayout,
-    ConvGeometry,
-    InputCoding,
-    OutputCoding,
-    ReadNoise,
-)
 from cimrobust.engine.reference import philox, quantiles
+
+if TYPE_CHECKING:
+    from cimrobust.engine.crossbar_product import (
+        CellLayout,
+        ConvGeometry,
+        InputCoding,
+        OutputCoding,
+        ReadNoise,
+    )
 
 _F32 = np.float32
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Shaped
 
-from cimrobust.engine.batches import Feeding
-from cimrobust.mapping.placement import Placement
-from cimrobust.onnx_io.deployed import Deployed
+if TYPE_CHECKING:
+    from cimrobust.engine.batches import Feeding
+    from cimrobust.mapping.placement import Placement
+    from cimrobust.onnx_io.deployed import Deployed
 
 
 @runtime_checkable

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from cimrobust.engine.crossbar_product import ConvGeometry
+if TYPE_CHECKING:
+    from cimrobust.engine.crossbar_product import ConvGeometry
 
 
 def spread(size: int, count: int) -> Int64[np.ndarray, "indices"]:

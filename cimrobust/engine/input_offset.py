@@ -9,16 +9,18 @@ deviations of its column, times the activation that the level of zero stands for
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cimrobust.engine.kernel_engine import KernelEngine
 from cimrobust.onnx_io.crossbar_nodes import CrossbarNode
-from cimrobust.twin.ops.converter_registry import Kernel, Node
-from cimrobust.twin.ops.program import Wrapper
+
+if TYPE_CHECKING:
+    from cimrobust.engine.kernel_engine import KernelEngine
+    from cimrobust.twin.ops.converter_registry import Kernel, Node
+    from cimrobust.twin.ops.program import Wrapper
 
 
 def offset_wrappers(engine: KernelEngine) -> dict[str, Wrapper]:

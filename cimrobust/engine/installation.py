@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import platform
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime
@@ -15,9 +16,11 @@ from cimrobust import __version__, _native
 from cimrobust.available_memory import available_memory
 from cimrobust.engine.installation_records import Extra, Installation, Library
 from cimrobust.engine.machine import this_machine
-from cimrobust.engine.machine_record import Machine
 from cimrobust.engine.torch_device import why_no_cuda
 from cimrobust.run import available_processors
+
+if TYPE_CHECKING:
+    from cimrobust.engine.machine_record import Machine
 
 PACKAGE = "cimrobust"
 #: What every extra gives, and the modules that must be importable for it.

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Shaped
 
 from cimrobust.data.class_axis import AxisHint
 from cimrobust.data.dataset import DataSet
-from cimrobust.data.decision import Decision, LabelReading, LabelValue
 from cimrobust.data.fitted_task import make_task
 from cimrobust.data.labels import is_text
 from cimrobust.data.task import Task
 from cimrobust.engine.batches import cast_inputs
 from cimrobust.engine.ort import decision_output, run_original
-from cimrobust.onnx_io.network import Network, TensorSpec
 from cimrobust.onnx_io.output_axis import output_axis
+
+if TYPE_CHECKING:
+    from cimrobust.data.decision import Decision, LabelReading, LabelValue
+    from cimrobust.onnx_io.network import Network, TensorSpec
 
 _LABEL_RANK = 2
 

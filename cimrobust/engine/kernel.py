@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32, Shaped
 
 from cimrobust import _native
-from cimrobust.device.profile import DeviceProfile
 from cimrobust.device.quantiles import QuantileTable, tabulate
 from cimrobust.mapping.coding import flat_group, level_coding, mirrors_negative
 from cimrobust.mapping.place import group_bounds
-from cimrobust.mapping.placement import Placement, TensorPlacement
 from cimrobust.seeds import stream_key
+
+if TYPE_CHECKING:
+    from cimrobust.device.profile import DeviceProfile
+    from cimrobust.mapping.placement import Placement, TensorPlacement
 
 _NOTHING = np.empty(0, dtype=np.float32)
 _WORDS = 2**32

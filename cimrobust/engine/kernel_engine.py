@@ -6,32 +6,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32, Shaped
 
 from cimrobust.engine.array_plan import PlannedArray, plan_array, reference_problem
 from cimrobust.engine.batches import Feed, Feeding, cast_inputs, run_batches
-from cimrobust.engine.codings import ArrayRanges
-from cimrobust.engine.crossbar_product import Crossbar, ReadNoise
 from cimrobust.engine.kernel import program_devices
 from cimrobust.engine.node_arrays import arrays_of
 from cimrobust.engine.nodes import Multiplier, run_node
 from cimrobust.engine.parallel import map_ordered
 from cimrobust.engine.sessions import open_session, run_segment
 from cimrobust.mapping.device_levels import fold_levels, spread_deviation
-from cimrobust.mapping.placement import Placement
 from cimrobust.mapping.planes import cells_of
 from cimrobust.onnx_io.crossbar_nodes import CrossbarNode, crossbar_nodes
 from cimrobust.onnx_io.deploy import external_bytes
-from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.fake_quant import InputLevels
 from cimrobust.onnx_io.large_models import require_one_message, tensor_bytes
 from cimrobust.onnx_io.layers import UnmappedNode
 from cimrobust.onnx_io.lower import lower
 from cimrobust.onnx_io.partition import Plan, Segment, partition
 from cimrobust.seeds import stream_key
+
+if TYPE_CHECKING:
+    from cimrobust.engine.codings import ArrayRanges
+    from cimrobust.engine.crossbar_product import Crossbar, ReadNoise
+    from cimrobust.mapping.placement import Placement
+    from cimrobust.onnx_io.deployed import Deployed
 
 # Batches from 16 samples on are widened fourfold, to 128 samples at most.
 _FEWEST_SAMPLES = 16

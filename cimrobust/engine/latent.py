@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Float32, Int32
 from scipy.special import ndtr
 
-from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.kernel import needs_levels, tabulate_once
 from cimrobust.engine.kernel_engine import DeviceLevels
 from cimrobust.engine.reference import (
@@ -29,6 +29,9 @@ from cimrobust.engine.reference import (
 )
 from cimrobust.errors import UsageError
 from cimrobust.mapping.placement import Placement, TensorPlacement
+
+if TYPE_CHECKING:
+    from cimrobust.device.profile import DeviceProfile
 
 # Beyond 6.4 standard deviations a word has no further values (2^-33); 2^14 segments are 0.0008
 # wide, so that linear interpolation adds an error of 1e-7 sigma.

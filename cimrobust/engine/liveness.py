@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,16 +25,18 @@ from torch import Tensor
 
 from cimrobust.engine.batches import Feed, first_batch
 from cimrobust.engine.checks import TensorLiveness, max_difference, random_vertex, run_saved
-from cimrobust.engine.ort import OrtEngine
 from cimrobust.engine.parallel import map_ordered
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.errors import CimrobustError, SelfCheckError
-from cimrobust.mapping.placement import Placement, TensorPlacement
-from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.loops import repeating_nodes
 from cimrobust.onnx_io.walk import all_nodes, round_activations
 from cimrobust.seeds import stream
 from cimrobust.twin.to_torch import to_torch
+
+if TYPE_CHECKING:
+    from cimrobust.engine.ort import OrtEngine
+    from cimrobust.mapping.placement import Placement, TensorPlacement
+    from cimrobust.onnx_io.deployed import Deployed
 
 _LIVENESS_SEED = 0
 # With fewer tensors, moving each alone is cheaper than a twin.

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cimrobust.engine.crossbar_product import CellLayout
-from cimrobust.mapping.placement import Placement
 from cimrobust.onnx_io.crossbar_nodes import CrossbarNode, StoredOperand
+
+if TYPE_CHECKING:
+    from cimrobust.mapping.placement import Placement
 
 
 @dataclass(frozen=True)

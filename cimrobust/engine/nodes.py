@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Shaped
@@ -16,7 +16,9 @@ from cimrobust.engine.cells import run_cell
 from cimrobust.engine.crossbar_product import ConvGeometry
 from cimrobust.engine.node_arrays import number
 from cimrobust.errors import ModelNotCoveredError
-from cimrobust.onnx_io.crossbar_nodes import CrossbarNode
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.crossbar_nodes import CrossbarNode
 
 # Steps of a recurrent layer number their vectors apart, so that no read shares its noise with
 # another.

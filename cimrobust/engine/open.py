@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int64, Shaped
@@ -29,11 +30,9 @@ from cimrobust.engine.checks import (
 from cimrobust.engine.converter_proof import Converters, open_converters
 from cimrobust.engine.engine_protocol import Engine
 from cimrobust.engine.judged_outputs import judge
-from cimrobust.engine.kernel_engine import Weights
 from cimrobust.engine.liveness import check_liveness
 from cimrobust.engine.ort import OrtEngine
 from cimrobust.errors import CimrobustError, SelfCheckError
-from cimrobust.mapping.placement import Placement
 from cimrobust.onnx_io.at_hand import Shape, agreeing, at_hand
 from cimrobust.onnx_io.batch import coupling_operators
 from cimrobust.onnx_io.deploy import deploy
@@ -42,6 +41,10 @@ from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.shapes import has_half_activations
 from cimrobust.onnx_io.walk import round_activations
+
+if TYPE_CHECKING:
+    from cimrobust.engine.kernel_engine import Weights
+    from cimrobust.mapping.placement import Placement
 
 _PARITY_SAMPLES = 512
 _SAVED_SAMPLES = 128

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32, Int64, Shaped
@@ -24,8 +24,10 @@ from jaxtyping import Float32, Int64, Shaped
 from cimrobust.engine.activation_sizes import activation_bytes
 from cimrobust.engine.sessions import open_session, write_optimised
 from cimrobust.errors import ModelNotCoveredError
-from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.optimised_form import OptimisedForm
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.deployed import Deployed
 
 #: Weights above which nothing is gained: to reorder them takes as long as to optimise.
 MOST_WEIGHTS = 2**20

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32, Shaped
@@ -27,17 +27,19 @@ from cimrobust.engine.optimised_template import LateTemplate
 from cimrobust.engine.sessions import open_session, run_session
 from cimrobust.errors import InputRefusedError, UsageError
 from cimrobust.input_file import FileKind, read_input
-from cimrobust.mapping.placement import Placement
 from cimrobust.onnx_io.batch import coupling_operators
 from cimrobust.onnx_io.deploy import session_template
-from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.large_models import require_one_message, tensor_bytes
 from cimrobust.onnx_io.loops import open_ended_nodes
 from cimrobust.onnx_io.model_files import digest, hashed
-from cimrobust.onnx_io.network import Network, TensorSpec
 from cimrobust.onnx_io.shapes import infer_types
 from cimrobust.onnx_io.size_limits import MAX_EXTERNAL_FILE_BYTES, MOST_SESSION_BYTES
 from cimrobust.onnx_io.unsigned import exact_file
+
+if TYPE_CHECKING:
+    from cimrobust.mapping.placement import Placement
+    from cimrobust.onnx_io.deployed import Deployed
+    from cimrobust.onnx_io.network import Network, TensorSpec
 
 _MODEL = FileKind(
     "model file", MAX_EXTERNAL_FILE_BYTES, missing=InputRefusedError, hint="start again"

@@ -8,20 +8,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Shaped
 
-from cimrobust.engine.batches import Feed
 from cimrobust.engine.checks import compare, max_difference
 from cimrobust.engine.first_pass import check_first_pass
 from cimrobust.engine.ort import model_source
 from cimrobust.engine.sessions import open_session, run_outputs
 from cimrobust.errors import ModelNotCoveredError, SelfCheckError, UsageError
 from cimrobust.onnx_io.loops import open_ended_nodes
-from cimrobust.onnx_io.network import Network, TensorSpec
 from cimrobust.seeds import stream
+
+if TYPE_CHECKING:
+    from cimrobust.engine.batches import Feed
+    from cimrobust.onnx_io.network import Network, TensorSpec
 
 #: Sizes that are different for all axes, one after the other: small odd ones, and multiples of
 #: four.

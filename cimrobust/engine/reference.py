@@ -5,6 +5,8 @@ The kernel is tested against it.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt32
 
@@ -17,7 +19,9 @@ from cimrobust.engine.kernel import (
     stuck_high_level,
 )
 from cimrobust.mapping.coding import level_offset, max_level, mirrors_negative
-from cimrobust.mapping.placement import Placement, TensorPlacement
+
+if TYPE_CHECKING:
+    from cimrobust.mapping.placement import Placement, TensorPlacement
 
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)

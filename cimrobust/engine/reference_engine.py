@@ -8,16 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32, Int64, Shaped
 
 from cimrobust.engine import crossbar_reference as reference
-from cimrobust.engine.array_plan import PlannedArray
-from cimrobust.engine.crossbar_product import ConvGeometry, Crossbar, ReadNoise
 from cimrobust.engine.fields import fields_at, spread
-from cimrobust.engine.kernel_engine import KernelEngine, Weights
 from cimrobust.errors import SelfCheckError
+
+if TYPE_CHECKING:
+    from cimrobust.engine.array_plan import PlannedArray
+    from cimrobust.engine.crossbar_product import ConvGeometry, Crossbar, ReadNoise
+    from cimrobust.engine.kernel_engine import KernelEngine, Weights
 
 # Vectors of a product that are computed again, and calls of it (recurrent layers make one a step).
 _VECTORS = 6

@@ -8,28 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import Decision, LabelReading, Score
 from cimrobust.data.task import Task
 from cimrobust.engine.batches import Feeding, cast_inputs, check_inputs, feeding_of_file
 from cimrobust.engine.checks import Checks
-from cimrobust.engine.codings import ArrayRanges
 from cimrobust.engine.converter_proof import Converters
-from cimrobust.engine.engine_protocol import Engine
 from cimrobust.engine.kernel_engine import KernelEngine, wider
 from cimrobust.engine.open import Runtime, sizes_at_hand
 from cimrobust.engine.ort import OrtEngine
 from cimrobust.errors import SelfCheckError
-from cimrobust.mapping.placement import Placement
 from cimrobust.onnx_io.at_hand import at_hand
 from cimrobust.onnx_io.batch import coupling_operators
 from cimrobust.onnx_io.deploy import deploy
-from cimrobust.onnx_io.deployed import Deployed
-from cimrobust.onnx_io.layers import LayerScan
-from cimrobust.onnx_io.network import Network
+
+if TYPE_CHECKING:
+    from cimrobust.data.dataset import DataSet
+    from cimrobust.engine.codings import ArrayRanges
+    from cimrobust.engine.engine_protocol import Engine
+    from cimrobust.mapping.placement import Placement
+    from cimrobust.onnx_io.deployed import Deployed
+    from cimrobust.onnx_io.layers import LayerScan
+    from cimrobust.onnx_io.network import Network
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,12 +19,14 @@ from jaxtyping import Float32, Shaped
 from torch import Tensor
 
 from cimrobust.engine.input_offset import with_offset
-from cimrobust.engine.kernel_engine import KernelEngine
 from cimrobust.engine.nodes import Multiplier, run_node
 from cimrobust.onnx_io.crossbar_nodes import CrossbarNode
-from cimrobust.twin.ops.converter_registry import Kernel, Node
-from cimrobust.twin.ops.program import Wrapper
 from cimrobust.twin.ops.surrogate import surrogate
+
+if TYPE_CHECKING:
+    from cimrobust.engine.kernel_engine import KernelEngine
+    from cimrobust.twin.ops.converter_registry import Kernel, Node
+    from cimrobust.twin.ops.program import Wrapper
 
 _FLOAT32 = 4
 # Arrays of float64 that hold every device of a layer while it is programmed: levels, both ends,

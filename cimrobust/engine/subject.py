@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from cimrobust.engine.open import Runtime
 from cimrobust.mapping.box import Box, box_of
 from cimrobust.mapping.placement import Placement
-from cimrobust.onnx_io.layers import LayerScan
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.layers import LayerScan
 
 
 @dataclass(frozen=True)

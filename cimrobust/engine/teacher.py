@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from cimrobust.data.dataset import DataSet
 from cimrobust.engine.judged_outputs import judge
-from cimrobust.onnx_io.network import Network
+
+if TYPE_CHECKING:
+    from cimrobust.data.dataset import DataSet
+    from cimrobust.onnx_io.network import Network
 
 
 def labelled_by(network: Network, dataset: DataSet, *, workers: int = 1) -> DataSet:

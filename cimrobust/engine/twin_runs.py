@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
-from cimrobust.engine.batches import Feeding
 from cimrobust.twin.to_torch import Twin, TwinRunError
+
+if TYPE_CHECKING:
+    from cimrobust.engine.batches import Feeding
 
 
 def run_outputs(

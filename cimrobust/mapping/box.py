@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cimrobust.array_shapes import Float, Float32
 from cimrobust.errors import SelfCheckError
-from cimrobust.mapping.placement import Placement
+
+if TYPE_CHECKING:
+    from cimrobust.mapping.placement import Placement
 
 #: Deviations by initializer name; every initializer has a shape of its own.
 Pattern = dict[str, Float32[np.ndarray, "..."]]

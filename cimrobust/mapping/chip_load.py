@@ -8,10 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from cimrobust.mapping.outline import LayerOutline
-from cimrobust.mapping.placement import TensorPlacement
 from cimrobust.mapping.planes import plane_set
+
+if TYPE_CHECKING:
+    from cimrobust.mapping.outline import LayerOutline
+    from cimrobust.mapping.placement import TensorPlacement
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cimrobust import _native
-from cimrobust.array_shapes import Float32, Float64, Int32
-from cimrobust.device.profile import DeviceProfile
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float32, Float64, Int32
+    from cimrobust.device.profile import DeviceProfile
 
 _NO_GROUPS = np.empty(0, dtype=np.int32)
 

@@ -9,15 +9,18 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
-from cimrobust.device.layer_rules import LayerRule
-from cimrobust.device.profile import DeviceProfile
 from cimrobust.errors import UsageError
 from cimrobust.mapping.own_profile import own_profile
 from cimrobust.onnx_io.densify import with_dense_groups
 from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan, UnmappedNode
-from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.scan import scan_layers
+
+if TYPE_CHECKING:
+    from cimrobust.device.layer_rules import LayerRule
+    from cimrobust.device.profile import DeviceProfile
+    from cimrobust.onnx_io.network import Network
 
 _MOST_NAMES = 3
 

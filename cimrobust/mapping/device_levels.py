@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from cimrobust.array_shapes import Float, Float32, Float64, Int64, Real
 from cimrobust.device.box_rounding import toward_zero
 from cimrobust.device.intervals import level_bounds
 from cimrobust.mapping.coding import cells_per_weight, level_offset, mirrors_negative, stored_levels
-from cimrobust.mapping.placement import TensorPlacement
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float, Float32, Float64, Int64, Real
+    from cimrobust.mapping.placement import TensorPlacement
 
 
 def target_levels(tensor: TensorPlacement) -> Float32[np.ndarray, "cells weights"]:

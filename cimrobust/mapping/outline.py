@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,7 +27,9 @@ from cimrobust.mapping.place import (
     scale_view,
     tiles_of,
 )
-from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 
 # Weights of a piece; their arrays are 4 MiB each then.
 _PIECE = 2**20

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from cimrobust.device.profile import DeviceProfile
 from cimrobust.mapping.coding import num_slices
-from cimrobust.onnx_io.layers import CrossbarLayer
+
+if TYPE_CHECKING:
+    from cimrobust.device.profile import DeviceProfile
+    from cimrobust.onnx_io.layers import CrossbarLayer
 
 
 def own_profile(layer: CrossbarLayer, profile: DeviceProfile) -> DeviceProfile:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors.numpy import save
@@ -20,8 +21,10 @@ from cimrobust.available_memory import available_memory
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import write_whole
 from cimrobust.input_file import printable
-from cimrobust.mapping.box import Box
 from cimrobust.tensor_file import read_tensors
+
+if TYPE_CHECKING:
+    from cimrobust.mapping.box import Box
 
 # Stored weights up to which a witness repeats what follows from model and profile, about 40 MB.
 _WHOLE_UP_TO = 1_000_000

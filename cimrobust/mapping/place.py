@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cimrobust import _native
-from cimrobust.array_shapes import Float, Float32, Float64, Int32, Int64
 from cimrobust.device.box_rounding import toward_zero
 from cimrobust.device.curve import number_at
 from cimrobust.device.intervals import deviation_interval, level_bounds, shift_terms
-from cimrobust.device.profile import DeviceProfile
 from cimrobust.errors import InputRefusedError
 from cimrobust.mapping.coding import (
     cells_per_weight,
@@ -24,7 +23,11 @@ from cimrobust.mapping.coding import (
 )
 from cimrobust.mapping.own_profile import own_profile
 from cimrobust.mapping.placement import Placement, TensorPlacement
-from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float, Float32, Float64, Int32, Int64
+    from cimrobust.device.profile import DeviceProfile
+    from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 
 
 def place(scan: LayerScan, profile: DeviceProfile) -> Placement:

@@ -6,14 +6,17 @@ Planes of cells, each read and converted on its own.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cimrobust.array_shapes import Float32
-from cimrobust.device.profile import DeviceProfile
 from cimrobust.mapping.coding import level_offset, num_slices
 from cimrobust.mapping.device_levels import whole_levels
-from cimrobust.mapping.placement import TensorPlacement
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float32
+    from cimrobust.device.profile import DeviceProfile
+    from cimrobust.mapping.placement import TensorPlacement
 
 
 @dataclass(frozen=True)

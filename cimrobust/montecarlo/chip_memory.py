@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from cimrobust.available_memory import fitting_workers
-from cimrobust.mapping.placement import Placement
-from cimrobust.run import Run
+
+if TYPE_CHECKING:
+    from cimrobust.mapping.placement import Placement
+    from cimrobust.run import Run
 
 # Bytes a stored weight: the chip that is drawn, float32, and the session that is opened on it,
 # which copies and packs it.

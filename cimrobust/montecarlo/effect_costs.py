@@ -6,20 +6,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cimrobust.cluster.executor import Executor, Threads
 from cimrobust.device.profile import DeviceProfile
-from cimrobust.engine.open import Runtime
-from cimrobust.engine.subject import Subject
 from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
 from cimrobust.mapping.place import place
-from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.chip_memory import within_memory
 from cimrobust.montecarlo.montecarlo_records import Effect
 from cimrobust.records import finite
-from cimrobust.run import Run
+
+if TYPE_CHECKING:
+    from cimrobust.engine.open import Runtime
+    from cimrobust.engine.subject import Subject
+    from cimrobust.mapping.placement import Placement
+    from cimrobust.run import Run
 
 
 @dataclass(frozen=True)

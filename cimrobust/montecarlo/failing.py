@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32
 
 from cimrobust.data.failure import FailureScore
 from cimrobust.engine.latent import LatentChips
-from cimrobust.engine.open import Runtime
-from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
 from cimrobust.montecarlo.rare_failures import Probability, pool
 from cimrobust.montecarlo.splitting import Repeat, Splitting, split
-from cimrobust.run import Run
+
+if TYPE_CHECKING:
+    from cimrobust.engine.open import Runtime
+    from cimrobust.engine.subject import Subject
+    from cimrobust.run import Run
 
 _MOST_BYTES = 8 * 2**30
 

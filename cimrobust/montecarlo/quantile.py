@@ -14,13 +14,16 @@ import bisect
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cimrobust.array_shapes import Float64, Real
 from cimrobust.binomial import at_least, beta_quantile
 from cimrobust.errors import UsageError
 from cimrobust.montecarlo.anytime import anytime_lower, anytime_rank, anytime_upper, needed_anytime
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float64, Real
 
 _MOST_NEEDED = 2**53
 

@@ -12,13 +12,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float64
 from scipy.special import gammaincinv, log_ndtr, ndtr, ndtri
 
 from cimrobust.montecarlo.montecarlo_records import FirstOrderProbability
-from cimrobust.montecarlo.splitting import Repeat
+
+if TYPE_CHECKING:
+    from cimrobust.montecarlo.splitting import Repeat
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from cimrobust.cluster.executor import Executor
-from cimrobust.data.decision import Score
-from cimrobust.engine.subject import Subject
 from cimrobust.errors import InputRefusedError, UsageError
 from cimrobust.files import write_whole
 from cimrobust.input_file import FileKind, printable, read_input
@@ -27,7 +25,12 @@ from cimrobust.montecarlo.shard_records import ShardManifest
 from cimrobust.montecarlo.trial_checkpoint import MAX_BYTES, trials_in
 from cimrobust.montecarlo.trial_identity import TrialIdentity, identity_of
 from cimrobust.montecarlo.trials import check_trials, trials_done
-from cimrobust.run import Run
+
+if TYPE_CHECKING:
+    from cimrobust.cluster.executor import Executor
+    from cimrobust.data.decision import Score
+    from cimrobust.engine.subject import Subject
+    from cimrobust.run import Run
 
 FORMAT = "cimrobust shard 1"
 MANIFEST, TRIALS = "shard.json", "trials"

@@ -25,14 +25,17 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
 from cimrobust.engine.parallel import check_stopped, map_ordered
 from cimrobust.errors import UsageError
-from cimrobust.run import Run
 from cimrobust.seeds import stream
+
+if TYPE_CHECKING:
+    from cimrobust.run import Run
 
 Score = Callable[[Float32[np.ndarray, "devices"]], float]
 """Of a point, float32 [size]; the event is a score of 0 or less. Called from several threads."""

@@ -10,14 +10,16 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Shaped
 
 from cimrobust.cluster.workplace import workplace
-from cimrobust.engine.open import Runtime
-from cimrobust.mapping.placement import Placement
+
+if TYPE_CHECKING:
+    from cimrobust.engine.open import Runtime
+    from cimrobust.mapping.placement import Placement
 
 #: Every part: what messages call it, and what a user does where it differs.
 PARTS: Mapping[str, tuple[str, str]] = {

@@ -8,22 +8,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Shaped
 
 from cimrobust.cluster.executor import Executor, Threads
-from cimrobust.data.decision import Score
-from cimrobust.engine.open import Runtime
-from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
-from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.chip_memory import within_memory
 from cimrobust.montecarlo.stopping import StopRule, Watch
 from cimrobust.montecarlo.trial_checkpoint import Checkpoint
 from cimrobust.montecarlo.trial_identity import identity_of
 from cimrobust.montecarlo.trial_table import TrialTable
-from cimrobust.run import Run
+
+if TYPE_CHECKING:
+    from cimrobust.data.decision import Score
+    from cimrobust.engine.open import Runtime
+    from cimrobust.engine.subject import Subject
+    from cimrobust.mapping.placement import Placement
+    from cimrobust.run import Run
 
 Buffer = dict[str, Shaped[np.ndarray, "..."]]
 _NONE_KNOWN: Mapping[int, Score] = MappingProxyType({})

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cimrobust.array_shapes import Real
 from cimrobust.montecarlo.anytime import anytime_rank, needed_anytime
 from cimrobust.montecarlo.quantile import bound_rank, needed_trials, worst_first
 from cimrobust.montecarlo.sample_uncertainty import EXACT, HOEFFDING, accuracy_lower
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Real
 
 
 @dataclass(frozen=True)

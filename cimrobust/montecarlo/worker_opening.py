@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cimrobust.data.calibration import load_samples
 from cimrobust.data.user_code import code_allowed, is_code_allowed, is_function
@@ -20,13 +21,15 @@ from cimrobust.engine.watchdog import current_time_limit, set_time_limit
 from cimrobust.errors import UsageError
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
-from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.trial_identity import TrialIdentity, identity_of
-from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.onnx_io.load_network import load_network
-from cimrobust.onnx_io.network import Network
-from cimrobust.run import Run
 from cimrobust.settings.subject_settings import SubjectSettings
+
+if TYPE_CHECKING:
+    from cimrobust.mapping.placement import Placement
+    from cimrobust.onnx_io.layers import LayerScan
+    from cimrobust.onnx_io.network import Network
+    from cimrobust.run import Run
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import onnx
 
 from cimrobust.onnx_io.branches import resolve_branches
-from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.walk import opset_versions
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.deployed import Deployed
 
 #: Shape of an input, None where an axis may have another size from run to run.
 Shape = Sequence[int | None]

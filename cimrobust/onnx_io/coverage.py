@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import onnx
 
-from cimrobust.onnx_io.fold import Constants
 from cimrobust.onnx_io.layouts import slots_of, uses_all_slots
 from cimrobust.onnx_io.shapes import TensorType
 from cimrobust.onnx_io.walk import all_nodes, int_attribute, op_name
-from cimrobust.onnx_io.weights import Weights, WeightUse
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.fold import Constants
+    from cimrobust.onnx_io.weights import Weights, WeightUse
 
 _REASONS = {
     "BatchNormalization": "digital: normalisation",

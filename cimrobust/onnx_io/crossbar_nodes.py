@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 from onnx import TensorProto
 
-from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.layers import UnmappedNode
 from cimrobust.onnx_io.layouts import uses_all_slots
 from cimrobust.onnx_io.shapes import TensorType, infer_types
 from cimrobust.onnx_io.views import TYPE_OPS
 from cimrobust.onnx_io.walk import attributes, op_name
 from cimrobust.onnx_io.weights import Weights, WeightUse, weights_of
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.deployed import Deployed
 
 #: Operators that a crossbar kernel computes.
 CROSSBAR_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"})

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 
-from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.problems import not_covered
 from cimrobust.onnx_io.size_limits import MAX_TENSOR_BYTES
 from cimrobust.onnx_io.tensors import decode, encode, num_bytes
 from cimrobust.onnx_io.views import TYPE_OPS
 from cimrobust.onnx_io.walk import all_nodes, int_attribute, op_name
 from cimrobust.onnx_io.weights import Weights, WeightUse, weights_of
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.network import Network
 
 #: Grouped operators whose weight has output channels first; the other one is ConvTranspose, which
 #: has input channels first.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -20,9 +21,7 @@ from cimrobust.onnx_io.large_models import (
     tensor_bytes,
     without_data,
 )
-from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.onnx_io.memory_needs import SMALLER, require_memory
-from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.normalise import drop_dead_parts, name_nodes, sort_nodes
 from cimrobust.onnx_io.shapes import TensorType, infer_types, spec_of
 from cimrobust.onnx_io.tensors import decode, encode, num_bytes
@@ -30,6 +29,10 @@ from cimrobust.onnx_io.unsigned import exact_products
 from cimrobust.onnx_io.views import FLOAT_TYPES, data_inputs
 from cimrobust.onnx_io.walk import NameMaker, all_graphs, all_nodes, defined_names
 from cimrobust.onnx_io.weights import Weights, WeightUse, weights_of
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.layers import LayerScan
+    from cimrobust.onnx_io.network import Network
 
 #: Where a template says that its stored weights are; nothing is ever read from there.
 TEMPLATE_LOCATION = "cimrobust"

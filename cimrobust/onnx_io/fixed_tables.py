@@ -21,17 +21,20 @@ look safer than it is, a table that is mapped only costs devices.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 
 from cimrobust.onnx_io import named_tables
-from cimrobust.onnx_io.layouts import Layout
-from cimrobust.onnx_io.shapes import TensorType
 from cimrobust.onnx_io.tensors import num_elements
 from cimrobust.onnx_io.views import FLOAT_TYPES
 from cimrobust.onnx_io.walk import all_graphs, all_nodes, int_attribute, read_names
-from cimrobust.onnx_io.weights import Weights, WeightUse
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.layouts import Layout
+    from cimrobust.onnx_io.shapes import TensorType
+    from cimrobust.onnx_io.weights import Weights, WeightUse
 
 _PRODUCTS = frozenset({"MatMul", "Gemm", "Einsum"})
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})

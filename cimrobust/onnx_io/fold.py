@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 
 from cimrobust.errors import ModelNotCoveredError
 from cimrobust.onnx_io.evaluate import evaluate_node
-from cimrobust.onnx_io.shapes import TensorType
 from cimrobust.onnx_io.size_limits import (
     MAX_COMPUTED_PRODUCTS,
     MAX_COMPUTED_SHARE,
@@ -23,6 +23,9 @@ from cimrobust.onnx_io.size_limits import (
 )
 from cimrobust.onnx_io.tensors import decode, element_bits, encode, num_bytes, num_elements
 from cimrobust.onnx_io.walk import all_graphs, all_nodes, attributes, int_attribute, subgraphs
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.shapes import TensorType
 
 #: Exact on integers and short float vectors: what exporters compute shapes with.
 SHAPE_OPS = frozenset(

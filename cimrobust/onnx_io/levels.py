@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 
-from cimrobust.onnx_io.fold import Constants
 from cimrobust.onnx_io.views import FLOAT_TYPES, LEVEL_TYPES, Trace
 from cimrobust.onnx_io.walk import int_attribute
-from cimrobust.onnx_io.weights import WeightUse
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.fold import Constants
+    from cimrobust.onnx_io.weights import WeightUse
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import onnx
 
-from cimrobust.onnx_io.fold import Constants
 from cimrobust.onnx_io.shapes import TensorType, infer_types
 from cimrobust.onnx_io.size_limits import MAX_ITERATIONS
 from cimrobust.onnx_io.walk import all_nodes, describe
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.fold import Constants
 
 #: Operators that run a body as often as a number says that may come from anywhere.
 REPEATING_OPS = frozenset({"Loop", "Scan", "SequenceMap"})

@@ -8,18 +8,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 
 from cimrobust.onnx_io.crossbar_nodes import stored_uses
-from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.fold import replace_nodes
 from cimrobust.onnx_io.layouts import einsum_terms
 from cimrobust.onnx_io.shapes import TensorType, infer_types, rank_of
 from cimrobust.onnx_io.tensors import encode
 from cimrobust.onnx_io.walk import NameMaker, all_graphs, all_nodes, defined_names, op_name
 from cimrobust.onnx_io.weights import WeightUse, weights_of
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.deployed import Deployed
 
 _Values = Mapping[str, float | list[int]]
 

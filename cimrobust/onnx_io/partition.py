@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 from onnx import TensorProto
 
 from cimrobust.onnx_io.crossbar_nodes import CrossbarNode
-from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.fold import Constants
 from cimrobust.onnx_io.shapes import infer_values, read_type
 from cimrobust.onnx_io.walk import opset_versions, read_names
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.deployed import Deployed
 
 
 @dataclass(frozen=True)

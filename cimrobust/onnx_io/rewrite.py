@@ -9,16 +9,19 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 from onnx import defs
 
 from cimrobust.onnx_io.crossbar_nodes import stored_uses
-from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.save import with_weights
 from cimrobust.onnx_io.walk import NameMaker, all_graphs, all_nodes, defined_names, opset_versions
 from cimrobust.onnx_io.weights import WeightUse, weights_of
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.deployed import Deployed
 
 #: Operator domain of crossbar nodes, and its version.
 DOMAIN = "cimrobust"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -13,7 +14,6 @@ from onnx import TensorProto
 
 from cimrobust.errors import ModelNotCoveredError
 from cimrobust.files import folder_of_call, write_parts, write_whole
-from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.large_models import (
     is_large,
     large_initializers,
@@ -22,10 +22,13 @@ from cimrobust.onnx_io.large_models import (
     without_data,
 )
 from cimrobust.onnx_io.memory_needs import SMALLER
-from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.problems import one_line
 from cimrobust.onnx_io.size_limits import MOST_SESSION_BYTES
 from cimrobust.onnx_io.tensors import encode, num_bytes
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.deployed import Deployed
+    from cimrobust.onnx_io.network import Network
 
 # Bytes to a multiple of which the data of a tensor begin, as runtimes that map files want them.
 _ALIGNED = 4096

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,14 +17,16 @@ from cimrobust.onnx_io.layers import (
     UnmappedNode,
     ValuesOfFile,
 )
-from cimrobust.onnx_io.layouts import Layout
 from cimrobust.onnx_io.levels import ScaleMap, add_scales, first_reads, stored_values
-from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.shapes import infer_types
 from cimrobust.onnx_io.tensors import element_bits
 from cimrobust.onnx_io.views import FLOAT_TYPES
 from cimrobust.onnx_io.walk import node_depths, op_name, opset_versions
 from cimrobust.onnx_io.weights import Weights, WeightUse
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.layouts import Layout
+    from cimrobust.onnx_io.network import Network
 
 
 @dataclass

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 from onnx import TensorProto
 
 from cimrobust.onnx_io.evaluate import evaluate_node
-from cimrobust.onnx_io.fold import Constants
-from cimrobust.onnx_io.shapes import TensorType
 from cimrobust.onnx_io.symbolic import Algebra, Expression, TooMuchWorkError, Work, number
 from cimrobust.onnx_io.walk import attributes, int_attribute
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.fold import Constants
+    from cimrobust.onnx_io.shapes import TensorType
 
 #: Least and largest number of the integer types that sizes are computed in.
 _RANGES: Mapping[int, tuple[int, int]] = {

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import onnx
 
-from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.views import FLOAT_TYPES
 from cimrobust.onnx_io.walk import all_nodes, op_name, read_names, subgraphs
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.deployed import Deployed
 
 _BIAS_SLOT = {"Conv": 2, "ConvTranspose": 2, "Gemm": 2, "LSTM": 3, "GRU": 3, "RNN": 3}
 _PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"})

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 
 from cimrobust.onnx_io.batch import find_batch
 from cimrobust.onnx_io.fold import fold_shape_arithmetic, replace_nodes
-from cimrobust.onnx_io.layers import LayerScan
-from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.shapes import TensorType, infer_types, without_large_data
 from cimrobust.onnx_io.tensors import encode
 from cimrobust.onnx_io.walk import all_nodes, attributes
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.layers import LayerScan
+    from cimrobust.onnx_io.network import Network
 
 _CONVOLUTIONS = frozenset({"Conv", "ConvInteger", "QLinearConv", "FusedConv", "DeformConv"})
 _RECURRENT = frozenset({"LSTM", "GRU", "RNN"})

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 from onnx import TensorProto
 
 from cimrobust.onnx_io.evaluate import evaluate_node
-from cimrobust.onnx_io.fold import Constants
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.fold import Constants
 
 #: Operators that move, repeat or leave out elements of their first input (Concat: of all), the
 #: other inputs being constants.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from cimrobust.certificate.manifest import write_manifest
 from cimrobust.certificate.result import Certificate
@@ -19,14 +19,16 @@ from cimrobust.pipeline.resolved_analysis import resolve
 from cimrobust.pipeline.resuming import RESUME
 from cimrobust.pipeline.summaries import Summaries
 from cimrobust.pipeline.writing import Findings, write_files
-from cimrobust.run import Run
 from cimrobust.settings.analysis_settings import AnalysisSettings
 from cimrobust.settings.commands import ANALYZE
 from cimrobust.settings.documented import takes_settings
 from cimrobust.settings.gathered import Gathered, gather
-from cimrobust.settings.python_inputs import DataLike, ModelLike
 from cimrobust.settings.subject_settings import SubjectSettings
-from cimrobust.settings.typed_options import AnalyzeOptions
+
+if TYPE_CHECKING:
+    from cimrobust.run import Run
+    from cimrobust.settings.python_inputs import DataLike, ModelLike
+    from cimrobust.settings.typed_options import AnalyzeOptions
 
 
 @takes_settings(ANALYZE)

@@ -10,9 +10,12 @@ from collections.abc import Iterable
 from datetime import date
 from numbers import Real
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cimrobust.errors import UsageError
-from cimrobust.onnx_io.network import Network
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.network import Network
 
 
 def check_tolerance(tolerance: float | None) -> None:

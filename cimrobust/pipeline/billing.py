@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cimrobust.certificate.certificate_files import atomic_text, read_certificate
 from cimrobust.certificate.extras import needing
@@ -13,7 +14,9 @@ from cimrobust.errors import EvidenceRefutedError, UsageError
 from cimrobust.files import sha256_of
 from cimrobust.input_file import printable, refusing_what_fails
 from cimrobust.pipeline.in_memory import given_folder, takes_objects
-from cimrobust.settings.python_inputs import FolderLike
+
+if TYPE_CHECKING:
+    from cimrobust.settings.python_inputs import FolderLike
 
 _CHIP = f"{WITNESS}/worst_case.onnx"
 

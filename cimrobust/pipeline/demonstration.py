@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cimrobust.certificate.result import Certificate
 from cimrobust.pipeline.analysis import analyze
-from cimrobust.progress import Progress
 from cimrobust.shipped_samples import sample_folder
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.result import Certificate
+    from cimrobust.progress import Progress
 
 _MODEL = "digits_cnn.onnx"
 

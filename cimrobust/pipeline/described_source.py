@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,9 @@ from cimrobust.data.row_choice import Wanted
 from cimrobust.data.sample_shards import read_shards, shards_of
 from cimrobust.data.sources import RawData, read_arrays, read_csv
 from cimrobust.errors import UsageError
-from cimrobust.onnx_io.network import TensorSpec
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.network import TensorSpec
 
 #: Samples that a description is tried on.
 TRIED = 256

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +22,6 @@ from cimrobust.engine.judged_outputs import output_of
 from cimrobust.engine.ort import run_original
 from cimrobust.errors import CimrobustError
 from cimrobust.onnx_io.load_network import load_network
-from cimrobust.onnx_io.network import Network, TensorSpec
 from cimrobust.pipeline.described_source import (
     LABEL_NAMES,
     TRIED,
@@ -31,6 +30,9 @@ from cimrobust.pipeline.described_source import (
     read_source,
 )
 from cimrobust.pipeline.understanding import Understanding, understand
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.network import Network, TensorSpec
 
 _BYTE = 255
 

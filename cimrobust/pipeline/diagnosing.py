@@ -6,18 +6,21 @@ What they are asked, and what their patterns mean for the rest of the certificat
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cimrobust.attack.diagnosis_protocol import Diagnosis
-from cimrobust.certificate.policy import Policy
-from cimrobust.certify.bound_summary import Certification
 from cimrobust.certify.counted_decisions import CountedDecisions
-from cimrobust.data.task import Task
 from cimrobust.diagnose.safety_class import SafetyClass
 from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.box import box_of
 from cimrobust.mapping.pattern_file import write_pattern
-from cimrobust.mapping.placement import Placement
 from cimrobust.search.witness import SAFETY_FILE
+
+if TYPE_CHECKING:
+    from cimrobust.attack.diagnosis_protocol import Diagnosis
+    from cimrobust.certificate.policy import Policy
+    from cimrobust.certify.bound_summary import Certification
+    from cimrobust.data.task import Task
+    from cimrobust.mapping.placement import Placement
 
 
 def check_unbroken(task: Task, certification: Certification, diagnosis: Diagnosis) -> None:

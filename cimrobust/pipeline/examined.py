@@ -6,14 +6,17 @@ Who is wrong where two runs differ.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from cimrobust.certify.exact_arithmetic import check_arithmetic
-from cimrobust.data.dataset import DataSet
-from cimrobust.engine.arithmetic_findings import Arithmetic
 from cimrobust.engine.open import DeployedDiffersError, Runtime, open_network
 from cimrobust.engine.ort import decision_output
 from cimrobust.errors import ModelNotCoveredError, SelfCheckError
-from cimrobust.pipeline.inspection import Inspection
+
+if TYPE_CHECKING:
+    from cimrobust.data.dataset import DataSet
+    from cimrobust.engine.arithmetic_findings import Arithmetic
+    from cimrobust.pipeline.inspection import Inspection
 
 _SHOWN = 3
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,14 +19,12 @@ import torch
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models import retrained as blocks
 from cimrobust.certificate.retrained_record import Measured
-from cimrobust.data.dataset import DataSet
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.subject import Subject
 from cimrobust.engine.teacher import labelled_by
 from cimrobust.files import sha256_of
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
-from cimrobust.mapping.placement import Placement
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.pipeline import retraining_stages as stages
 from cimrobust.search.ensemble import search
@@ -36,13 +35,17 @@ from cimrobust.training.authors_score import (
     sign_walk,
 )
 from cimrobust.training.clipping import clip_weights
-from cimrobust.training.loop import Trained
 from cimrobust.training.parameters import Parameters
 from cimrobust.training.trained_network import Samples
 from cimrobust.training.training_job import Job, make_step
 from cimrobust.training.training_loss import Objective
-from cimrobust.training.training_protocol import Step
 from cimrobust.training.training_roles import ATTACK, CLIP, CONTROL, METHOD
+
+if TYPE_CHECKING:
+    from cimrobust.data.dataset import DataSet
+    from cimrobust.mapping.placement import Placement
+    from cimrobust.training.loop import Trained
+    from cimrobust.training.training_protocol import Step
 
 _QUICK = "the Carlini-Wagner search of the authors is run from effort standard on"
 _NO_CLASSES = "the authors' scores are of decisions among classes"

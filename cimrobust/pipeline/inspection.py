@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cimrobust.certificate.notebook_view import notebook_view
 from cimrobust.device.intervals import tolerance_fraction
@@ -19,14 +19,16 @@ from cimrobust.mapping.chip_load import ArrayLoad, array_load
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.outline import LayerOutline, outlines
 from cimrobust.mapping.place import check_ranges, place
-from cimrobust.mapping.placement import Placement, TensorPlacement
 from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.vectors import vectors_per_sample
 from cimrobust.pipeline.arguments import check_tolerance
 from cimrobust.pipeline.in_memory import given_path, takes_objects
-from cimrobust.settings.python_inputs import DeviceLike, ModelLike
+
+if TYPE_CHECKING:
+    from cimrobust.mapping.placement import Placement, TensorPlacement
+    from cimrobust.settings.python_inputs import DeviceLike, ModelLike
 
 _MOST_NAMED = 8
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,14 +13,16 @@ import torch
 from cimrobust import __version__
 from cimrobust.certificate.certificate_files import read_certificate
 from cimrobust.certificate.manifest import MANIFEST, manifest_problems
-from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.result import Certificate
-from cimrobust.data.dataset import DataSet
 from cimrobust.engine.machine import this_machine
 from cimrobust.files import sha256_of
 from cimrobust.finished_parts import FinishedParts, digest_of
-from cimrobust.pipeline.retrain_request import RetrainRequest
-from cimrobust.training.session import Session
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.certificate.result import Certificate
+    from cimrobust.data.dataset import DataSet
+    from cimrobust.pipeline.retrain_request import RetrainRequest
+    from cimrobust.training.session import Session
 
 
 @dataclass(frozen=True)

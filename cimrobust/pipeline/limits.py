@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from cimrobust.available_memory import memory_limit, memory_size
 from cimrobust.engine.watchdog import time_limit
-from cimrobust.run import Run
-from cimrobust.settings.commands import Command
 from cimrobust.settings.gathered import gather
+
+if TYPE_CHECKING:
+    from cimrobust.run import Run
+    from cimrobust.settings.commands import Command
 
 P = ParamSpec("P")
 ReturnT = TypeVar("ReturnT")

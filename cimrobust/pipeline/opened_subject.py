@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cimrobust.data.calibration import load_samples
-from cimrobust.engine.open import Runtime
 from cimrobust.engine.teacher import labelled_by
 from cimrobust.errors import UsageError
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.pipeline.examined import open_examined
 from cimrobust.pipeline.inspection import Inspection, inspect_model
-from cimrobust.settings.subject_settings import SubjectSettings
+
+if TYPE_CHECKING:
+    from cimrobust.engine.open import Runtime
+    from cimrobust.settings.subject_settings import SubjectSettings
 
 
 def inspect_subject(named: SubjectSettings) -> Inspection:

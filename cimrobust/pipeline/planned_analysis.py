@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -22,15 +22,17 @@ from cimrobust.planning.planning_records import PlannedRun
 from cimrobust.planning.stage_costs import expected_passes, planned_stages
 from cimrobust.planning.time_span import seconds_of
 from cimrobust.planning.workload import Workload, num_effects
-from cimrobust.run import Run
 from cimrobust.search.search_budget import RUNS_PER_PASS, budget_for, least_passes
 from cimrobust.settings.analysis_settings import AnalysisSettings
 from cimrobust.settings.commands import PLAN
 from cimrobust.settings.documented import takes_settings
 from cimrobust.settings.gathered import gather
-from cimrobust.settings.python_inputs import DataLike, ModelLike
 from cimrobust.settings.subject_settings import SubjectSettings
-from cimrobust.settings.typed_options import PlanOptions
+
+if TYPE_CHECKING:
+    from cimrobust.run import Run
+    from cimrobust.settings.python_inputs import DataLike, ModelLike
+    from cimrobust.settings.typed_options import PlanOptions
 
 # Seconds from which a run is worth a plan at its head, and from which it is looked at closer.
 _LONG, _SUSPECT = 60.0, 30.0

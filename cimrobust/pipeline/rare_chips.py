@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from cimrobust.certificate.blocks.rare_block import rare_event
 from cimrobust.certificate.models import StoredChip
@@ -18,16 +18,18 @@ from cimrobust.pipeline.in_memory import takes_objects
 from cimrobust.pipeline.limits import keeps_limits
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.reliability.chip_file import write_chip
-from cimrobust.reliability.likely_chip import LikelySearch
 from cimrobust.reliability.most_probable import most_probable as search_most_probable
-from cimrobust.run import Run
 from cimrobust.settings.commands import RARE
 from cimrobust.settings.documented import takes_settings
 from cimrobust.settings.gathered import gather
-from cimrobust.settings.python_inputs import DataLike, ModelLike
 from cimrobust.settings.rare_settings import RareSettings
 from cimrobust.settings.subject_settings import SubjectSettings
-from cimrobust.settings.typed_options import RareOptions
+
+if TYPE_CHECKING:
+    from cimrobust.reliability.likely_chip import LikelySearch
+    from cimrobust.run import Run
+    from cimrobust.settings.python_inputs import DataLike, ModelLike
+    from cimrobust.settings.typed_options import RareOptions
 
 
 def splitting(budget: int | None = None, particles: int | None = None) -> Splitting:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from cimrobust import __version__
 from cimrobust.engine.machine import this_machine
-from cimrobust.engine.subject import Subject
 from cimrobust.finished_parts import FinishedParts, digest_of
 from cimrobust.montecarlo.trials import fingerprint
 from cimrobust.pipeline.arguments import resume_folder
-from cimrobust.run import Run
+
+if TYPE_CHECKING:
+    from cimrobust.engine.subject import Subject
+    from cimrobust.run import Run
 
 #: Folder below that of the certificate; it is gone when the certificate is written.
 RESUME = ".resume"

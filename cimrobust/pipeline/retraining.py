@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from cimrobust.certificate.certificate_files import atomic_text, canonical_json
 from cimrobust.certificate.manifest import remove_seal, write_manifest
-from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.notebook_view import notebook_view, score_text
 from cimrobust.certificate.result_names import RETRAINING, RETRAINING_REPORT
@@ -28,17 +27,20 @@ from cimrobust.pipeline.limits import keeps_limits
 from cimrobust.pipeline.private_folder import folder_optional
 from cimrobust.pipeline.retrain_request import RetrainRequest
 from cimrobust.report.render import render_retraining
-from cimrobust.run import Run
 from cimrobust.settings.commands import RETRAIN
 from cimrobust.settings.documented import takes_settings
 from cimrobust.settings.gathered import gather
-from cimrobust.settings.python_inputs import DataLike, ModelLike
 from cimrobust.settings.retrain_settings import RetrainSettings
 from cimrobust.settings.subject_settings import SubjectSettings
 from cimrobust.settings.training_settings import TrainingSettings
-from cimrobust.settings.typed_options import RetrainOptions
-from cimrobust.training.loop import Trained
 from cimrobust.training.training_roles import CONTROL
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.run import Run
+    from cimrobust.settings.python_inputs import DataLike, ModelLike
+    from cimrobust.settings.typed_options import RetrainOptions
+    from cimrobust.training.loop import Trained
 
 
 @dataclass(frozen=True, repr=False)

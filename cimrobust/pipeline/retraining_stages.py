@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.retrained import Equivalent
 from cimrobust.certificate.result_names import WITNESS
 from cimrobust.cluster.address import Address
@@ -33,7 +33,6 @@ from cimrobust.onnx_io.save import to_bytes
 from cimrobust.onnx_io.write_back import write_back
 from cimrobust.pipeline.analysis import analyze
 from cimrobust.pipeline.arguments import check_not_overwritten
-from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.inspection import resolve_profile
 from cimrobust.pipeline.kept_retraining import kept_certificate, retraining_digest
 from cimrobust.pipeline.retrain_request import RetrainRequest
@@ -50,6 +49,10 @@ from cimrobust.training.training_records import Paced
 from cimrobust.training.training_roles import ATTACK, CLIP, CONTROL, METHOD, without_bound
 from cimrobust.training.tuning import Tuning, tune
 from cimrobust.training.written import check_written
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.pipeline.clock import Clock
 
 MODEL = "model.onnx"
 LOG = "training.parquet"

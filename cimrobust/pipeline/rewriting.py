@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,14 +17,16 @@ from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
 from cimrobust.input_file import printable
 from cimrobust.onnx_io.deploy import deploy
-from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.lower import lower
 from cimrobust.onnx_io.problems import one_line
 from cimrobust.onnx_io.rewrite import with_crossbar_nodes
 from cimrobust.onnx_io.save import save_model, to_bytes
 from cimrobust.pipeline.in_memory import given_path, takes_objects
 from cimrobust.pipeline.inspection import Inspection, inspect_model, layer_dict
-from cimrobust.settings.python_inputs import DeviceLike, ModelLike
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.deployed import Deployed
+    from cimrobust.settings.python_inputs import DeviceLike, ModelLike
 
 
 @dataclass(frozen=True, repr=False)

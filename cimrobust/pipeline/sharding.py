@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from cimrobust.errors import UsageError
 from cimrobust.montecarlo.shard_records import ShardManifest
@@ -14,14 +14,16 @@ from cimrobust.pipeline.arguments import resume_folder
 from cimrobust.pipeline.in_memory import takes_objects
 from cimrobust.pipeline.limits import keeps_limits
 from cimrobust.pipeline.resolved_analysis import resolve
-from cimrobust.run import Run
 from cimrobust.settings.analysis_settings import AnalysisSettings
 from cimrobust.settings.commands import ANALYZE
 from cimrobust.settings.documented import takes_settings
 from cimrobust.settings.gathered import gather
-from cimrobust.settings.python_inputs import DataLike, ModelLike
 from cimrobust.settings.subject_settings import SubjectSettings
-from cimrobust.settings.typed_options import AnalyzeOptions
+
+if TYPE_CHECKING:
+    from cimrobust.run import Run
+    from cimrobust.settings.python_inputs import DataLike, ModelLike
+    from cimrobust.settings.typed_options import AnalyzeOptions
 
 
 @dataclass(frozen=True)

@@ -8,30 +8,25 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cimrobust.attack.diagnosis_protocol import Diagnosis
 from cimrobust.available_memory import is_about_memory
 from cimrobust.certificate.blocks.drawn_chips import percentages
 from cimrobust.certificate.policy import stop_rule
 from cimrobust.certificate.result_names import WITNESS
 from cimrobust.certify.bound_summary import Certification, certify_run
 from cimrobust.certify.refusal import Refusal
-from cimrobust.cluster.executor import Executor
 from cimrobust.diagnose.run_diagnostics import diagnose
 from cimrobust.diagnose.safety_class import check_safety_class
 from cimrobust.engine.kernel import program_chip
-from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import MemoryShortError, SelfCheckError
 from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
-from cimrobust.mapping.box import Pattern
-from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.effect_costs import EffectTable, add_effects
 from cimrobust.montecarlo.failing import RareFailures, rare_failures
 from cimrobust.montecarlo.trial_identity import identity_of
-from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.montecarlo.worker_opening import recipe_of
 from cimrobust.pipeline.diagnosing import check_unbroken, worst_required
@@ -42,13 +37,21 @@ from cimrobust.pipeline.rare_chips import splitting
 from cimrobust.pipeline.resolved_analysis import ResolvedAnalysis
 from cimrobust.pipeline.resuming import open_parts
 from cimrobust.pipeline.working_place import ForWorkers, executor_of
-from cimrobust.reliability.likely_chip import LikelySearch
 from cimrobust.reliability.most_probable import most_probable
-from cimrobust.run import Run
 from cimrobust.search.carried_witness import transferred_pattern
 from cimrobust.search.ensemble import search
-from cimrobust.search.search_results import SearchResult
 from cimrobust.twin_trials.confirmed_trials import run_trials_on_device
+
+if TYPE_CHECKING:
+    from cimrobust.attack.diagnosis_protocol import Diagnosis
+    from cimrobust.cluster.executor import Executor
+    from cimrobust.engine.open import Runtime
+    from cimrobust.mapping.box import Pattern
+    from cimrobust.mapping.placement import Placement
+    from cimrobust.montecarlo.trial_table import TrialTable
+    from cimrobust.reliability.likely_chip import LikelySearch
+    from cimrobust.run import Run
+    from cimrobust.search.search_results import SearchResult
 
 #: Chips for every row of the table of effects.
 EFFECT_CHIPS = {"quick": 20, "standard": 50, "thorough": 200}

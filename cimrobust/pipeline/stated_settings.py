@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cimrobust.certificate.models.item import Setting
-from cimrobust.settings.commands import Command
 from cimrobust.settings.described_settings import DescribedSetting, described
+
+if TYPE_CHECKING:
+    from cimrobust.settings.commands import Command
 
 _Value = int | float | str | bool | None
 

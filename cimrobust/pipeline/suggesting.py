@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -25,12 +25,10 @@ from cimrobust.certify.bound_summary import certify_run
 from cimrobust.diagnose.protected_attacks import Chosen, Needs, Percentile, ProtectedAttacks
 from cimrobust.diagnose.protection import DIGITAL, TIGHTER, Protection, num_devices
 from cimrobust.diagnose.smallest_set import Smallest, smallest_set
-from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.input_file import printable
 from cimrobust.mapping.box import Pattern
-from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.pipeline.arguments import check_tolerance
 from cimrobust.pipeline.clock import Clock
@@ -39,16 +37,20 @@ from cimrobust.pipeline.inspection import Inspection, inspect_on
 from cimrobust.pipeline.limits import keeps_limits
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.pipeline.stated_settings import state
-from cimrobust.run import Run
 from cimrobust.search.ensemble import search
 from cimrobust.search.search_results import SearchResult
 from cimrobust.settings.commands import SUGGEST
 from cimrobust.settings.documented import takes_settings
 from cimrobust.settings.gathered import gather
-from cimrobust.settings.python_inputs import DataLike, ModelLike, PolicyLike
 from cimrobust.settings.subject_settings import SubjectSettings
 from cimrobust.settings.suggest_settings import SuggestSettings
-from cimrobust.settings.typed_options import SuggestOptions
+
+if TYPE_CHECKING:
+    from cimrobust.engine.open import Runtime
+    from cimrobust.mapping.placement import Placement
+    from cimrobust.run import Run
+    from cimrobust.settings.python_inputs import DataLike, ModelLike, PolicyLike
+    from cimrobust.settings.typed_options import SuggestOptions
 
 KINDS = {"both": (DIGITAL, TIGHTER), DIGITAL: (DIGITAL,), TIGHTER: (TIGHTER,)}
 _PLANS = {

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cimrobust.certificate.certificate_files import read_certificate
 from cimrobust.certificate.gate_outcome import GateOutcome
 from cimrobust.certificate.pull_request_summary import append_summary, write_summary
 from cimrobust.errors import UsageError
-from cimrobust.pipeline.resolved_analysis import ResolvedAnalysis
+
+if TYPE_CHECKING:
+    from cimrobust.pipeline.resolved_analysis import ResolvedAnalysis
 
 
 @dataclass(frozen=True)

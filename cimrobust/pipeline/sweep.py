@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from cimrobust.certificate.assemble_sweep import SweepEvidence, assemble_sweep
 from cimrobust.certificate.certificate_files import atomic_text, canonical_json
@@ -19,18 +19,15 @@ from cimrobust.certificate.result_names import SWEEP, SWEEP_REPORT
 from cimrobust.certificate.safe_statements import Safe
 from cimrobust.certificate.saved_result import SavedResult
 from cimrobust.cluster.address import Address
-from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of, staging_folder
 from cimrobust.finished_parts import FinishedParts, digest_of
 from cimrobust.input_file import printable
-from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.worker_opening import recipe_of
 from cimrobust.pipeline.arguments import resume_folder
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.in_memory import given_path, takes_objects
-from cimrobust.pipeline.inspection import Inspection
 from cimrobust.pipeline.limits import keeps_limits
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.pipeline.private_folder import folder_optional
@@ -43,17 +40,22 @@ from cimrobust.search.witness import write_witness
 from cimrobust.settings import commands
 from cimrobust.settings.documented import takes_settings
 from cimrobust.settings.gathered import gather
-from cimrobust.settings.python_inputs import DataLike, ModelLike
 from cimrobust.settings.subject_settings import SubjectSettings
 from cimrobust.settings.sweep_settings import SweepSettings
-from cimrobust.settings.typed_options import SweepOptions
 from cimrobust.tolerance_sweep.safe_tolerance import (
     largest_certified,
     largest_statistical,
     largest_unrefuted,
 )
 from cimrobust.tolerance_sweep.sweep_tolerances import SweepContext, draw_chips, prove, sweep_worst
-from cimrobust.tolerance_sweep.worst_at_tolerance import Proof, Worst
+
+if TYPE_CHECKING:
+    from cimrobust.engine.open import Runtime
+    from cimrobust.montecarlo.trial_table import TrialTable
+    from cimrobust.pipeline.inspection import Inspection
+    from cimrobust.settings.python_inputs import DataLike, ModelLike
+    from cimrobust.settings.typed_options import SweepOptions
+    from cimrobust.tolerance_sweep.worst_at_tolerance import Proof, Worst
 
 WITNESSES = "witness"
 DEFAULT_TRIALS = {"quick": 300, "standard": 1000, "thorough": 3000}

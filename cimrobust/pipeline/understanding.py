@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import IGNORED, NO_DECISION, LabelReading
 from cimrobust.data.failure import margins_of
 from cimrobust.data.findings import check_clean
 from cimrobust.data.load_dataset import load_data
-from cimrobust.data.task import Task
 from cimrobust.engine.judged_outputs import Judged, judge
-from cimrobust.onnx_io.network import Network
+
+if TYPE_CHECKING:
+    from cimrobust.data.dataset import DataSet
+    from cimrobust.data.task import Task
+    from cimrobust.onnx_io.network import Network
 
 ROWS = 5
 #: Classes of the histogram; of more, those with the most labels.

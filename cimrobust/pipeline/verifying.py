@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from cimrobust.attack.attack_context import AttackContext
 from cimrobust.device_level.device_list import write_device_list
@@ -13,22 +13,24 @@ from cimrobust.device_level.tightening import WriteCycles
 from cimrobust.device_level.verification import Verification
 from cimrobust.device_level.verification import VerifySettings as Compared
 from cimrobust.device_level.write_verify import selective_verify
-from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.pipeline.in_memory import takes_objects
-from cimrobust.pipeline.inspection import Inspection
 from cimrobust.pipeline.limits import keeps_limits
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
-from cimrobust.run import Run
 from cimrobust.search.ensemble import search
 from cimrobust.settings.commands import VERIFY
 from cimrobust.settings.documented import takes_settings
 from cimrobust.settings.gathered import gather
-from cimrobust.settings.python_inputs import DataLike, ModelLike
 from cimrobust.settings.subject_settings import SubjectSettings
-from cimrobust.settings.typed_options import VerifyOptions
 from cimrobust.settings.verify_settings import VerifySettings
+
+if TYPE_CHECKING:
+    from cimrobust.engine.open import Runtime
+    from cimrobust.pipeline.inspection import Inspection
+    from cimrobust.run import Run
+    from cimrobust.settings.python_inputs import DataLike, ModelLike
+    from cimrobust.settings.typed_options import VerifyOptions
 
 
 @takes_settings(VERIFY)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from cimrobust.cluster.address import Address
-from cimrobust.cluster.executor import Executor
 from cimrobust.cluster.worker import Recipe, Site
 from cimrobust.engine.subject import Subject
 from cimrobust.montecarlo.trial_identity import TrialIdentity, identity_of
 from cimrobust.run import Run
+
+if TYPE_CHECKING:
+    from cimrobust.cluster.address import Address
+    from cimrobust.cluster.executor import Executor
 
 #: Says how a worker opens a subject: of the subject, how to compute, and what its trials depend on.
 ForWorkers: TypeAlias = Callable[[Subject, Run, TrialIdentity], Recipe]

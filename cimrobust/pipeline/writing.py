@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,9 +17,7 @@ from cimrobust.certificate.models import CertificateModel, Timings
 from cimrobust.certificate.result_names import CERTIFICATE, CERTIFIED, REPORT, TRIALS, WITNESS
 from cimrobust.certify import per_sample
 from cimrobust.certify.bound_summary import Certification
-from cimrobust.data.decision import Score
 from cimrobust.device.intervals import tolerance_fraction
-from cimrobust.engine.open import Runtime
 from cimrobust.engine.ort import run_original
 from cimrobust.errors import SelfCheckError
 from cimrobust.files import sha256_of, staging_folder
@@ -27,15 +26,19 @@ from cimrobust.montecarlo.effect_costs import EffectTable
 from cimrobust.montecarlo.failing import RareFailures
 from cimrobust.montecarlo.trial_table import TrialTable, to_parquet
 from cimrobust.onnx_io.load_network import load_network
-from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.diagnosing import write_safety_witness
-from cimrobust.pipeline.stages import OpenedAnalysis
 from cimrobust.reliability.chip_file import CHIP_FILE, write_chip
 from cimrobust.reliability.likely_chip import LikelySearch
 from cimrobust.report.render import draw, render
 from cimrobust.search.device_witness import DeviceCheck, write_device_witness
-from cimrobust.search.search_results import SearchResult
 from cimrobust.search.witness import SAFETY_FILE, write_witness
+
+if TYPE_CHECKING:
+    from cimrobust.data.decision import Score
+    from cimrobust.engine.open import Runtime
+    from cimrobust.pipeline.clock import Clock
+    from cimrobust.pipeline.stages import OpenedAnalysis
+    from cimrobust.search.search_results import SearchResult
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cimrobust.attack.attack_plan import FULL_ATTACK
 from cimrobust.diagnose.classes import MOST_CLASSES, PLANS
 from cimrobust.diagnose.fragile_layers import plan_of
 from cimrobust.diagnose.tolerance_curve import CURVE_PLANS, MOST_TOLERANCES
-from cimrobust.planning.workload import Workload
 from cimrobust.search.search_budget import budget_of
+
+if TYPE_CHECKING:
+    from cimrobust.planning.workload import Workload
 
 # Attacks on a class: from scratch, and again from what others found.
 _ATTACKS_ON_A_CLASS = 2

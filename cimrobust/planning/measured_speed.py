@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,15 +18,17 @@ from cimrobust.certify.bounded_network import open_bounds
 from cimrobust.certify.bounds import certify
 from cimrobust.certify.per_sample import OCTAVES
 from cimrobust.certify.refusal import Refusal
-from cimrobust.engine.subject import Subject
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.progress import NullProgress
-from cimrobust.run import Run
 from cimrobust.search.climb import climb
 from cimrobust.search.gradients import TwinStatus, open_gradients
 from cimrobust.search.losses import Loss, RegressionError, SmoothAccuracy
 from cimrobust.search.pass_ledger import PassLedger
 from cimrobust.search.scorer import Scorer
+
+if TYPE_CHECKING:
+    from cimrobust.engine.subject import Subject
+    from cimrobust.run import Run
 
 # Seconds that one measurement should take.
 _SECONDS = 1.0

@@ -7,13 +7,17 @@ measured on the model zoo.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cimrobust.certify.bound_summary import CURVE_SAMPLES, STEPS
 from cimrobust.certify.bounds import bisection_rounds
 from cimrobust.certify.per_sample import OCTAVES
 from cimrobust.planning.diagnostic_costs import diagnostic_cost
-from cimrobust.planning.measured_speed import Speed
 from cimrobust.planning.planning_records import PlannedStage
-from cimrobust.planning.workload import Workload
+
+if TYPE_CHECKING:
+    from cimrobust.planning.measured_speed import Speed
+    from cimrobust.planning.workload import Workload
 
 # Share of its passes that a search makes where something stays correct: members stop on plateaus
 # and leave the rest to others, which use most of it.

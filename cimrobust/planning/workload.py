@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from cimrobust.engine.subject import Subject
 from cimrobust.search.search_budget import Budget
+
+if TYPE_CHECKING:
+    from cimrobust.engine.subject import Subject
 
 
 @dataclass(frozen=True, kw_only=True)

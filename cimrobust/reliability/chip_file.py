@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32
 from safetensors.numpy import save
 
 from cimrobust.files import write_whole
-from cimrobust.reliability.likely_chip import LikelySearch
+
+if TYPE_CHECKING:
+    from cimrobust.reliability.likely_chip import LikelySearch
 
 CHIP_FILE = "most_probable.safetensors"
 

@@ -11,17 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Float64
 
 from cimrobust.engine.latent import LatentChips
-from cimrobust.reliability.limit_state import LimitState
 from cimrobust.reliability.nearest import NearestChips
 from cimrobust.reliability.ray import Crossed, Event, first_failing
 from cimrobust.search.oracle import GradientOracle
 from cimrobust.search.torch_patterns import array_of
+
+if TYPE_CHECKING:
+    from cimrobust.reliability.limit_state import LimitState
 
 # The most chips that one ray may cost; 4 to 8 are usual.
 RAY_CHIPS = 40

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32
@@ -26,7 +27,6 @@ from jaxtyping import Float32
 from cimrobust.data.failure import FailureScore
 from cimrobust.engine.latent import LatentChips
 from cimrobust.engine.parallel import map_ordered
-from cimrobust.engine.subject import Subject
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
 from cimrobust.reliability.descent import RAY_CHIPS, DescentContext, Spent, descend, refine
@@ -35,10 +35,13 @@ from cimrobust.reliability.limit_state import LimitState
 from cimrobust.reliability.nearest import NearestChips
 from cimrobust.reliability.proof import prove
 from cimrobust.reliability.ray import Crossed, first_failing
-from cimrobust.run import Run
 from cimrobust.search.gradients import TwinStatus, open_gradients
 from cimrobust.search.search_budget import budget_for
 from cimrobust.seeds import stream
+
+if TYPE_CHECKING:
+    from cimrobust.engine.subject import Subject
+    from cimrobust.run import Run
 
 # Standard deviation of the random units of margins, on the scale of logarithms: other decisions
 # come first from another start.

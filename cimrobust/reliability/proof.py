@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32
 
 from cimrobust.data.decision import Score
-from cimrobust.data.failure import FailureScore
 from cimrobust.engine.latent import REACH, LatentChips
-from cimrobust.engine.open import Runtime
 from cimrobust.mapping.box import Box, box_of
-from cimrobust.mapping.placement import Placement
 from cimrobust.search.witness_replay import replay_pattern
+
+if TYPE_CHECKING:
+    from cimrobust.data.failure import FailureScore
+    from cimrobust.engine.open import Runtime
+    from cimrobust.mapping.placement import Placement
 
 # A chip that fails in the deployed network by a hair may pass where sums are rounded in another
 # order: it is then moved outward by a thousandth, at most ten times.

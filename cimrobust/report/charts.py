@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from cimrobust.certificate.bracket import bracket_rows, bracket_sentence
-from cimrobust.certificate.models import CertificateModel, ClassRow
 from cimrobust.certificate.wording import bounded_units, shown
 from cimrobust.report.chart_bars import pair_of_bars
 from cimrobust.report.chart_parts import (
@@ -30,6 +30,9 @@ from cimrobust.report.chart_parts import (
     svg,
     zoom,
 )
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel, ClassRow
 
 #: Colour and form of the rows of the bracket, in their order.
 _MARKS = ((GOOD, "s"), (BAD, "X"), (NEUTRAL, "D"), (NEUTRAL, "o"), (INK, "o"))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from markupsafe import Markup
 
-from cimrobust.certificate.models.compared_certificates import Comparison
 from cimrobust.report.numbers import field_reader
 from cimrobust.report.render import embedded, environment
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models.compared_certificates import Comparison
 
 
 def render_comparison(comparison: Comparison) -> str:

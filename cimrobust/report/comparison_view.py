@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cimrobust.certificate.baseline_required import data_digests
-from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.programmed import programmed_score
 from cimrobust.certificate.wording import shown
 from cimrobust.device.digest import digest_of_tables
 from cimrobust.report.page_identity import Identity, of_certificate
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
 
 
 @dataclass(frozen=True)

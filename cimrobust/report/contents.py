@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from cimrobust.certificate.models import CertificateModel
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
 
 
 @dataclass(frozen=True)

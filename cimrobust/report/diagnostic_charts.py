@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import matplotlib as mpl
 
-from cimrobust.certificate.models import (
-    CertificateModel,
-    ClassAttacks,
-    Diagnostics,
-    LayerAttacks,
-    StuckDevices,
-    ToleranceCurve,
-    WriteVerify,
-)
 from cimrobust.certificate.wording import bounded_units, shown
 from cimrobust.report import chart_parts
 from cimrobust.report.chart_bars import pair_of_bars
 from cimrobust.report.chart_parts import BAD, GOOD, INK, NEUTRAL, STYLE
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import (
+        CertificateModel,
+        ClassAttacks,
+        Diagnostics,
+        LayerAttacks,
+        StuckDevices,
+        ToleranceCurve,
+        WriteVerify,
+    )
 
 Found = TypeVar("Found")
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cimrobust.certificate.cost_required import cost_matrix
-from cimrobust.certificate.models import CertificateModel, Flipped, FlippedInput
 from cimrobust.certificate.policy_tables import CostTable
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel, Flipped, FlippedInput
 
 MOST_TRANSITIONS = 8
 _WIDTH, _HEIGHT = 120.0, 40.0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from cimrobust.certificate.models.retrained import Retraining
+if TYPE_CHECKING:
+    from cimrobust.certificate.models.retrained import Retraining
 
 # Percentage points, or share of an error, below which two searches of one effort are not told
 # apart.

@@ -6,10 +6,13 @@ What was found, on these samples and beyond them, and how it is known.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.programmed import programmed_interval
 from cimrobust.certificate.wording import bounded_units, is_proof
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ What is shown always carries where it stands in the JSON, and its exact value.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from markupsafe import Markup, escape
 
-from cimrobust.certificate.models import Metric
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import Metric
 
 
 class Measured(Protocol):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from cimrobust.certificate.certificate_files import canonical_json
-from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.models.result_file import ResultFile
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.certificate.models.result_file import ResultFile
 
 _DIGITS_OF_ID = 12
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 .,:_-()")

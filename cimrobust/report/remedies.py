@@ -5,10 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy_tables import CONDITION
 from cimrobust.certificate.wording import bounded_units
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
 
 
 @dataclass(frozen=True)

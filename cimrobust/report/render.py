@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -13,8 +13,6 @@ from pydantic import BaseModel
 
 from cimrobust.certificate.drawable_scores import drawable
 from cimrobust.certificate.judging import capital
-from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.wording import bounded_units, is_proof, score_name, score_word
 from cimrobust.report import argument, charts, contents, diagnostic_charts, failure_modes
 from cimrobust.report import comparison_view as comparison
@@ -26,6 +24,10 @@ from cimrobust.report.page_identity import Identity, css_text, digest_of, of_cer
 from cimrobust.report.remedies import remedies
 from cimrobust.report.training_chart import training_curves
 from cimrobust.report.uncertainty_budget import uncertainties
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.certificate.models.retrained import Retraining
 
 
 def render(

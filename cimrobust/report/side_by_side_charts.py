@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from cimrobust.certificate.models.compared import (
-    LayerRow,
-    LayerScores,
-    ToleranceComparison,
-    ToleranceScores,
-)
-from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.report import chart_parts
 from cimrobust.report.chart_parts import FAINT, GOOD, INK, NEUTRAL, STYLE
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models.compared import (
+        LayerRow,
+        LayerScores,
+        ToleranceComparison,
+        ToleranceScores,
+    )
+    from cimrobust.certificate.models.retrained import Retraining
 
 #: Layers charted at most, the most fragile first; the table has all.
 MOST_LAYERS = 40

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from markupsafe import Markup
 
 from cimrobust.certificate.drawable_scores import drawable
-from cimrobust.certificate.models.swept import SweepModel, SweptPoint
 from cimrobust.report import chart_parts
 from cimrobust.report.chart_parts import BAD, GOOD, INK, NEUTRAL, STYLE
 from cimrobust.report.numbers import field_reader
 from cimrobust.report.page_identity import Identity, digest_of
 from cimrobust.report.render import embedded, environment
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models.swept import SweepModel, SweptPoint
 
 
 def render_sweep(sweep: SweepModel) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import matplotlib as mpl
 from matplotlib.ticker import FuncFormatter
 
-from cimrobust.certificate.models.retrained import Epoch, Retraining
 from cimrobust.report.chart_parts import BAD, GOOD, INK, STYLE, WIDTH, new_figure, svg
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models.retrained import Epoch, Retraining
 
 
 def training_curves(described: Retraining) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.programmed import programmed_interval
 from cimrobust.certificate.wording import is_proof
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
 
 
 @dataclass(frozen=True)

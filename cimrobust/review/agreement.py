@@ -6,14 +6,16 @@ By its maker, and by the machine that it was made on.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from cimrobust import __version__
-from cimrobust.certificate.models import Metric, Tool
 from cimrobust.review.differences import Exactness, differences, named
 from cimrobust.review.machine_check import is_same_machine
 from cimrobust.review.machine_stated import Made
 from cimrobust.review.replay_check import ReplayCheck
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import Metric, Tool
 
 #: Float32 sums in another order, and tables of quantiles made by another library.
 RTOL = 1e-6

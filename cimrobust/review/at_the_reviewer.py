@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cimrobust.certificate.models import CertificateModel
-from cimrobust.data.dataset import DataSet
 from cimrobust.data.load_dataset import load_data
 from cimrobust.engine.teacher import labelled_by
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import Network, TensorSpec
-from cimrobust.review.evaluated import Evaluated
 from cimrobust.review.reading_check import as_certified
 from cimrobust.review.replay_check import ReplayCheck
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.data.dataset import DataSet
+    from cimrobust.review.evaluated import Evaluated
 
 
 @dataclass(frozen=True)

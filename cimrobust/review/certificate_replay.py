@@ -8,19 +8,17 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cimrobust.certificate.certificate_files import read_certificate
-from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import read_policy
 from cimrobust.certificate.result_names import REPORT, TRIALS
 from cimrobust.certify.refusal import lacks_memory
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
 from cimrobust.montecarlo.trial_table import from_parquet
-from cimrobust.pipeline.stages import OpenedAnalysis
 from cimrobust.report.render import render
 from cimrobust.review.at_the_reviewer import AtHand, Given, labels_checks, model_check, open_given
-from cimrobust.review.depth import Depth
 from cimrobust.review.derivation import (
     OtherMemoryError,
     certified_samples_check,
@@ -41,6 +39,11 @@ from cimrobust.review.replay_check import ReplayCheck, guarded
 from cimrobust.review.rerun import rerun, rerun_checks, rerun_problem
 from cimrobust.review.score_check import score_checks
 from cimrobust.review.second_search import second_search_check
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.pipeline.stages import OpenedAnalysis
+    from cimrobust.review.depth import Depth
 
 
 def replay_certificate(directory: Path, at_hand: AtHand, depth: Depth) -> list[ReplayCheck]:

@@ -5,11 +5,15 @@ Nothing unpleasant may have been left out.
 
 from __future__ import annotations
 
-from cimrobust.certificate.models import CertificateModel
+from typing import TYPE_CHECKING
+
 from cimrobust.certificate.wording import left_out
 from cimrobust.diagnose.diagnostic_names import NOT_CHOSEN, OPTIONAL, chosen
 from cimrobust.review.differences import named
 from cimrobust.review.replay_check import ReplayCheck
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
 
 
 def diagnostics_check(certificate: CertificateModel) -> ReplayCheck:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cimrobust.certificate.assemble_comparison import assemble_comparison
 from cimrobust.certificate.certificate_files import atomic_text
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.models.compared_certificates import Comparison
 from cimrobust.certificate.read_record import read_result
 from cimrobust.certificate.result_names import CERTIFICATE, CERTIFIED, TRIALS
 from cimrobust.certificate.score_differences import Side
@@ -18,7 +18,10 @@ from cimrobust.input_file import refusing_what_fails
 from cimrobust.montecarlo.trial_table import TrialTable, from_parquet
 from cimrobust.pipeline.in_memory import given_path, takes_objects
 from cimrobust.review.result_files import require_certificate
-from cimrobust.settings.python_inputs import FolderLike
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models.compared_certificates import Comparison
+    from cimrobust.settings.python_inputs import FolderLike
 
 
 @takes_objects

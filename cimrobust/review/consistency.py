@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from cimrobust import __version__
 from cimrobust.certificate.blocks.drawn_chips import monte_carlo
-from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import Policy
 from cimrobust.device.digest import profile_digest
 from cimrobust.device.distribution import excluded_probability
 from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.device.load_profile import profile_of
-from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.review.differences import Exactness, differences, named
 from cimrobust.review.replay_check import ReplayCheck
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.montecarlo.trial_table import TrialTable
 
 
 def trials_check(certificate: CertificateModel, table: TrialTable) -> ReplayCheck:

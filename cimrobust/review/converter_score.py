@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Shaped
 
-from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.models.explained import ConvertedArray
-from cimrobust.data.dataset import DataSet
 from cimrobust.device.load_profile import profile_of
 from cimrobust.engine.codings import ArrayRanges
 from cimrobust.engine.kernel_engine import KernelEngine, Weights, wider
@@ -18,8 +16,13 @@ from cimrobust.engine.open import open_network
 from cimrobust.errors import InputRefusedError
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
-from cimrobust.mapping.placement import Placement
-from cimrobust.onnx_io.network import Network
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.certificate.models.explained import ConvertedArray
+    from cimrobust.data.dataset import DataSet
+    from cimrobust.mapping.placement import Placement
+    from cimrobust.onnx_io.network import Network
 
 
 def converter_score(

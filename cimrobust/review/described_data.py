@@ -5,10 +5,14 @@ The same samples, read the same, by another file.
 
 from __future__ import annotations
 
-from cimrobust.certificate.models import CertificateModel, Data
+from typing import TYPE_CHECKING
+
 from cimrobust.review.agreement import compare
 from cimrobust.review.differences import named
 from cimrobust.review.replay_check import ReplayCheck
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel, Data
 
 # What another description says in other words; that samples are read the same, their scores tell.
 _WORDS = ("description", "files", "steps", "available")

@@ -8,16 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cimrobust.array_shapes import Float64, Shaped
-from cimrobust.certificate.models import CertificateModel
 from cimrobust.device.intervals import level_bounds
 from cimrobust.device.load_profile import profile_of
-from cimrobust.device.profile import DeviceProfile
 from cimrobust.mapping.place import drift_factor
 from cimrobust.tensor_file import read_tensors
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float64, Shaped
+    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.device.profile import DeviceProfile
 
 DEVICES = "witness/devices.safetensors"
 _PARTS = ("level", "device_deviation", "device_lo", "device_hi", "scale")

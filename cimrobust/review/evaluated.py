@@ -5,9 +5,10 @@ A certificate, or a sweep.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from cimrobust.certificate.models import Data, Device, Metric, Model, Setting, Tool
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import Data, Device, Metric, Model, Setting, Tool
 
 
 class Evaluated(Protocol):

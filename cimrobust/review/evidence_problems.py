@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cimrobust.certificate.baseline_required import data_digests
 from cimrobust.certificate.gate_evidence import EvidenceProblem
-from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.result_names import CERTIFIED, TRIALS
 from cimrobust.input_file import printable
 from cimrobust.onnx_io.load_network import load_network
-from cimrobust.onnx_io.network import Network
 from cimrobust.review.file_checks import file_checks
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.onnx_io.network import Network
 
 _WITNESS_MODEL = "witness/worst_case.onnx"
 _WITNESS = (_WITNESS_MODEL, "witness/deviations.safetensors")

@@ -9,14 +9,13 @@ import math
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cimrobust import __version__
-from cimrobust.array_shapes import Shaped
 from cimrobust.certificate.blocks.certified import largest_tolerance
 from cimrobust.certificate.blocks.samples_block import interval_of
-from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import Policy, stop_rule
 from cimrobust.certificate.result_names import CERTIFICATE, CERTIFIED, TRIALS
 from cimrobust.certify import per_sample
@@ -27,7 +26,6 @@ from cimrobust.mapping.pattern_file import read_pattern
 from cimrobust.montecarlo.stopping import Watch
 from cimrobust.montecarlo.trial_table import TrialTable, from_parquet
 from cimrobust.onnx_io.load_network import load_network
-from cimrobust.onnx_io.network import Network
 from cimrobust.review.chosen_diagnostics import diagnostics_check
 from cimrobust.review.consistency import consistency_checks, trials_check
 from cimrobust.review.device_check import DEVICES, devices_hold
@@ -42,6 +40,11 @@ from cimrobust.review.safety_files import check_safety_files
 from cimrobust.review.verdict_check import verdict_check
 from cimrobust.review.witness_box import box_problem, deviating_layers, left_out
 from cimrobust.review.witness_files import require_listed
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Shaped
+    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.onnx_io.network import Network
 
 MODEL = "witness/worst_case.onnx"
 #: Large tensors of the model, where one file does not hold them.

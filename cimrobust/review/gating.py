@@ -9,7 +9,7 @@ import contextlib
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cimrobust.certificate.certificate_files import read_certificate
 from cimrobust.certificate.gate_evidence import EvidenceProblem, EvidenceProblemsError, GateResult
@@ -17,7 +17,6 @@ from cimrobust.certificate.gate_outcome import WITNESS_MODEL, GateOutcome
 from cimrobust.certificate.gate_reports import GateReports
 from cimrobust.certificate.judging import Occasion
 from cimrobust.certificate.manifest import MANIFEST
-from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.named_digest import NamedDigest
 from cimrobust.certificate.policy import Policy, read_policy
 from cimrobust.certificate.result_names import TRIALS
@@ -31,7 +30,10 @@ from cimrobust.pipeline.arguments import check_day
 from cimrobust.pipeline.in_memory import given_folder, given_path, takes_objects
 from cimrobust.review.evidence_problems import evidence_problems
 from cimrobust.review.result_files import require_certificate
-from cimrobust.settings.python_inputs import DataLike, FolderLike, ModelLike, PolicyLike
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.settings.python_inputs import DataLike, FolderLike, ModelLike, PolicyLike
 
 _OURS = "certificate must be one that `cimrobust analyze` wrote"
 _HINT = "it follows the schema but contradicts itself; make it again"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from cimrobust.certificate.read_record import Version
-from cimrobust.engine.machine_record import Machine
 from cimrobust.review.replay_check import ReplayCheck
+
+if TYPE_CHECKING:
+    from cimrobust.engine.machine_record import Machine
 
 # Results state the machine from these versions on.
 _FIRST = {"certificate": Version(1, 5), "sweep": Version(1, 3)}

@@ -6,16 +6,19 @@ The network, the profile and its rules decide it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from cimrobust import __version__
 from cimrobust.certificate.blocks import item_block as item
-from cimrobust.certificate.models import CertificateModel
 from cimrobust.device.load_profile import profile_of
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
-from cimrobust.onnx_io.network import Network
 from cimrobust.review.differences import Exactness, differences, named
 from cimrobust.review.replay_check import ReplayCheck
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.onnx_io.network import Network
 
 # Scales and the box are float32.
 _ROUNDING = 1e-6

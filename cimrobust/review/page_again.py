@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cimrobust.certificate.certificate_files import atomic_bytes, atomic_text, read_certificate
 from cimrobust.certificate.manifest import update_manifests
@@ -22,7 +23,9 @@ from cimrobust.report.archive import pdf_of
 from cimrobust.report.render import render, render_retraining
 from cimrobust.report.sweep_page import render_sweep
 from cimrobust.review.result_files import read_retraining, read_sweep, results_in
-from cimrobust.settings.python_inputs import FolderLike
+
+if TYPE_CHECKING:
+    from cimrobust.settings.python_inputs import FolderLike
 
 _OURS = "certificate must be one that `cimrobust analyze` wrote"
 _HINT = "it follows the schema but contradicts itself; make it again"

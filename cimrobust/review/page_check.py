@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cimrobust.certificate.models.item import Tool
-from cimrobust.certificate.models.result_file import ResultFile
 from cimrobust.errors import InputRefusedError
 from cimrobust.input_file import FileKind, printable, read_input
 from cimrobust.review.record_checks import is_of_today
 from cimrobust.review.replay_check import ReplayCheck
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models.item import Tool
+    from cimrobust.certificate.models.result_file import ResultFile
 
 _MAX_PAGE = 2**30
 

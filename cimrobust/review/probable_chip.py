@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32, Shaped
 
-from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.models.likely import MostProbable
-from cimrobust.data.dataset import DataSet
 from cimrobust.device.load_profile import profile_of
 from cimrobust.engine.latent import LatentChips
 from cimrobust.engine.open import open_network
@@ -21,15 +19,20 @@ from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
-from cimrobust.mapping.placement import Placement
-from cimrobust.onnx_io.layers import LayerScan
-from cimrobust.onnx_io.network import Network
 from cimrobust.records import finite
 from cimrobust.reliability.chip_file import CHIP_FILE
-from cimrobust.review.at_the_reviewer import Given
 from cimrobust.review.converter_score import converter_score
 from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.tensor_file import read_tensors
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.certificate.models.likely import MostProbable
+    from cimrobust.data.dataset import DataSet
+    from cimrobust.mapping.placement import Placement
+    from cimrobust.onnx_io.layers import LayerScan
+    from cimrobust.onnx_io.network import Network
+    from cimrobust.review.at_the_reviewer import Given
 
 _FILE = f"witness/{CHIP_FILE}"
 _PARTS = ("nominal", "deviation", "latents")

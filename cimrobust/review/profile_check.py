@@ -6,14 +6,17 @@ A shipped one, or the reviewer's file.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from cimrobust import __version__
 from cimrobust.device.load_profile import list_profiles
 from cimrobust.pipeline.inspection import resolve_profile
 from cimrobust.review.differences import differences, named
-from cimrobust.review.evaluated import Evaluated
 from cimrobust.review.reopened import named_arguments
 from cimrobust.review.replay_check import ReplayCheck
+
+if TYPE_CHECKING:
+    from cimrobust.review.evaluated import Evaluated
 
 
 def profile_check(certificate: Evaluated, command: str, device: str | None) -> ReplayCheck:

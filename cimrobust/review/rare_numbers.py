@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from scipy.special import log_ndtr, ndtr, ndtri
 
-from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.models.chips import RareEvent
 from cimrobust.review.differences import named
 from cimrobust.review.replay_check import ReplayCheck
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.certificate.models.chips import RareEvent
 
 # Functions of the normal distribution from another build of a library.
 _RTOL = 1e-9

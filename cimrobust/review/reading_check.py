@@ -6,12 +6,15 @@ Applied to data given to a replay, and compared with what their own description 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from cimrobust.certificate.models import DecisionBlock
-from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import Decision
-from cimrobust.review.evaluated import Evaluated
 from cimrobust.review.replay_check import ReplayCheck
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import DecisionBlock
+    from cimrobust.data.dataset import DataSet
+    from cimrobust.review.evaluated import Evaluated
 
 
 def as_certified(certificate: Evaluated, dataset: DataSet) -> DataSet:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cimrobust import __version__
 from cimrobust.certificate.blocks.item_block import metric_named
 from cimrobust.certificate.models import CertificateModel, Tool
-from cimrobust.certificate.models.result_file import ResultFile
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.certificate.read_record import Version, read_plain
@@ -21,6 +21,9 @@ from cimrobust.errors import UsageError
 from cimrobust.input_file import printable
 from cimrobust.json_file import parse_json
 from cimrobust.review.replay_check import ReplayCheck
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models.result_file import ResultFile
 
 #: The tool that a version of a format first appeared in; versions in between came with the same
 #: tool.

@@ -6,16 +6,19 @@ A few trials, chosen by the reviewer, from the seed that the table states.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cimrobust.certificate.models import CertificateModel
-from cimrobust.data.decision import Score
-from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import ScoreTrials
-from cimrobust.pipeline.stages import OpenedAnalysis
 from cimrobust.review.machine_check import is_same_machine
 from cimrobust.review.replay_check import ReplayCheck
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.data.decision import Score
+    from cimrobust.montecarlo.trial_table import TrialTable
+    from cimrobust.pipeline.stages import OpenedAnalysis
 
 # Decisions on the edge that another processor may take the other way.
 _EDGE_DECISIONS = 2

@@ -9,26 +9,21 @@ import shlex
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.named_digest import NamedDigest
 from cimrobust.certificate.policy import Policy
 from cimrobust.device.load_profile import profile_of
 from cimrobust.diagnose.diagnostic_names import chosen
-from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import InputRefusedError
 from cimrobust.input_file import printable
 from cimrobust.mapping.decided import stored_layers
-from cimrobust.onnx_io.network import Network
 from cimrobust.pipeline.examined import open_examined
 from cimrobust.pipeline.inspection import Inspection
 from cimrobust.pipeline.resolved_analysis import DEFAULT_TRIALS, ResolvedAnalysis
 from cimrobust.pipeline.stages import OpenedAnalysis
 from cimrobust.pipeline.stated_settings import restored
-from cimrobust.review.at_the_reviewer import AtHand, Given
-from cimrobust.review.depth import Depth
-from cimrobust.review.evaluated import Evaluated
 from cimrobust.review.reviewers_workers import recipe_of_result
 from cimrobust.review.stated_samples import calibration_samples, stated_samples
 from cimrobust.run import Run
@@ -36,6 +31,14 @@ from cimrobust.settings.analysis_settings import AnalysisSettings
 from cimrobust.settings.commands import ANALYZE
 from cimrobust.settings.gathered import Gathered
 from cimrobust.settings.subject_settings import SubjectSettings
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.engine.open import Runtime
+    from cimrobust.onnx_io.network import Network
+    from cimrobust.review.at_the_reviewer import AtHand, Given
+    from cimrobust.review.depth import Depth
+    from cimrobust.review.evaluated import Evaluated
 
 _SettingValue = int | float | str | bool | None
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from cimrobust.certificate.models import CertificateModel, Setting
-from cimrobust.certificate.models.item import Data
 from cimrobust.data.calibration_share import set_apart
 from cimrobust.review.differences import named
 from cimrobust.review.replay_check import ReplayCheck
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel, Setting
+    from cimrobust.certificate.models.item import Data
 
 _TRANSFERRED = "transferred_witness"
 

@@ -5,22 +5,24 @@ from __future__ import annotations
 import secrets
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from cimrobust.pipeline.in_memory import given_folder, takes_objects
 from cimrobust.pipeline.limits import keeps_limits
 from cimrobust.review.at_the_reviewer import AtHand
 from cimrobust.review.depth import Depth
-from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.review.result_folder import replay_folder
 from cimrobust.review.reviewers_workers import ReviewersAddress
-from cimrobust.run import Run
 from cimrobust.settings.commands import REPLAY
 from cimrobust.settings.documented import takes_settings
 from cimrobust.settings.gathered import gather
-from cimrobust.settings.python_inputs import FolderLike
 from cimrobust.settings.replay_settings import ReplaySettings
-from cimrobust.settings.typed_options import ReplayOptions
+
+if TYPE_CHECKING:
+    from cimrobust.review.replay_check import ReplayCheck
+    from cimrobust.run import Run
+    from cimrobust.settings.python_inputs import FolderLike
+    from cimrobust.settings.typed_options import ReplayOptions
 
 
 @takes_settings(REPLAY)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cimrobust.certificate.result_names import CERTIFICATE, RETRAINING, SWEEP
-from cimrobust.review.at_the_reviewer import AtHand
 from cimrobust.review.certificate_replay import replay_certificate
-from cimrobust.review.depth import Depth
-from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.review.result_files import results_in
 from cimrobust.review.retrain_replay import replay_retraining
 from cimrobust.review.sweep_replay import replay_sweep
+
+if TYPE_CHECKING:
+    from cimrobust.review.at_the_reviewer import AtHand
+    from cimrobust.review.depth import Depth
+    from cimrobust.review.replay_check import ReplayCheck
 
 _REPLAYS: Mapping[str, Callable[[Path, AtHand, Depth], list[ReplayCheck]]] = {
     CERTIFICATE: replay_certificate,

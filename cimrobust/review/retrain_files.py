@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cimrobust.attack.tolerances import stated_tolerance
 from cimrobust.certificate.certificate_files import read_certificate
-from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.models.retrained import Outcome, Retraining, Training
 from cimrobust.certificate.result_names import CERTIFICATE, RETRAINING, RETRAINING_REPORT
 from cimrobust.certificate.retrained_record import outcome_of
 from cimrobust.certificate.side_by_side_tables import compare_layers, compare_tolerances
@@ -25,6 +24,10 @@ from cimrobust.review.record_checks import is_of_today, record_checks
 from cimrobust.review.replay_check import ReplayCheck, guarded
 from cimrobust.training.log import read_log
 from cimrobust.training.training_roles import CONTROL, METHOD
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.certificate.models.retrained import Outcome, Retraining, Training
 
 #: Networks by the folder of their certificate, relative to that of the re-training; that of before
 #: lies elsewhere.

@@ -8,21 +8,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.retrained import Equivalent, Retraining
 from cimrobust.certificate.result_names import WITNESS
 from cimrobust.device.load_profile import profile_of
 from cimrobust.pipeline.retraining_stages import AFTER, BEFORE
 from cimrobust.review.at_the_reviewer import AtHand, open_given
 from cimrobust.review.certificate_replay import replay_certificate
-from cimrobust.review.depth import Depth
 from cimrobust.review.differences import differences, named
 from cimrobust.review.machine_check import is_same_machine
 from cimrobust.review.replay_check import ReplayCheck, guarded
 from cimrobust.review.result_files import read_retraining
 from cimrobust.review.retrain_files import NETWORKS, read_certificates, retrain_file_checks
 from cimrobust.training.equivalent_tolerance import equivalent_tolerance
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.review.depth import Depth
 
 _NOT_TRAINED = (
     "the training is not run again: its settings, the splits of the training data and how the"

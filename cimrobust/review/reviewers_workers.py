@@ -10,11 +10,11 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cimrobust.cluster.address import Address
 from cimrobust.cluster.blocks import MOST_ITEMS
 from cimrobust.cluster.executor import Executor, Item, Result, Task
-from cimrobust.cluster.worker import Site
 from cimrobust.data.user_code import code_allowed, is_code_allowed, is_function
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.reopen import FirstOpening, reopen_network
@@ -23,13 +23,16 @@ from cimrobust.engine.watchdog import current_time_limit, set_time_limit
 from cimrobust.errors import SelfCheckError, UsageError
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
-from cimrobust.montecarlo.trial_identity import TrialIdentity
 from cimrobust.montecarlo.worker_opening import require_same
 from cimrobust.review.at_the_reviewer import AtHand, open_given
 from cimrobust.review.evaluated import Evaluated
 from cimrobust.review.replay_check import WorkersFailedError
 from cimrobust.review.stated_samples import calibration_samples, stated_samples
-from cimrobust.run import Run
+
+if TYPE_CHECKING:
+    from cimrobust.cluster.worker import Site
+    from cimrobust.montecarlo.trial_identity import TrialIdentity
+    from cimrobust.run import Run
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from cimrobust.certificate.models.swept import SafeTolerance as SafeBlock
-from cimrobust.certificate.models.swept import SafeTolerances, SweepModel, SweptPoint
 from cimrobust.certificate.safe_statements import Safe, safe_tolerances
 from cimrobust.montecarlo.quantile import needed_trials
 from cimrobust.review.differences import Exactness, differences, named
@@ -14,6 +13,10 @@ from cimrobust.review.record_checks import is_of_today
 from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.tolerance_sweep import safe_tolerance as safes
 from cimrobust.tolerance_sweep.safe_tolerance import SafeTolerance, tried_between
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models.swept import SafeTolerance as SafeBlock
+    from cimrobust.certificate.models.swept import SafeTolerances, SweepModel, SweptPoint
 
 
 def safe_check(sweep: SweepModel) -> ReplayCheck:

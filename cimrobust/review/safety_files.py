@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cimrobust.array_shapes import Shaped
-from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.models.diagnosed import SafetyClass
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
 from cimrobust.mapping.pattern_file import read_pattern
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Shaped
+    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.certificate.models.diagnosed import SafetyClass
 
 SAFETY_FILE = "witness/safety_class.safetensors"
 _WORST_FILE = "witness/deviations.safetensors"

@@ -5,19 +5,22 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Shaped
 
-from cimrobust.certificate.models import CertificateModel
-from cimrobust.data.dataset import DataSet
 from cimrobust.data.fitted_task import make_task
 from cimrobust.engine.ort import run_original
 from cimrobust.onnx_io.load_network import load_network
-from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.save import save_model, with_initializers
 from cimrobust.review.converter_score import converter_score
 from cimrobust.review.safety_files import safety_claim, safety_tensors
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.data.dataset import DataSet
+    from cimrobust.onnx_io.network import Network
 
 Weights = dict[str, Shaped[np.ndarray, "..."]]
 

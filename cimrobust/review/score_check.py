@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Shaped
 
-from cimrobust.certificate.models import CertificateModel
-from cimrobust.data.dataset import DataSet
 from cimrobust.data.fitted_task import make_task
 from cimrobust.engine.ort import run_original
 from cimrobust.onnx_io.load_network import load_network
-from cimrobust.onnx_io.network import Network
 from cimrobust.records import finite
-from cimrobust.review.at_the_reviewer import Given
 from cimrobust.review.converter_score import converter_score
-from cimrobust.review.evaluated import Evaluated
 from cimrobust.review.file_checks import MODEL
 from cimrobust.review.reading_check import reading_check
 from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.review.safety_files import safety_claim
 from cimrobust.review.safety_witness import safety_recall
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.data.dataset import DataSet
+    from cimrobust.onnx_io.network import Network
+    from cimrobust.review.at_the_reviewer import Given
+    from cimrobust.review.evaluated import Evaluated
 
 
 def score_checks(

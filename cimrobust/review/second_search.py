@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from cimrobust.certificate.models import CertificateModel, Metric
-from cimrobust.pipeline.stages import OpenedAnalysis
 from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.search.ensemble import search
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel, Metric
+    from cimrobust.pipeline.stages import OpenedAnalysis
 
 # A second search with another seed may find a slightly worse chip than an honest first one. More
 # than this is no chance.

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cimrobust.certificate.certificate_files import atomic_text, read_certificate
 from cimrobust.certificate.extras import needing
@@ -17,7 +17,6 @@ from cimrobust.certificate.manifest import (
     TEST_RESULT_BUNDLE,
     require_manifest,
 )
-from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.attested import PREDICATE_TYPE, Attestation
 from cimrobust.certificate.policy import read_policy
 from cimrobust.certificate.result_names import REPORT
@@ -34,7 +33,10 @@ from cimrobust.onnx_io.load_network import load_network
 from cimrobust.pipeline.in_memory import given_folder, takes_objects
 from cimrobust.report.render import render
 from cimrobust.review.file_checks import file_checks
-from cimrobust.settings.python_inputs import FolderLike
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.settings.python_inputs import FolderLike
 
 #: What no signature says; printed wherever one was verified.
 NOT_SAID = (

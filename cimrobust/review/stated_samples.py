@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from cimrobust.data.calibration import load_samples
-from cimrobust.data.dataset import DataSet
-from cimrobust.onnx_io.network import Network
-from cimrobust.review.at_the_reviewer import Given
-from cimrobust.review.evaluated import Evaluated
+
+if TYPE_CHECKING:
+    from cimrobust.data.dataset import DataSet
+    from cimrobust.onnx_io.network import Network
+    from cimrobust.review.at_the_reviewer import Given
+    from cimrobust.review.evaluated import Evaluated
 
 
 def stated_samples(result: Evaluated, given: Given, network: Network) -> DataSet:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,8 +30,6 @@ from cimrobust.pipeline.stated_settings import restored
 from cimrobust.pipeline.sweep import ResolvedSweep, sweep_opened
 from cimrobust.pipeline.working_place import ForWorkers, executor_of
 from cimrobust.review.agreement import NOT_DERIVED, RTOL, block_check
-from cimrobust.review.at_the_reviewer import AtHand, Given
-from cimrobust.review.depth import Depth
 from cimrobust.review.derivation import stored_pattern, wrong_parts
 from cimrobust.review.differences import named
 from cimrobust.review.machine_check import is_same_machine
@@ -48,6 +47,10 @@ from cimrobust.settings.subject_settings import SubjectSettings
 from cimrobust.settings.sweep_settings import SweepSettings
 from cimrobust.tolerance_sweep.sweep_tolerances import SweepContext, draw_chips, prove
 from cimrobust.tolerance_sweep.worst_at_tolerance import Proof, Worst
+
+if TYPE_CHECKING:
+    from cimrobust.review.at_the_reviewer import AtHand, Given
+    from cimrobust.review.depth import Depth
 
 # What is compared point by point, or follows from other parts of the file.
 _POINTS = frozenset({"points", "safe", "safe_reason"})

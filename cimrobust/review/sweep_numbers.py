@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from cimrobust.certificate.assemble_sweep import sweep_command
-from cimrobust.certificate.models.swept import SweepModel, SweptChips
 from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.device.load_profile import profile_of
 from cimrobust.errors import InputRefusedError
@@ -17,6 +17,9 @@ from cimrobust.review.reopened import named_arguments
 from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.review.replayed_settings import wrong_limit
 from cimrobust.search.replay_tolerance import allowed_difference
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models.swept import SweepModel, SweptChips
 
 # Mean of equal scores, in floating point.
 _ROUNDING = 1e-12

@@ -8,10 +8,10 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.certificate.result_names import SWEEP, SWEEP_REPORT
 from cimrobust.data.fitted_task import make_task
 from cimrobust.engine.ort import run_original
@@ -19,7 +19,6 @@ from cimrobust.errors import InputRefusedError
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.report.sweep_page import render_sweep
 from cimrobust.review.at_the_reviewer import AtHand, Given, model_check, open_given
-from cimrobust.review.depth import Depth
 from cimrobust.review.folder_check import folder_check
 from cimrobust.review.machine_check import machine_check
 from cimrobust.review.page_check import page_check
@@ -34,6 +33,10 @@ from cimrobust.review.sweep_again import again_checks, reopen_sweep
 from cimrobust.review.sweep_numbers import sweep_number_checks
 from cimrobust.review.sweep_witnesses import sweep_witness_checks, witness_folder
 from cimrobust.search.witness import MODEL_FILE
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models.swept import SweepModel
+    from cimrobust.review.depth import Depth
 
 # Sweeps of these versions were made before folders had a manifest.
 _WITHOUT_MANIFEST = frozenset({"1.0", "1.1", "1.2"})

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Shaped
 
-from cimrobust.certificate.models.swept import SweepModel, SweptPoint
 from cimrobust.device.load_profile import profile_of
 from cimrobust.device.profile_changes import with_tolerance
 from cimrobust.errors import InputRefusedError
@@ -23,6 +23,9 @@ from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.review.witness_box import box_problem, deviating_layers, left_out
 from cimrobust.review.witness_files import require_listed
 from cimrobust.search.witness import DEVIATIONS_FILE, MODEL_FILE
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models.swept import SweepModel, SweptPoint
 
 
 def witness_folder(directory: Path, point: SweptPoint) -> Path:

@@ -6,14 +6,17 @@ That of an older one as far as the rules of today tell.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from cimrobust.certificate.models import CertificateModel, Verdict
 from cimrobust.certificate.policy import Policy
 from cimrobust.certificate.verdict import judge
-from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.review.differences import named
 from cimrobust.review.record_checks import is_of_today
 from cimrobust.review.replay_check import ReplayCheck
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel, Verdict
+    from cimrobust.montecarlo.trial_table import TrialTable
 
 _CLEAN = "clean_accuracy"
 

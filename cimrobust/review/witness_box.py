@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cimrobust.array_shapes import Shaped
-from cimrobust.device.profile import DeviceProfile
 from cimrobust.errors import CimrobustError
 from cimrobust.input_file import printable
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.pattern_file import PARTS
-from cimrobust.onnx_io.network import Network
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Shaped
+    from cimrobust.device.profile import DeviceProfile
+    from cimrobust.onnx_io.network import Network
 
 _MOST_NAMED = 3
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from cimrobust.errors import InputRefusedError
-from cimrobust.onnx_io.network import Network
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.network import Network
 
 
 def require_listed(witness: Network, listed: Collection[str], model: str) -> None:

@@ -5,11 +5,15 @@ They are a function of the network and the device, but for those that do not fit
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
-from cimrobust.engine.batches import Feeding
-from cimrobust.engine.open import Runtime
 from cimrobust.engine.ort import automatic_batch_size
+
+if TYPE_CHECKING:
+    from cimrobust.engine.batches import Feeding
+    from cimrobust.engine.open import Runtime
 
 #: Samples of one piece; pieces are spread over workers, so a set of 500 should have a few of them.
 _PIECE = 64

@@ -6,7 +6,7 @@ A part of the evaluation set that has all classes and fits the budget. All sampl
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,10 +14,12 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from cimrobust.engine.open import Runtime
 from cimrobust.search.torch_patterns import tensor_of
 from cimrobust.seeds import stream
-from cimrobust.twin.to_torch import Twin
+
+if TYPE_CHECKING:
+    from cimrobust.engine.open import Runtime
+    from cimrobust.twin.to_torch import Twin
 
 # Making one element of an activation costs as much time as this many operations of a matrix product
 # (fitted on the networks of the model zoo).

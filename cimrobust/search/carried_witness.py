@@ -6,14 +6,17 @@ Every weight at the same fraction of its own interval.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cimrobust.errors import UsageError
-from cimrobust.mapping.box import Pattern
 from cimrobust.mapping.pattern_file import read_pattern
-from cimrobust.mapping.placement import Placement
 from cimrobust.search.witness import DEVIATIONS_FILE
+
+if TYPE_CHECKING:
+    from cimrobust.mapping.box import Pattern
+    from cimrobust.mapping.placement import Placement
 
 
 def transferred_pattern(folder: Path, placement: Placement) -> Pattern:

@@ -12,19 +12,22 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cimrobust.mapping.box import Pattern
 from cimrobust.search.candidate import Candidate
 from cimrobust.search.kept_runs import kept_run
-from cimrobust.search.losses import Loss
-from cimrobust.search.oracle import Evaluation
-from cimrobust.search.scorer import Scorer
 from cimrobust.search.torch_patterns import array_of
 from cimrobust.search.unit import Unit
+
+if TYPE_CHECKING:
+    from cimrobust.mapping.box import Pattern
+    from cimrobust.search.losses import Loss
+    from cimrobust.search.oracle import Evaluation
+    from cimrobust.search.scorer import Scorer
 
 _MOMENTUM = 0.75
 _SHARE_IMPROVED = 0.75

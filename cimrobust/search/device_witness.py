@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors.numpy import save
@@ -22,7 +23,9 @@ from cimrobust.mapping.device_levels import (
     target_levels,
 )
 from cimrobust.mapping.pattern_file import is_whole
-from cimrobust.mapping.placement import Placement, TensorPlacement
+
+if TYPE_CHECKING:
+    from cimrobust.mapping.placement import Placement, TensorPlacement
 
 DEVICES_FILE = "devices.safetensors"
 # Levels, scales, nominal weights and deviations are float32: each rounds by 2^-24 of its size, and

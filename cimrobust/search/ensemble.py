@@ -11,15 +11,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cimrobust.available_memory import is_about_memory
-from cimrobust.engine.subject import Subject
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.errors import CimrobustError, MemoryShortError, SelfCheckError
 from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
-from cimrobust.run import Run
 from cimrobust.search.candidate import Candidate, Earlier, Key, most_promising
 from cimrobust.search.given_patterns import Given, check_given, score_known, take_start
 from cimrobust.search.gradients import TwinStatus, check_gradients, open_gradients
@@ -27,9 +26,7 @@ from cimrobust.search.kept_runs import find_member, go_on, keep_member
 from cimrobust.search.masking import masking_warnings
 from cimrobust.search.members.carlini_wagner import CARLINI_WAGNER
 from cimrobust.search.members.member_list import MEMBERS
-from cimrobust.search.members.member_protocol import Member
 from cimrobust.search.pass_ledger import PassLedger
-from cimrobust.search.problem import Problem
 from cimrobust.search.scored import Scored, score_candidate, scored, worst_of
 from cimrobust.search.scorer import Scorer
 from cimrobust.search.search_budget import Budget, budget_for, papers_budget
@@ -38,6 +35,12 @@ from cimrobust.search.search_results import MemberResult, SearchResult
 from cimrobust.search.still_falling import falling_warnings
 from cimrobust.search.trace import effort_curve
 from cimrobust.search.witness_replay import confirm
+
+if TYPE_CHECKING:
+    from cimrobust.engine.subject import Subject
+    from cimrobust.run import Run
+    from cimrobust.search.members.member_protocol import Member
+    from cimrobust.search.problem import Problem
 
 NOMINAL = "no_deviation"
 

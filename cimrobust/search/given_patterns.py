@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cimrobust.errors import UsageError
-from cimrobust.mapping.box import Box, Pattern
 from cimrobust.search.candidate import Candidate, Key
-from cimrobust.search.problem import Problem
 from cimrobust.search.scored import Scored, score_candidate
-from cimrobust.search.scorer import Scorer
 from cimrobust.search.search_results import MemberResult
+
+if TYPE_CHECKING:
+    from cimrobust.mapping.box import Box, Pattern
+    from cimrobust.search.problem import Problem
+    from cimrobust.search.scorer import Scorer
 
 #: Patterns by where they come from: deviations by initializer, float32.
 Given = Mapping[str, Mapping[str, np.ndarray]]

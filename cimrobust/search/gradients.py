@@ -8,36 +8,38 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from cimrobust.available_memory import is_about_memory, planned_memory
-from cimrobust.data.task import Task
 from cimrobust.engine.activation_sizes import activation_bytes
 from cimrobust.engine.checks import random_vertex
 from cimrobust.engine.input_offset import offset_wrappers
 from cimrobust.engine.kernel_engine import KernelEngine
-from cimrobust.engine.open import Runtime
 from cimrobust.engine.straight_crossbars import StraightCrossbars
-from cimrobust.engine.subject import Subject
 from cimrobust.engine.torch_device import open_device
 from cimrobust.errors import CimrobustError, MemoryShortError
-from cimrobust.mapping.box import Box
 from cimrobust.onnx_io.fake_quant import with_fake_quantisers
-from cimrobust.run import Run
 from cimrobust.search.attack_set import attack_subset, operations_per_sample
 from cimrobust.search.losses import CrossEntropy, Loss, RegressionError
 from cimrobust.search.oracle import GradientOracle
 from cimrobust.search.problem import Problem
 from cimrobust.search.readout import Readout, decide, possible_readouts
-from cimrobust.search.scorer import Scorer
 from cimrobust.search.search_budget import Budget, budget_for
 from cimrobust.search.search_records import Warned
 from cimrobust.search.torch_patterns import array_of, tensors_of
-from cimrobust.twin.ops.program import Wrapper
 from cimrobust.twin.to_torch import Twin, TwinRunError, TwinUnavailableError, to_torch
+
+if TYPE_CHECKING:
+    from cimrobust.data.task import Task
+    from cimrobust.engine.open import Runtime
+    from cimrobust.engine.subject import Subject
+    from cimrobust.mapping.box import Box
+    from cimrobust.run import Run
+    from cimrobust.search.scorer import Scorer
+    from cimrobust.twin.ops.program import Wrapper
 
 _CHECKED_SAMPLES = 128
 # Share of decisions in which the twin may differ: sums in another order flip near ties, and in

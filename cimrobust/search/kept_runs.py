@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cimrobust.data.decision import Score
-from cimrobust.mapping.box import Box
 from cimrobust.search.candidate import Candidate, Key, Shelved
 from cimrobust.search.packed_pattern import PackedPattern, unpack
 from cimrobust.search.pass_ledger import LedgerState, PassLedger
-from cimrobust.search.scorer import Scorer
 from cimrobust.search.search_results import MemberResult
+
+if TYPE_CHECKING:
+    from cimrobust.mapping.box import Box
+    from cimrobust.search.scorer import Scorer
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from cimrobust.search.members import cross_fidelity
-from cimrobust.search.problem import Problem
 from cimrobust.search.scored import Scored, worst_of
 from cimrobust.search.search_records import Warned
-from cimrobust.search.search_results import MemberResult
+
+if TYPE_CHECKING:
+    from cimrobust.search.problem import Problem
+    from cimrobust.search.search_results import MemberResult
 
 _ON_ATTACK_SET = (
     "On the crafting samples, a control found more than the members that use the network's"

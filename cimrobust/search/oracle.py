@@ -8,19 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cimrobust.engine.open import Runtime
 from cimrobust.engine.parallel import check_stopped, map_ordered
 from cimrobust.engine.torch_device import repeatable_convolutions
 from cimrobust.engine.torch_threads import one_torch_thread
-from cimrobust.mapping.box import Box
-from cimrobust.search.losses import Loss
 from cimrobust.search.sampled_twin import SampledTwin
 from cimrobust.search.torch_patterns import tensors_of
+
+if TYPE_CHECKING:
+    from cimrobust.engine.open import Runtime
+    from cimrobust.mapping.box import Box
+    from cimrobust.search.losses import Loss
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cimrobust.mapping.box import Box, Pattern
+if TYPE_CHECKING:
+    from cimrobust.mapping.box import Box, Pattern
 
 _ZERO, _LO, _HI, _OTHER = range(4)
 _PLACES = np.array([1, 4, 16, 64], dtype=np.uint8)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cimrobust.data.task import Task
 from cimrobust.errors import SelfCheckError
 from cimrobust.progress import NullProgress, Progress
-from cimrobust.search.candidate import Key
 from cimrobust.search.search_records import EffortPoint
+
+if TYPE_CHECKING:
+    from cimrobust.search.candidate import Key
 
 #: Passes of a search that has no budget of its own: every run in it states its passes.
 UNLIMITED = 10**9

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cimrobust.data.task import Task
-from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
 from cimrobust.mapping.box import Box
 from cimrobust.run import Run
@@ -18,6 +17,10 @@ from cimrobust.search.oracle import GradientOracle
 from cimrobust.search.torch_patterns import array_of
 from cimrobust.search.unit import UnitBox, unit_box
 from cimrobust.seeds import stream
+
+if TYPE_CHECKING:
+    from cimrobust.data.task import Task
+    from cimrobust.engine.open import Runtime
 
 # Share of correct decisions, in shares of one class, below which a state counts as collapsed.
 _COLLAPSED = 1.5

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -19,8 +19,10 @@ from torch import Tensor
 
 from cimrobust.data.decision import NO_DECISION
 from cimrobust.data.rows import have_decision
-from cimrobust.data.task import Task
-from cimrobust.twin.to_torch import Twin
+
+if TYPE_CHECKING:
+    from cimrobust.data.task import Task
+    from cimrobust.twin.to_torch import Twin
 
 _SAME_ELEMENTS = frozenset(
     {"Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Dropout"}

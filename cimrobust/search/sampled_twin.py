@@ -11,28 +11,30 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cimrobust.available_memory import fitting_workers, is_about_memory, planned_memory
-from cimrobust.engine.open import Runtime
 from cimrobust.engine.parallel import map_ordered
-from cimrobust.engine.straight_crossbars import StraightCrossbars
 from cimrobust.engine.torch_device import repeatable_convolutions
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.engine.twin_runs import run_outputs, runs_at_once
 from cimrobust.errors import MemoryShortError
-from cimrobust.mapping.box import Box
 from cimrobust.search.attack_pieces import halves, most_runs, piece_size
 from cimrobust.search.losses import margins
 from cimrobust.search.readout import Readout, decisive
 from cimrobust.search.torch_patterns import array_of, shared_tensors, tensors_of
-from cimrobust.twin.ops.outside import OutsideNode
 from cimrobust.twin.ops.surrogate import COARSE, HARD
 from cimrobust.twin.to_torch import Twin, TwinRunError
+
+if TYPE_CHECKING:
+    from cimrobust.engine.open import Runtime
+    from cimrobust.engine.straight_crossbars import StraightCrossbars
+    from cimrobust.mapping.box import Box
+    from cimrobust.twin.ops.outside import OutsideNode
 
 ResultT = TypeVar("ResultT")
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cimrobust.data.decision import Score
-from cimrobust.engine.open import Runtime
 from cimrobust.search.candidate import Candidate
-from cimrobust.search.problem import Problem
+
+if TYPE_CHECKING:
+    from cimrobust.engine.open import Runtime
+    from cimrobust.search.problem import Problem
 
 
 @dataclass(frozen=True)

@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from torch import Tensor
 
-from cimrobust.data.task import Task
 from cimrobust.engine.parallel import map_ordered
 from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
-from cimrobust.mapping.box import Pattern
 from cimrobust.search.candidate import Key
 from cimrobust.search.losses import Loss, margins, smooth_accuracy_of
-from cimrobust.search.oracle import Evaluation, GradientOracle
 from cimrobust.search.pass_ledger import PassLedger
 from cimrobust.search.problem import Problem
 from cimrobust.search.readout import counted_logits, task_readout
 from cimrobust.search.torch_patterns import array_of, tensors_of
+
+if TYPE_CHECKING:
+    from cimrobust.data.task import Task
+    from cimrobust.mapping.box import Pattern
+    from cimrobust.search.oracle import Evaluation, GradientOracle
 
 #: ``deployed``: the engine that the trials use; ``twin``: the torch twin; ``fastest``: the twin
 #: where an accelerator runs it and it is the deployed network, for many patterns of which few will

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cimrobust.errors import UsageError
-from cimrobust.run import Run
+
+if TYPE_CHECKING:
+    from cimrobust.run import Run
 
 #: A backward run costs about two forward runs.
 RUNS_PER_PASS = 3

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from cimrobust.search.pass_ledger import PassLedger
-from cimrobust.search.search_budget import Budget
+from typing import TYPE_CHECKING
+
 from cimrobust.search.search_records import Warned
+
+if TYPE_CHECKING:
+    from cimrobust.search.pass_ledger import PassLedger
+    from cimrobust.search.search_budget import Budget
 
 # Share of the passes at the end that are looked at, about those of continuation at `quick`, and
 # the share of the score that they must have gained: what a round of continuation has to gain for

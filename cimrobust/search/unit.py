@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cimrobust.errors import UsageError
-from cimrobust.mapping.box import Box, Pattern
 from cimrobust.search.torch_patterns import array_of, shared_tensors, tensor_of
+
+if TYPE_CHECKING:
+    from cimrobust.mapping.box import Box, Pattern
 
 #: A point of the stretched box by initializer name.
 Unit = dict[str, Tensor]

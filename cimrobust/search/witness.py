@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cimrobust.engine.open import Runtime
 from cimrobust.engine.ort import OrtEngine
-from cimrobust.mapping.box import Box
 from cimrobust.mapping.pattern_file import write_pattern
 from cimrobust.onnx_io.deploy import deploy
 from cimrobust.onnx_io.large_models import is_large
 from cimrobust.onnx_io.save import Model, save_model, weighted
+
+if TYPE_CHECKING:
+    from cimrobust.engine.open import Runtime
+    from cimrobust.mapping.box import Box
 
 MODEL_FILE = "worst_case.onnx"
 DEVIATIONS_FILE = "deviations.safetensors"

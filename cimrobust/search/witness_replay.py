@@ -8,22 +8,25 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cimrobust.data.dataset import DataSet
-from cimrobust.data.decision import Score
-from cimrobust.data.task import Task
 from cimrobust.engine.kernel_engine import KernelEngine
-from cimrobust.engine.open import Runtime
 from cimrobust.engine.ort import run_original
 from cimrobust.engine.reference_engine import check_against_reference
 from cimrobust.errors import SelfCheckError
-from cimrobust.mapping.box import Box
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.save import save_model
 from cimrobust.search.replay_tolerance import allowed_difference
 from cimrobust.search.witness import MODEL_FILE, witness_model
+
+if TYPE_CHECKING:
+    from cimrobust.data.dataset import DataSet
+    from cimrobust.data.decision import Score
+    from cimrobust.data.task import Task
+    from cimrobust.engine.open import Runtime
+    from cimrobust.mapping.box import Box
 
 _REFERENCE_SAMPLES = 16
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from cimrobust.settings.described_settings import DescribedSetting
+if TYPE_CHECKING:
+    from cimrobust.settings.described_settings import DescribedSetting
 
 _MODULE = re.compile(r"\b(?:[a-z_]+\.)+(?=[A-Z])")
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from textwrap import wrap
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cimrobust.settings.annotations import annotation_text
-from cimrobust.settings.commands import Command
-from cimrobust.settings.described_settings import DescribedSetting
+
+if TYPE_CHECKING:
+    from cimrobust.settings.commands import Command
+    from cimrobust.settings.described_settings import DescribedSetting
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 _WIDTH = 92

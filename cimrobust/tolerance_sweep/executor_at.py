@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Generic
+from typing import TYPE_CHECKING, Generic
 
 from cimrobust.attack.tolerances import at_tolerance
 from cimrobust.cluster.executor import Executor, Item, Result, Task
-from cimrobust.engine.subject import Subject
+
+if TYPE_CHECKING:
+    from cimrobust.engine.subject import Subject
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cimrobust.attack.attack import Attack
 from cimrobust.attack.attack_context import AttackContext
 from cimrobust.attack.attack_plan import AttackPlan
 from cimrobust.attack.proofs import MOST_SAMPLES, proven
@@ -29,8 +29,6 @@ from cimrobust.data.decision import Score
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import SelfCheckError
 from cimrobust.finished_parts import FinishedParts
-from cimrobust.mapping.box import Box, Pattern
-from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.progress import Progress
 from cimrobust.run import Run
@@ -43,6 +41,11 @@ from cimrobust.tolerance_sweep.worst_at_tolerance import (
     Worst,
     worst_of_search,
 )
+
+if TYPE_CHECKING:
+    from cimrobust.attack.attack import Attack
+    from cimrobust.mapping.box import Box, Pattern
+    from cimrobust.montecarlo.trial_table import TrialTable
 
 PLANS = {
     "quick": AttackPlan(known=16, evaluations=80),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cimrobust.data.decision import Score
 from cimrobust.mapping.box import Pattern
-from cimrobust.search.search_results import SearchResult
+
+if TYPE_CHECKING:
+    from cimrobust.search.search_results import SearchResult
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,14 @@ interval.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from cimrobust.training.training_protocol import Deviation, Step
+if TYPE_CHECKING:
+    from cimrobust.training.training_protocol import Deviation, Step
 
 #: A point of the box stretched to [-1, 1], by initializer.
 Unit = dict[str, Float[Tensor, "..."]]

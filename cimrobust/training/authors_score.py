@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,8 +26,10 @@ from torch import Tensor
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.training.ascent import gradients
 from cimrobust.training.methods.a_trice import positive_margins
-from cimrobust.training.trained_network import Samples
-from cimrobust.training.training_protocol import Step
+
+if TYPE_CHECKING:
+    from cimrobust.training.trained_network import Samples
+    from cimrobust.training.training_protocol import Step
 
 #: Steps in which the sign walk would cross its bound, and the most steps as a multiple of it.
 RUNS, MOST_ROUNDS = 10, 10

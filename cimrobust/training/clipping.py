@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 
-from cimrobust.training.parameters import Parameters
-from cimrobust.training.training_loss import Objective
-from cimrobust.training.training_protocol import Method
+if TYPE_CHECKING:
+    from cimrobust.training.parameters import Parameters
+    from cimrobust.training.training_loss import Objective
+    from cimrobust.training.training_protocol import Method
 
 #: Steps in which a range is widened, in standard deviations, and the widest: behind it hardly a
 #: weight is left to clip.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,9 +14,11 @@ from torch import Tensor
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.kernel import program_chip
 from cimrobust.mapping.place import place
-from cimrobust.mapping.placement import Placement
 from cimrobust.onnx_io.layers import LayerScan
-from cimrobust.training.weights_on_devices import Chip, LayerDevices
+
+if TYPE_CHECKING:
+    from cimrobust.mapping.placement import Placement
+    from cimrobust.training.weights_on_devices import Chip, LayerDevices
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-from cimrobust.training.state import EpochRow, State
-from cimrobust.training.training_job import Job
 from cimrobust.training.validation import is_better, is_within
+
+if TYPE_CHECKING:
+    from cimrobust.training.state import EpochRow, State
+    from cimrobust.training.training_job import Job
 
 #: Standard errors of a one-sided test at 5 %.
 _ONE_SIDED = 1.645

@@ -7,22 +7,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cimrobust.data.dataset import DataSet
-from cimrobust.data.decision import Score
-from cimrobust.device.profile import DeviceProfile
 from cimrobust.device.profile_changes import with_tolerance
 from cimrobust.engine.open import open_network
 from cimrobust.engine.subject import Subject
 from cimrobust.mapping.box import Box, Pattern, box_of
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
-from cimrobust.onnx_io.network import Network
-from cimrobust.run import Run
 from cimrobust.search.carried_witness import transferred_pattern
 from cimrobust.search.ensemble import search
 from cimrobust.search.unit import rescaled
 from cimrobust.training.session import as_trained
+
+if TYPE_CHECKING:
+    from cimrobust.data.dataset import DataSet
+    from cimrobust.data.decision import Score
+    from cimrobust.device.profile import DeviceProfile
+    from cimrobust.onnx_io.network import Network
+    from cimrobust.run import Run
 
 _STEPS = 5
 _SMALLEST_SHARE = 1 / 32

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int64, Shaped
@@ -20,13 +21,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from cimrobust.certify.interval import Interval
-from cimrobust.certify.plan import Plan, PlannedStep
 from cimrobust.certify.rule_choice import ACTIVE
 from cimrobust.certify.rules.convolution import Convolution
 from cimrobust.certify.rules.product import MatrixProduct, halves, product_ends
-from cimrobust.certify.rules.rule import Value
-from cimrobust.training.training_protocol import Step
-from cimrobust.training.weights_on_devices import Chip
+
+if TYPE_CHECKING:
+    from cimrobust.certify.plan import Plan, PlannedStep
+    from cimrobust.certify.rules.rule import Value
+    from cimrobust.training.training_protocol import Step
+    from cimrobust.training.weights_on_devices import Chip
 
 
 def worst_loss(step: Step, size: float) -> Float[Tensor, ""]:

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from cimrobust.engine.torch_threads import one_torch_thread
-from cimrobust.progress import Progress
 from cimrobust.seeds import stream, stream_key
 from cimrobust.training.clipping import affordable_range, clip_weights
 from cimrobust.training.epoch_choice import beats, has_waited, is_eligible
@@ -20,12 +20,15 @@ from cimrobust.training.parameters import Parameters
 from cimrobust.training.sigma_search import search_epoch, start_copies
 from cimrobust.training.state import EpochRow, State
 from cimrobust.training.tightness import BoundUse, bound_use
-from cimrobust.training.trained_network import Samples
 from cimrobust.training.training_checkpoint import read_checkpoint, write_checkpoint
 from cimrobust.training.training_job import Job, deployed, make_step
-from cimrobust.training.training_protocol import Step
 from cimrobust.training.validation import Scored, clean_score, validate
 from cimrobust.training.weight_update import make_optimiser, update, update_early
+
+if TYPE_CHECKING:
+    from cimrobust.progress import Progress
+    from cimrobust.training.trained_network import Samples
+    from cimrobust.training.training_protocol import Step
 
 
 @dataclass(frozen=True)

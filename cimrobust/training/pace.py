@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.seeds import stream
-from cimrobust.settings.training_settings import TrainingSettings
 from cimrobust.training.loop import train
 from cimrobust.training.methods.method_catalogue import recipe_of
-from cimrobust.training.session import Session
 from cimrobust.training.training_job import DivergedError, Job
 from cimrobust.training.training_records import Paced, PacedRate
 from cimrobust.training.validation import is_within
+
+if TYPE_CHECKING:
+    from cimrobust.settings.training_settings import TrainingSettings
+    from cimrobust.training.session import Session
 
 #: Rates that are tried, largest first. The last one is taken untried.
 RATES = (2e-3, 1e-3, 5e-4, 2.5e-4, 1.25e-4)

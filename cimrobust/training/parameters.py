@@ -7,21 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64, Shaped
 from torch import Tensor
 
-from cimrobust.device.profile import DeviceProfile
-from cimrobust.engine.open import Runtime
 from cimrobust.errors import ModelNotCoveredError, SelfCheckError, UsageError
 from cimrobust.mapping.own_profile import own_profile
-from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.onnx_io.tensors import is_float
 from cimrobust.onnx_io.trainable import DigitalParameters, digital_parameters
 from cimrobust.training.weights_on_devices import LayerDevices, grid_of
-from cimrobust.twin.to_torch import Twin
+
+if TYPE_CHECKING:
+    from cimrobust.device.profile import DeviceProfile
+    from cimrobust.engine.open import Runtime
+    from cimrobust.onnx_io.layers import LayerScan
+    from cimrobust.twin.to_torch import Twin
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Float32
 
-from cimrobust.data.dataset import DataSet
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.torch_device import open_device
@@ -22,16 +22,19 @@ from cimrobust.errors import UsageError
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.layers import LayerScan
-from cimrobust.onnx_io.network import Network
 from cimrobust.search.torch_patterns import tensor_of
-from cimrobust.settings.training_settings import TrainingSettings
 from cimrobust.training.draws import ChipSource
 from cimrobust.training.parameters import Parameters, Trainable, find_trainable
 from cimrobust.training.split import Split, split_samples
 from cimrobust.training.trained_network import Samples, TrainingNetwork, open_training
 from cimrobust.training.training_job import Job
 from cimrobust.training.training_loss import Objective, objective_of
-from cimrobust.training.training_protocol import Method
+
+if TYPE_CHECKING:
+    from cimrobust.data.dataset import DataSet
+    from cimrobust.onnx_io.network import Network
+    from cimrobust.settings.training_settings import TrainingSettings
+    from cimrobust.training.training_protocol import Method
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from cimrobust.training.parameters import Parameters
 from cimrobust.training.state import Copies, State
 from cimrobust.training.training_job import Job, deployed, make_step
 from cimrobust.training.validation import is_better, score_rows
 from cimrobust.training.weight_update import make_optimiser
+
+if TYPE_CHECKING:
+    from cimrobust.training.parameters import Parameters
 
 #: Mean loss and last learning rate of an epoch.
 Result = tuple[float, float]

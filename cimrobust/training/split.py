@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int64
 
-from cimrobust.data.dataset import DataSet
 from cimrobust.errors import UsageError
 from cimrobust.seeds import stream
+
+if TYPE_CHECKING:
+    from cimrobust.data.dataset import DataSet
 
 #: Share of the training data that is set apart for validation, and the most samples of it.
 VALIDATION_SHARE = 0.2

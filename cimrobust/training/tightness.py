@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -18,7 +19,9 @@ from cimrobust.certify.refusal import CannotBoundError
 from cimrobust.errors import ModelNotCoveredError
 from cimrobust.training.ascent import ascend, deviation_of, random_unit
 from cimrobust.training.interval_bound import worst_loss
-from cimrobust.training.training_protocol import Method, Step
+
+if TYPE_CHECKING:
+    from cimrobust.training.training_protocol import Method, Step
 
 #: Passes of the attack that the bound is compared with.
 _PASSES = 6

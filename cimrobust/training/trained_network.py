@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,20 +17,22 @@ from torch import Tensor
 
 from cimrobust.certify.plan import Plan, make_plan
 from cimrobust.certify.refusal import NotBoundedError
-from cimrobust.engine.batches import Feeding
-from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
 from cimrobust.engine.twin_runs import run_outputs, runs_at_once
 from cimrobust.errors import ModelNotCoveredError
-from cimrobust.mapping.placement import Placement
 from cimrobust.onnx_io.write_back import require_stored
 from cimrobust.run import Run
 from cimrobust.search.gradients import open_gradients
-from cimrobust.search.readout import Readout
 from cimrobust.search.torch_patterns import tensor_of
 from cimrobust.training.parameters import Parameters, Trainable, initial_parameters
 from cimrobust.training.training_loss import counted_of
 from cimrobust.twin.to_torch import Twin, to_torch
+
+if TYPE_CHECKING:
+    from cimrobust.engine.batches import Feeding
+    from cimrobust.engine.open import Runtime
+    from cimrobust.mapping.placement import Placement
+    from cimrobust.search.readout import Readout
 
 #: Samples in which the functional twin is compared with the one that the search proved right.
 _CHECKED_SAMPLES = 32

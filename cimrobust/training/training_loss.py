@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from cimrobust.data.decision import IGNORED
-from cimrobust.data.task import Task
 from cimrobust.search.readout import Readout, decisive
+
+if TYPE_CHECKING:
+    from cimrobust.data.task import Task
 
 _SMALLEST = 1e-12
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from cimrobust.training.training_protocol import Method
+if TYPE_CHECKING:
+    from cimrobust.training.training_protocol import Method
 
 METHOD, CONTROL = "method", "control"
 #: Further trainings: plain fine-tuning on clipped weights, and the method without its bound.

@@ -14,18 +14,20 @@ import importlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cimrobust.errors import UsageError
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.seeds import stream_key
-from cimrobust.settings.training_settings import TrainingSettings
 from cimrobust.training.loop import train
-from cimrobust.training.session import Session
-from cimrobust.training.state import EpochRow
 from cimrobust.training.training_job import DivergedError
 from cimrobust.training.training_protocol import Knob, Recipe
 from cimrobust.training.training_records import TunedTrial
+
+if TYPE_CHECKING:
+    from cimrobust.settings.training_settings import TrainingSettings
+    from cimrobust.training.session import Session
+    from cimrobust.training.state import EpochRow
 
 LIBRARY = "optuna"
 _LEARNING_RATE = "learning_rate"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,8 +22,10 @@ from cimrobust.search.climb import checkpoints
 from cimrobust.search.losses import CrossEntropy, RegressionError, SmoothAccuracy, margins
 from cimrobust.training.ascent import Damage, Unit, deviation_of, gradients, zero_unit
 from cimrobust.training.interval_bound import proved_share
-from cimrobust.training.training_loss import Objective
-from cimrobust.training.training_protocol import Step
+
+if TYPE_CHECKING:
+    from cimrobust.training.training_loss import Objective
+    from cimrobust.training.training_protocol import Step
 
 _MOMENTUM = 0.75
 _SHARE_IMPROVED = 0.75

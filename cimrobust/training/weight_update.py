@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
 from cimrobust.training.clipping import clip_weights
-from cimrobust.training.parameters import Parameters
-from cimrobust.training.state import State
 from cimrobust.training.training_job import DivergedError, Job
-from cimrobust.training.training_protocol import EarlyStep, Method, Step
+
+if TYPE_CHECKING:
+    from cimrobust.training.parameters import Parameters
+    from cimrobust.training.state import State
+    from cimrobust.training.training_protocol import EarlyStep, Method, Step
 
 _MOST_SKIPPED = 20
 _STATISTICS_SHARE = 0.1

@@ -14,17 +14,20 @@ weight of a tensor reaches that weight.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int64, Shaped
 from torch import Tensor
 
-from cimrobust.device.profile import DeviceProfile
 from cimrobust.mapping.coding import max_level
 from cimrobust.mapping.place import box_table, layer_drift_factor, scale_groups
-from cimrobust.onnx_io.layers import CrossbarLayer
 from cimrobust.twin.ops.surrogate import surrogate
+
+if TYPE_CHECKING:
+    from cimrobust.device.profile import DeviceProfile
+    from cimrobust.onnx_io.layers import CrossbarLayer
 
 _SMALLEST_SCALE = 1e-30
 

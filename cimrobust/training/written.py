@@ -6,12 +6,15 @@ The levels of its weights on their devices, up to what number formats round.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32
 
 from cimrobust.errors import SelfCheckError
-from cimrobust.mapping.placement import TensorPlacement
+
+if TYPE_CHECKING:
+    from cimrobust.mapping.placement import TensorPlacement
 
 #: Largest relative error of a number written in each type, half a unit in the last place; the twin
 #: works in float32, which others hold exactly.

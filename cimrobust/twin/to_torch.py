@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import onnx
 import torch
@@ -15,9 +16,11 @@ from cimrobust.onnx_io.views import MOVING_OPS, TYPE_OPS
 from cimrobust.onnx_io.walk import all_graphs, all_nodes, read_names
 from cimrobust.twin.ops import converter_catalogue  # noqa: F401  (registers the converters)
 from cimrobust.twin.ops.converter_registry import CannotConvertError, Settings
-from cimrobust.twin.ops.outside import OutsideNode
 from cimrobust.twin.ops.program import Program, Scope, TwinRunError, Wrapper, to_tensor
 from cimrobust.twin.twin_module import Twin
+
+if TYPE_CHECKING:
+    from cimrobust.twin.ops.outside import OutsideNode
 
 __all__ = ["Twin", "TwinRunError", "TwinUnavailableError", "to_torch"]
 

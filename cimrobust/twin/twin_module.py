@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from cimrobust.errors import CimrobustError
-from cimrobust.twin.ops.converter_registry import Settings, Value
-from cimrobust.twin.ops.outside import OutsideNode
 from cimrobust.twin.ops.program import Plan, Program, Step, TwinRunError, execute
+
+if TYPE_CHECKING:
+    from cimrobust.twin.ops.converter_registry import Settings, Value
+    from cimrobust.twin.ops.outside import OutsideNode
 
 
 class Twin(torch.nn.Module):

@@ -9,16 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from jaxtyping import Float64, Int64, Shaped
 
 from cimrobust.data.decision import Score
 from cimrobust.engine.parallel import map_ordered
-from cimrobust.engine.subject import Subject
-from cimrobust.finished_parts import FinishedParts
-from cimrobust.run import Run
 from cimrobust.twin_trials.near_ties import (
     closeness,
     differing_decisions,
@@ -26,7 +23,12 @@ from cimrobust.twin_trials.near_ties import (
     largest_score,
 )
 from cimrobust.twin_trials.samples_again import run_again
-from cimrobust.twin_trials.twin_outputs import TwinOutputs
+
+if TYPE_CHECKING:
+    from cimrobust.engine.subject import Subject
+    from cimrobust.finished_parts import FinishedParts
+    from cimrobust.run import Run
+    from cimrobust.twin_trials.twin_outputs import TwinOutputs
 
 # Chips of one finished part: on the device, and on the processor, where each takes longer.
 _DEVICE_PART, _CONFIRMED_PART = 64, 16

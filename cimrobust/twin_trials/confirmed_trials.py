@@ -30,12 +30,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float64, Int64
 
-from cimrobust.engine.subject import Subject
 from cimrobust.engine.torch_device import repeatable_convolutions
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
@@ -43,10 +43,13 @@ from cimrobust.montecarlo.chip_memory import within_memory
 from cimrobust.montecarlo.quantile import bound_rank
 from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import check_trials
-from cimrobust.run import Run
 from cimrobust.seeds import stream
 from cimrobust.twin_trials.chip_scoring import ChipScoring, ConfirmedScores, DeviceScores
 from cimrobust.twin_trials.twin_outputs import open_twin_outputs
+
+if TYPE_CHECKING:
+    from cimrobust.engine.subject import Subject
+    from cimrobust.run import Run
 
 #: Name of the warning that says what was confirmed.
 TRIALS_ON_DEVICE = "TRIALS_ON_DEVICE"

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float64, Shaped
 
 from cimrobust.data.decision import IGNORED
 from cimrobust.data.rows import class_rows, have_decision
-from cimrobust.data.task import Task
+
+if TYPE_CHECKING:
+    from cimrobust.data.task import Task
 
 # Scores that are looked at together, in float64: 32 MB an array.
 _VALUES_AT_ONCE = 2**22

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Int64, Shaped
 
-from cimrobust.engine.open import Runtime
+if TYPE_CHECKING:
+    from cimrobust.engine.open import Runtime
 
 
 def run_again(

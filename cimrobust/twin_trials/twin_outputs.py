@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,16 +14,18 @@ from jaxtyping import Float32, Shaped
 from torch import Tensor
 
 from cimrobust.available_memory import is_about_memory
-from cimrobust.engine.open import Runtime
-from cimrobust.engine.subject import Subject
 from cimrobust.engine.torch_device import open_device, repeatable_convolutions
 from cimrobust.engine.twin_runs import run_outputs, runs_at_once
 from cimrobust.errors import CimrobustError, MemoryShortError, UsageError
-from cimrobust.run import Run
 from cimrobust.search.attack_pieces import halves, most_runs, piece_size
 from cimrobust.search.torch_patterns import array_of, tensors_of
 from cimrobust.twin.to_torch import Twin, TwinRunError, to_torch
 from cimrobust.twin_trials.near_ties import largest_difference, largest_score
+
+if TYPE_CHECKING:
+    from cimrobust.engine.open import Runtime
+    from cimrobust.engine.subject import Subject
+    from cimrobust.run import Run
 
 # Largest difference of a score of two engines at the quantised weights, of the largest score:
 # float32 sums of a deep network stay an order of magnitude below.

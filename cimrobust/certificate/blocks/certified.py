@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cimrobust.certificate import models
-from cimrobust.certificate.evidence import Evidence
 from cimrobust.certify.per_sample import OCTAVES, PerSample, per_sample
 from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.records import finite
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.evidence import Evidence
 
 _SHARES = (0.9, 0.75, 0.5, 0.25, 0.1)
 

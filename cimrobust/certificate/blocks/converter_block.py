@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cimrobust.certificate import models
-from cimrobust.certificate.evidence import Evidence
-from cimrobust.engine.array_plan import PlannedArray
-from cimrobust.engine.codings import ArrayRanges
 from cimrobust.engine.kernel_engine import KernelEngine
 from cimrobust.records import finite
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.evidence import Evidence
+    from cimrobust.engine.array_plan import PlannedArray
+    from cimrobust.engine.codings import ArrayRanges
 
 
 def converters(evidence: Evidence) -> models.Converters | None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cimrobust.certificate import models
-from cimrobust.device_level.verification import Verification
 from cimrobust.records import finite
+
+if TYPE_CHECKING:
+    from cimrobust.device_level.verification import Verification
 
 _WRITE_MODEL = (
     "Assumed: every write misses its target by an independent Gaussian until one lies within the"

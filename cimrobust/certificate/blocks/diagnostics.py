@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cimrobust.attack.diagnosis_protocol import Outcome
 from cimrobust.certificate import models
 from cimrobust.certificate.blocks.device_level_block import write_verify
-from cimrobust.certificate.evidence import Evidence
 from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.diagnose.diagnostic_catalogue import DIAGNOSTICS
 from cimrobust.diagnose.diagnostic_names import NOT_CHOSEN
-from cimrobust.diagnose.fragile_inputs import FragileInputs
-from cimrobust.diagnose.safety_class import SafetyClass
 from cimrobust.diagnose.sample_transfer import CHIP_SHARE, CONFIDENCE, SAMPLES_SHARE, Transfer
-from cimrobust.diagnose.tolerance_curve import ToleranceCurve
 from cimrobust.records import Record, finite
 from cimrobust.search.witness import SAFETY_FILE
+
+if TYPE_CHECKING:
+    from cimrobust.attack.diagnosis_protocol import Outcome
+    from cimrobust.certificate.evidence import Evidence
+    from cimrobust.diagnose.fragile_inputs import FragileInputs
+    from cimrobust.diagnose.safety_class import SafetyClass
+    from cimrobust.diagnose.tolerance_curve import ToleranceCurve
 
 
 def diagnostics(evidence: Evidence) -> models.Diagnostics:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from cimrobust.certificate import models
 from cimrobust.certificate.blocks.picture import is_image, picture, png_base64
-from cimrobust.certificate.evidence import Evidence
 from cimrobust.data.failure import margins_of
-from cimrobust.data.task import Task
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.evidence import Evidence
+    from cimrobust.data.task import Task
 
 #: Inputs shown at most, and what they may take together: values of signals and tables, bytes of
 #: pictures.

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cimrobust.certificate import models
-from cimrobust.certificate.evidence import Evidence
-from cimrobust.device.profile import DeviceProfile
 from cimrobust.mapping.device_levels import level_weights
-from cimrobust.mapping.placement import TensorPlacement
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.evidence import Evidence
+    from cimrobust.device.profile import DeviceProfile
+    from cimrobust.mapping.placement import TensorPlacement
 
 _MEANING = (
     "It believes the profile, and speaks of this one direction: it is no bound on the probability"

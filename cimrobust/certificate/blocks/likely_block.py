@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cimrobust.certificate import models
-from cimrobust.montecarlo.montecarlo_records import FirstOrderProbability
 from cimrobust.montecarlo.rare_failures import Probability, first_order
 from cimrobust.records import finite
-from cimrobust.reliability.likely_chip import Attempt, LikelySearch, ProbableChip
+
+if TYPE_CHECKING:
+    from cimrobust.montecarlo.montecarlo_records import FirstOrderProbability
+    from cimrobust.reliability.likely_chip import Attempt, LikelySearch, ProbableChip
 
 _LABEL = (
     "An upper bound of the reliability index: the chip fails in the deployed network, and a nearer"

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cimrobust.certificate import models
-from cimrobust.certificate.evidence import Evidence
 from cimrobust.device.distribution import excluded_probability
-from cimrobust.engine.arithmetic_findings import Arithmetic
-from cimrobust.engine.checks import Parity, TensorLiveness
-from cimrobust.engine.converter_proof import Converters
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.evidence import Evidence
+    from cimrobust.engine.arithmetic_findings import Arithmetic
+    from cimrobust.engine.checks import Parity, TensorLiveness
+    from cimrobust.engine.converter_proof import Converters
 
 # Expected devices outside the box from which a warning is due: one chip in twenty has one.
 _FEW_OUTSIDE = 0.05

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from cimrobust.certificate import models
 from cimrobust.certificate.blocks.likely_block import compared, most_probable
-from cimrobust.montecarlo.failing import RareFailures
-from cimrobust.reliability.likely_chip import LikelySearch
+
+if TYPE_CHECKING:
+    from cimrobust.montecarlo.failing import RareFailures
+    from cimrobust.reliability.likely_chip import LikelySearch
 
 _LABEL = (
     "Model-based: it rests on the stated distribution far into its tails, on independent devices,"

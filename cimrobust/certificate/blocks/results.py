@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cimrobust.certificate import models
 from cimrobust.certificate.blocks.flipped import flipped
 from cimrobust.certificate.blocks.likelihood import worst_likelihood
-from cimrobust.certificate.evidence import Evidence
-from cimrobust.data.decision import Score
 from cimrobust.records import finite
-from cimrobust.search.search_results import MemberResult
 from cimrobust.search.witness import SAFETY_FILE
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.evidence import Evidence
+    from cimrobust.data.decision import Score
+    from cimrobust.search.search_results import MemberResult
 
 _MOST_CLASSES = 100
 _MOST_CONFUSION = 20

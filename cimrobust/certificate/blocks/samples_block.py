@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from cimrobust.certificate import models
-from cimrobust.certificate.evidence import Evidence
 from cimrobust.montecarlo.sample_uncertainty import accuracy_interval, accuracy_lower, method_of
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.evidence import Evidence
 
 CONFIDENCE = 0.95
 _SELF = "the labels are the model's own decisions, so it is 1 on any samples"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from cimrobust.certificate import models
-from cimrobust.certificate.evidence import Evidence
 from cimrobust.device.distribution import excluded_probability
 from cimrobust.device.intervals import deviation_interval
-from cimrobust.device.profile import DeviceProfile
-from cimrobust.mapping.placement import Placement
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.evidence import Evidence
+    from cimrobust.device.profile import DeviceProfile
+    from cimrobust.mapping.placement import Placement
 
 _SECONDS = ((31_557_600.0, "years"), (86_400.0, "days"), (3_600.0, "hours"), (1.0, "seconds"))
 

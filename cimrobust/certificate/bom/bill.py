@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid5
 
 from cyclonedx.model import ExternalReference, ExternalReferenceType, HashAlgorithm, HashType, XsUri
@@ -21,7 +21,9 @@ from cyclonedx.output.json import JsonV1Dot6
 
 from cimrobust.certificate.bom.claims import MODEL, declarations
 from cimrobust.certificate.bom.model_card import model_card
-from cimrobust.certificate.models import CertificateModel
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
 
 _DATA, _PART = "data/", "part/"
 _SERIALS = "https://cimrobust.org/certificates"

@@ -6,10 +6,12 @@ Claims about the network, with the certificate as evidence and the witness as co
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cimrobust.certificate.models import CertificateModel, RequirementResult
 from cimrobust.certificate.policy import Policy
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel, RequirementResult
 
 MODEL, CERTIFICATE, WITNESS = "model", "certificate", "witness"
 

@@ -9,10 +9,12 @@ CycloneDX has no Python model of it, so it is written as the plain values of its
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cimrobust.certificate.bom.claims import proves_something
-from cimrobust.certificate.models import CertificateModel, Tensor
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel, Tensor
 
 Plain = dict[str, Any]
 

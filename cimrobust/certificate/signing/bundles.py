@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sigstore.dsse import Statement
 from sigstore.errors import VerificationError
@@ -17,9 +18,11 @@ from sigstore.verify import Verifier
 from sigstore.verify.policy import Identity
 
 from cimrobust.certificate.signing.envelopes import PAYLOAD_TYPE
-from cimrobust.certificate.signing.signer_identity import SigstoreIdentity
 from cimrobust.errors import EvidenceRefutedError, UsageError
 from cimrobust.input_file import printable, refusing_what_fails
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.signing.signer_identity import SigstoreIdentity
 
 _NETWORK = "check the network and the identity that you signed in with"
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cimrobust.certificate.certificate_files import read_certificate
 from cimrobust.certificate.manifest import MANIFEST, require_manifest
-from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.attested import PREDICATE_TYPE, Attestation
 from cimrobust.certificate.result_names import CERTIFICATE
 from cimrobust.certificate.signing.predicates import (
@@ -20,6 +19,9 @@ from cimrobust.certificate.signing.statements import About, Subject, read_statem
 from cimrobust.errors import EvidenceRefutedError
 from cimrobust.files import sha256_of
 from cimrobust.input_file import printable, refusing_what_fails
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel
 
 _FILES = (CERTIFICATE, MANIFEST)
 _MOST_SHOWN = 5

@@ -11,9 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cimrobust.certificate.models import CertificateModel, Verdict
 from cimrobust.certificate.models.attested import (
     Attestation,
     AttestedDevice,
@@ -26,6 +25,9 @@ from cimrobust.certificate.policy import Policy
 from cimrobust.certificate.result_names import TRIALS
 from cimrobust.certificate.verdict import judge
 from cimrobust.montecarlo.trial_table import from_parquet
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel, Verdict
 
 #: https://github.com/in-toto/attestation/blob/main/spec/predicates/test-result.md
 TEST_RESULT_TYPE = "https://in-toto.io/attestation/test-result/v0.1"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Float64
@@ -24,7 +25,9 @@ from cimrobust.certify.rules.curves import reciprocal
 from cimrobust.certify.rules.piecewise import leaky_lines
 from cimrobust.certify.rules.relaxation import Activation, rising
 from cimrobust.certify.rules.rule import Pulled, Value
-from cimrobust.twin.ops.converter_registry import Kernel, Node
+
+if TYPE_CHECKING:
+    from cimrobust.twin.ops.converter_registry import Kernel, Node
 
 Form = Float64[Tensor, "forms samples *units"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from jaxtyping import Bool
@@ -19,8 +19,10 @@ from torch import Tensor
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.rounding import UNIT_FLOAT32, line_radius
 from cimrobust.certify.rules.relaxation import Activation, Ends, Lines, chord
-from cimrobust.certify.rules.rule import Value
-from cimrobust.twin.ops.converter_registry import Kernel, Node
+
+if TYPE_CHECKING:
+    from cimrobust.certify.rules.rule import Value
+    from cimrobust.twin.ops.converter_registry import Kernel, Node
 
 #: Rounding radius from the magnitudes of output and input.
 Error: TypeAlias = Callable[[Ends, Ends], Ends]

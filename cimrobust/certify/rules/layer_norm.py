@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float, Float64
@@ -30,7 +31,9 @@ from cimrobust.certify.interval import Interval
 from cimrobust.certify.refusal import CannotBoundError
 from cimrobust.certify.rounding import UNIT_FLOAT32, line_radius, product_radius, value_radius
 from cimrobust.certify.rules.rule import Pulled, Value, total
-from cimrobust.twin.ops.converter_registry import Kernel, Node
+
+if TYPE_CHECKING:
+    from cimrobust.twin.ops.converter_registry import Kernel, Node
 
 #: Largest relative error of a variance for which the first-order estimate of the error of its root
 #: holds.

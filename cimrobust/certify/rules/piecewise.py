@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float, Float64
@@ -22,7 +23,9 @@ from cimrobust.certify.refusal import CannotBoundError
 from cimrobust.certify.rounding import value_radius
 from cimrobust.certify.rules.relaxation import Activation, Lines, chord, rising
 from cimrobust.certify.rules.rule import Pulled, Value
-from cimrobust.twin.ops.converter_registry import Kernel, Node
+
+if TYPE_CHECKING:
+    from cimrobust.twin.ops.converter_registry import Kernel, Node
 
 
 def leaky_lines(

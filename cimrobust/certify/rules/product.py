@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Float64
@@ -28,7 +29,9 @@ from cimrobust.certify.interval import Interval, chord_of_absolute
 from cimrobust.certify.refusal import CannotBoundError
 from cimrobust.certify.rounding import product_radius
 from cimrobust.certify.rules.rule import Pulled, Value, total
-from cimrobust.twin.ops.converter_registry import Kernel, Node
+
+if TYPE_CHECKING:
+    from cimrobust.twin.ops.converter_registry import Kernel, Node
 
 
 def as_interval(value: Value) -> Interval:

@@ -25,6 +25,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -36,10 +37,12 @@ from cimrobust.certify.rounding import UNIT_FLOAT32, gamma
 from cimrobust.certify.rules.affine import Affine
 from cimrobust.certify.rules.piecewise import clip_bends, clip_lines
 from cimrobust.certify.rules.relaxation import Activation, Lines
-from cimrobust.certify.rules.rule import Value
-from cimrobust.twin.ops.converter_registry import Kernel, Node
 from cimrobust.twin.ops.surrogate import round_clamp
 from cimrobust.twin.ops.torch_tensors import INTEGER_RANGES
+
+if TYPE_CHECKING:
+    from cimrobust.certify.rules.rule import Value
+    from cimrobust.twin.ops.converter_registry import Kernel, Node
 
 # Element type UINT8 of the ONNX format: what a quantiser gives that names none.
 _UINT8 = 2

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float, Float64
@@ -18,7 +18,9 @@ from torch import Tensor
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.rounding import line_radius
 from cimrobust.certify.rules.rule import Pulled, Value, total
-from cimrobust.twin.ops.converter_registry import Kernel
+
+if TYPE_CHECKING:
+    from cimrobust.twin.ops.converter_registry import Kernel
 
 #: One end of an interval, a slope or an intercept: any shape, the same for all of a call.
 Ends: TypeAlias = Float[Tensor, "*shape"]

@@ -18,6 +18,7 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -26,7 +27,9 @@ from torch import Tensor
 from cimrobust.certify.refusal import CannotBoundError
 from cimrobust.certify.rounding import line_radius
 from cimrobust.certify.rules.relaxation import Activation, Lines, chord
-from cimrobust.twin.ops.converter_registry import Kernel, Node
+
+if TYPE_CHECKING:
+    from cimrobust.twin.ops.converter_registry import Kernel, Node
 
 _CELLS = 32
 

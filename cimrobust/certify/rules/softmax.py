@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float, Float64
@@ -26,7 +27,9 @@ from cimrobust.certify.interval import Interval
 from cimrobust.certify.refusal import CannotBoundError
 from cimrobust.certify.rounding import UNIT_FLOAT32, line_radius
 from cimrobust.certify.rules.rule import Pulled, Value, total
-from cimrobust.twin.ops.converter_registry import Kernel, Node
+
+if TYPE_CHECKING:
+    from cimrobust.twin.ops.converter_registry import Kernel, Node
 
 #: A gap beyond which a share is 0 up to what every output is charged: exp(-85) is 2^-122. Training
 #: works in float32, where exp(89) is infinite and the lowest scores minus a rounding radius are.

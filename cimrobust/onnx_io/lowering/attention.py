@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from onnx import TensorProto
 
-from cimrobust.onnx_io.lowering.job import Job
 from cimrobust.onnx_io.lowering.standard_nodes import (
     at_most,
     lowest,
@@ -19,6 +19,9 @@ from cimrobust.onnx_io.lowering.standard_nodes import (
     total,
     unsqueeze,
 )
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.lowering.job import Job
 
 #: Operator set that has all that masks are made of.
 SINCE = 11

@@ -5,10 +5,14 @@ The weights have 2, 4 or 8 bits, packed into bytes, with one scale per block.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from cimrobust.onnx_io.lowering.job import Job
 from cimrobust.onnx_io.lowering.lowering_registry import RefusedError, StaysError, lowers
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.lowering.job import Job
 
 _BLOCKED_SINCE = 21
 _PER_AXIS_SINCE = 13

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from onnx import TensorProto
 
-from cimrobust.onnx_io.lowering.job import Job
 from cimrobust.onnx_io.lowering.lowering_registry import lowers
 from cimrobust.onnx_io.lowering.norms import layer_norm
 from cimrobust.onnx_io.lowering.standard_nodes import require_opset, size_of, steps, total
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.lowering.job import Job
 
 _SINCE = 11
 

@@ -5,13 +5,17 @@ Scaling, normalising, filling in, encoding.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from onnx import TensorProto
 
-from cimrobust.onnx_io.lowering.job import Job
 from cimrobust.onnx_io.lowering.lowering_registry import StaysError, lowers
 from cimrobust.onnx_io.lowering.standard_nodes import unsqueeze
 from cimrobust.onnx_io.walk import attributes
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.lowering.job import Job
 
 _REDUCE_AXES_INPUT_SINCE = 18
 _GREATER_SINCE = 9

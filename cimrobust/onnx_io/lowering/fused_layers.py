@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cimrobust.onnx_io.lowering.job import Job
 from cimrobust.onnx_io.lowering.lowering_registry import StaysError, lowers
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.lowering.job import Job
 
 #: Activations of fused nodes and the attributes that their parameters are, in order.
 _ACTIVATIONS: Mapping[str, tuple[str, ...]] = {

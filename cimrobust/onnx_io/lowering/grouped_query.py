@@ -6,11 +6,11 @@ Fewer heads of keys than of queries, a cache, rotary positions.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cimrobust.onnx_io.lowering.attention import as_int64, join_heads
-from cimrobust.onnx_io.lowering.job import Job
 from cimrobust.onnx_io.lowering.lowering_registry import StaysError, lowers
 from cimrobust.onnx_io.lowering.rotary import at_positions, num_pairs, rotate
 from cimrobust.onnx_io.lowering.standard_nodes import (
@@ -25,6 +25,9 @@ from cimrobust.onnx_io.lowering.standard_nodes import (
     steps,
     unsqueeze,
 )
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.lowering.job import Job
 
 #: GatherElements, Max and Min of integers.
 _SINCE = 12

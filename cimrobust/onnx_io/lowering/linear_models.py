@@ -9,14 +9,17 @@ description of the operators leaves them open.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from onnx import TensorProto
 
-from cimrobust.onnx_io.lowering.job import Job
 from cimrobust.onnx_io.lowering.lowering_registry import StaysError, lowers
 from cimrobust.onnx_io.lowering.standard_nodes import reshape
 from cimrobust.onnx_io.walk import attributes
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.lowering.job import Job
 
 _AXES_INPUT_SINCE = 13
 _TEXT_LABELS = "classlabels_strings"

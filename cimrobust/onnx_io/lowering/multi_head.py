@@ -6,6 +6,7 @@ The three may be packed or apart.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from cimrobust.onnx_io.lowering.attention import (
     SINCE,
@@ -19,7 +20,6 @@ from cimrobust.onnx_io.lowering.attention import (
     scores,
     split_heads,
 )
-from cimrobust.onnx_io.lowering.job import Job
 from cimrobust.onnx_io.lowering.lowering_registry import StaysError, lowers
 from cimrobust.onnx_io.lowering.standard_nodes import (
     END,
@@ -31,6 +31,9 @@ from cimrobust.onnx_io.lowering.standard_nodes import (
     total,
     unsqueeze,
 )
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.lowering.job import Job
 
 _QUERY, _KEY, _VALUE, _BIAS, _MASK, _SCORE_BIAS, _PAST_KEY, _PAST_VALUE, _PAST_LENGTH, _BEAMS = (
     range(10)

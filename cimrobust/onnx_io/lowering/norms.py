@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from cimrobust.onnx_io.lowering.job import Job
+from typing import TYPE_CHECKING
+
 from cimrobust.onnx_io.lowering.lowering_registry import StaysError, lowers
 from cimrobust.onnx_io.lowering.standard_nodes import mean, number, total
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.lowering.job import Job
 
 _LAYER_NORM_SINCE = 17
 _RMS_NORM_SINCE = 23

@@ -9,12 +9,14 @@ those of the QONNX operator descriptions (Quant and IntQuant 1, BipolarQuant 1, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cimrobust.onnx_io.lowering.job import Job
 from cimrobust.onnx_io.lowering.lowering_registry import Lowering, RefusedError, lowers, refuses
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.lowering.job import Job
 
 DOMAINS = ("onnx.brevitas", "qonnx.custom_op.general", "finn.custom_op.general")
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cimrobust.onnx_io.lowering.attention import SINCE
 from cimrobust.onnx_io.lowering.embeddings import finish_embedding
-from cimrobust.onnx_io.lowering.job import Job
 from cimrobust.onnx_io.lowering.lowering_registry import StaysError, lowers
 from cimrobust.onnx_io.lowering.self_attention import finish_attention
 from cimrobust.onnx_io.lowering.standard_nodes import require_opset, reshape
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.lowering.job import Job
 
 _PER_AXIS_SINCE = 13
 

@@ -8,12 +8,16 @@ that networks with this operator are run one sample at a time.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from onnx import GraphProto, TensorProto, helper
 
-from cimrobust.onnx_io.lowering.job import Job
 from cimrobust.onnx_io.lowering.lowering_registry import RefusedError, lowers
 from cimrobust.onnx_io.lowering.standard_nodes import END, part, require_opset, size_of, unsqueeze
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.lowering.job import Job
 
 _SINCE = 13
 _DIRECTIONS = {"forward": (0,), "reverse": (1,), "bidirectional": (0, 1)}

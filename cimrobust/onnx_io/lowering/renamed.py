@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from cimrobust.onnx_io.lowering.job import Job
 from cimrobust.onnx_io.lowering.lowering_registry import StaysError, lowers
 from cimrobust.onnx_io.lowering.standard_nodes import require_opset, reshape, unsqueeze
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.lowering.job import Job
 
 
 @lowers("com.microsoft::Trilu", widens=False)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cimrobust.onnx_io.lowering.attention import as_int64
-from cimrobust.onnx_io.lowering.job import Job
 from cimrobust.onnx_io.lowering.lowering_registry import StaysError, lowers
 from cimrobust.onnx_io.lowering.standard_nodes import (
     END,
@@ -14,6 +15,9 @@ from cimrobust.onnx_io.lowering.standard_nodes import (
     steps,
     unsqueeze,
 )
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.lowering.job import Job
 
 _SINCE = 11
 

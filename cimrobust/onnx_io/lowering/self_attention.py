@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cimrobust.onnx_io.lowering.attention import (
     SINCE,
     Heads,
@@ -13,9 +15,11 @@ from cimrobust.onnx_io.lowering.attention import (
     num_positions,
     split_heads,
 )
-from cimrobust.onnx_io.lowering.job import Job
 from cimrobust.onnx_io.lowering.lowering_registry import StaysError, lowers
 from cimrobust.onnx_io.lowering.standard_nodes import part, require_opset, size_of, total, unsqueeze
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.lowering.job import Job
 
 
 @lowers("com.microsoft::Attention")

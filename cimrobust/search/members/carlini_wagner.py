@@ -19,6 +19,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -28,11 +29,13 @@ from cimrobust.search.candidate import Candidate, Earlier
 from cimrobust.search.kept_runs import kept_run
 from cimrobust.search.losses import Hinge, margins, median_scale
 from cimrobust.search.members.member_protocol import Member, needs_classes, needs_collapse
-from cimrobust.search.pass_ledger import PassLedger
-from cimrobust.search.problem import Problem
-from cimrobust.search.scorer import Scorer
-from cimrobust.search.search_budget import Budget
 from cimrobust.search.torch_patterns import array_of
+
+if TYPE_CHECKING:
+    from cimrobust.search.pass_ledger import PassLedger
+    from cimrobust.search.problem import Problem
+    from cimrobust.search.scorer import Scorer
+    from cimrobust.search.search_budget import Budget
 
 _NAME, _FAST = "carlini_wagner", "fast_run"
 _LOSS = Hinge(0.0)

@@ -6,14 +6,17 @@ Decisive for wide boxes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from cimrobust.search.candidate import Candidate, Earlier
 from cimrobust.search.climb import PATIENCE, climb
 from cimrobust.search.losses import Collapse, Loss, Shift
 from cimrobust.search.members.member_protocol import Member
 from cimrobust.search.problem import Problem, nearest_classes
-from cimrobust.search.scorer import Scorer
-from cimrobust.search.search_budget import Budget
+
+if TYPE_CHECKING:
+    from cimrobust.search.candidate import Candidate, Earlier
+    from cimrobust.search.scorer import Scorer
+    from cimrobust.search.search_budget import Budget
 
 _NAME = "class_collapse"
 _LATER_STEP = 0.5

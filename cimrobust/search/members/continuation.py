@@ -9,15 +9,18 @@ from.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from cimrobust.search.candidate import Candidate, Earlier
 from cimrobust.search.climb import climb_in_turn
 from cimrobust.search.losses import Hinge, Loss, RegressionError, SmoothAccuracy
 from cimrobust.search.members.loss_members import REGRESSION_ERROR
 from cimrobust.search.members.member_protocol import Member
-from cimrobust.search.problem import Problem
-from cimrobust.search.scorer import Scorer
-from cimrobust.search.search_budget import Budget
+
+if TYPE_CHECKING:
+    from cimrobust.search.candidate import Candidate, Earlier
+    from cimrobust.search.problem import Problem
+    from cimrobust.search.scorer import Scorer
+    from cimrobust.search.search_budget import Budget
 
 _NAME = "continuation"
 _FIRST_STEP = 0.5

@@ -16,19 +16,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from cimrobust.mapping.box import Pattern
-from cimrobust.search.candidate import Candidate, Earlier
 from cimrobust.search.climb import climb
 from cimrobust.search.losses import CrossEntropy, Loss, RegressionError, SmoothAccuracy
 from cimrobust.search.members.gradient_free import CORNER_SEARCH, RANDOM_CORNERS
 from cimrobust.search.members.member_protocol import Member
 from cimrobust.search.oracle import GradientOracle
-from cimrobust.search.pass_ledger import PassLedger
-from cimrobust.search.problem import Problem
-from cimrobust.search.scorer import Scorer
-from cimrobust.search.search_budget import Budget
 from cimrobust.twin.ops.surrogate import SOFTENED, STEPWISE
+
+if TYPE_CHECKING:
+    from cimrobust.mapping.box import Pattern
+    from cimrobust.search.candidate import Candidate, Earlier
+    from cimrobust.search.pass_ledger import PassLedger
+    from cimrobust.search.problem import Problem
+    from cimrobust.search.scorer import Scorer
+    from cimrobust.search.search_budget import Budget
 
 NAME = "cross_fidelity"
 REPEAT = "repeat_after_masking"

@@ -12,16 +12,19 @@ weights do more there.
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cimrobust.mapping.box import Box, Pattern
 from cimrobust.search.candidate import Candidate, Earlier, Key
 from cimrobust.search.kept_runs import kept_run
 from cimrobust.search.members.member_protocol import Member
-from cimrobust.search.problem import Problem
-from cimrobust.search.scorer import Scorer
-from cimrobust.search.search_budget import Budget
+
+if TYPE_CHECKING:
+    from cimrobust.mapping.box import Box, Pattern
+    from cimrobust.search.problem import Problem
+    from cimrobust.search.scorer import Scorer
+    from cimrobust.search.search_budget import Budget
 
 _RANDOM, _SEARCH = "random_corners", "corner_search"
 _DRAWN_AT_A_TIME = 16

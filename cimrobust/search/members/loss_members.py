@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
-from cimrobust.mapping.box import Pattern
-from cimrobust.search.candidate import Candidate, Earlier
 from cimrobust.search.climb import PATIENCE, climb_in_turn
 from cimrobust.search.losses import (
     CrossEntropy,
@@ -21,11 +20,15 @@ from cimrobust.search.losses import (
     SmoothAccuracy,
 )
 from cimrobust.search.members.member_protocol import Applies, Member, needs_classes
-from cimrobust.search.pass_ledger import PassLedger
 from cimrobust.search.problem import Problem
-from cimrobust.search.scorer import Scorer
 from cimrobust.search.search_budget import Budget
 from cimrobust.search.torch_patterns import array_of
+
+if TYPE_CHECKING:
+    from cimrobust.mapping.box import Pattern
+    from cimrobust.search.candidate import Candidate, Earlier
+    from cimrobust.search.pass_ledger import PassLedger
+    from cimrobust.search.scorer import Scorer
 
 REGRESSION_ERROR = "regression_error"
 _ENTROPY = "cross_entropy"

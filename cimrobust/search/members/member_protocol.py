@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from cimrobust.search.candidate import Candidate, Earlier
-from cimrobust.search.pass_ledger import PassLedger
-from cimrobust.search.problem import Problem
-from cimrobust.search.scorer import Scorer
-from cimrobust.search.search_budget import Budget
+if TYPE_CHECKING:
+    from cimrobust.search.candidate import Candidate, Earlier
+    from cimrobust.search.pass_ledger import PassLedger
+    from cimrobust.search.problem import Problem
+    from cimrobust.search.scorer import Scorer
+    from cimrobust.search.search_budget import Budget
 
 
 class MemberRun(Protocol):

@@ -9,15 +9,19 @@ decisions that are left are from turning, since all have the same number of them
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from cimrobust.search.candidate import Candidate, Earlier, most_promising
 from cimrobust.search.climb import CORNER, climb
 from cimrobust.search.losses import Hinge, Loss, PairCollapse, SmoothAccuracy, margins, median_scale
 from cimrobust.search.members.member_protocol import Member, needs_collapse
-from cimrobust.search.problem import Problem
-from cimrobust.search.scorer import Scorer
-from cimrobust.search.search_budget import Budget
+
+if TYPE_CHECKING:
+    from cimrobust.search.problem import Problem
+    from cimrobust.search.scorer import Scorer
+    from cimrobust.search.search_budget import Budget
 
 _NAME = "pair_collapse"
 # Small steps: a first step across the whole box ends in a state that tells no classes apart any

@@ -36,6 +36,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Shaped
@@ -51,8 +52,10 @@ from cimrobust.training.methods.trice import (
     deployed_mean,
     noisy_loss,
 )
-from cimrobust.training.training_loss import Objective
 from cimrobust.training.training_protocol import EarlyStep, Knob, Method, Recipe, Step
+
+if TYPE_CHECKING:
+    from cimrobust.training.training_loss import Objective
 
 _WHAT = "A-TRICE as its authors wrote it: one unprojected sign step, and censored noise"
 Values = Mapping[str, float]

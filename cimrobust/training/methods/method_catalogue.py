@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cimrobust.errors import UsageError
 from cimrobust.training.methods.a_trice import A_TRICE
 from cimrobust.training.methods.a_trice_projected import A_TRICE_CHAINED, A_TRICE_PROJECTED
@@ -12,7 +14,9 @@ from cimrobust.training.methods.ibp import IBP, IBP_A_TRICE
 from cimrobust.training.methods.noise import DEVICE_NOISE, NOISE
 from cimrobust.training.methods.plain import CLIP, PLAIN
 from cimrobust.training.methods.trice import TRICE, TRICE_SEARCH
-from cimrobust.training.training_protocol import Recipe
+
+if TYPE_CHECKING:
+    from cimrobust.training.training_protocol import Recipe
 
 RECIPES = {
     recipe.name: recipe

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -30,8 +30,10 @@ from torch import Tensor
 
 from cimrobust.onnx_io.fold import replace_nodes
 from cimrobust.onnx_io.walk import op_name
-from cimrobust.twin.ops.converter_registry import Kernel, Node
 from cimrobust.twin.ops.torch_tensors import INTEGER_RANGES, TORCH_TYPES
+
+if TYPE_CHECKING:
+    from cimrobust.twin.ops.converter_registry import Kernel, Node
 
 # Most elements of a sample that are moved one by one: each costs two runs of the node in every pass
 # of a search.

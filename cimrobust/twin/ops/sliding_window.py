@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from cimrobust.twin.ops.converter_registry import Node
+if TYPE_CHECKING:
+    from cimrobust.twin.ops.converter_registry import Node
 
 
 @dataclass(frozen=True)

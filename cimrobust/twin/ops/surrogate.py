@@ -6,12 +6,13 @@ Rounding, clipping to an integer range, sign, saturated activations.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from cimrobust.twin.ops.converter_registry import Settings
+if TYPE_CHECKING:
+    from cimrobust.twin.ops.converter_registry import Settings
 
 LEAK = 0.1
 """Gradient outside the range of a quantiser, as a fraction of that inside it.
