@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool
 
-from cimrobust.attack.attack_context import AttackContext
 from cimrobust.mapping.box import Box, Pattern
 from cimrobust.search.search_results import SearchResult
 
 if TYPE_CHECKING:
+    from cimrobust.attack.attack_context import AttackContext
     from cimrobust.engine.open import Runtime
     from cimrobust.engine.subject import Subject
     from cimrobust.run import Run

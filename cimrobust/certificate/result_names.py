@@ -14,3 +14,8 @@ CHANGE = "change.html"
 TRIALS = "trials.parquet"
 CERTIFIED = "certified.parquet"
 WITNESS = "witness"
+#: What a re-training leaves beside its certificates: the network, and what happened in its epochs.
+RETRAINED_MODEL = "model.onnx"
+TRAINING_LOG = "training.parquet"
+#: Folders of the certificates of the network as it came, and as it left.
+BEFORE, AFTER = "before", "after"

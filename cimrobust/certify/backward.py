@@ -22,18 +22,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval
-from cimrobust.certify.plan import Plan, PlannedStep
 from cimrobust.certify.rule_choice import ACTIVE, KNOWN
 from cimrobust.certify.rules.bilinear import Bilinear
 from cimrobust.certify.rules.product import MatrixProduct
 from cimrobust.certify.rules.relaxation import Activation
 from cimrobust.certify.rules.rule import Pulled, Value, total
+
+if TYPE_CHECKING:
+    from cimrobust.certify.plan import Plan, PlannedStep
+
 
 #: Values of one backward pass over a batch; bounds its memory to a few times this in bytes times 8.
 _MOST_VALUES = 2**24

@@ -14,6 +14,7 @@ from jaxtyping import Int64, Shaped
 
 from cimrobust.attack.attack_plan import AttackPlan
 from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
+from cimrobust.data.class_samples import samples_of
 from cimrobust.diagnose.diagnose_records import ClassAttack, ClassAttacks
 
 if TYPE_CHECKING:
@@ -32,11 +33,6 @@ PLANS = {
     "thorough": AttackPlan(known=60, zero=90, evaluations=1200),
 }
 _PROBE = AttackPlan(known=1, zero=1, evaluations=8)
-
-
-def samples_of(task: Task, label: int) -> Int64[np.ndarray, "some"]:
-    """Return the indices of the samples of a class."""
-    return np.flatnonzero(task.labels == label)
 
 
 def without_classes(request: DiagnosisRequest) -> str:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from cimrobust.errors import UsageError
 
-#: Diagnostics that may be chosen, in the order of `diagnostic_catalogue.DIAGNOSTICS`.
-OPTIONAL = (
+#: All diagnostics, in the order of `diagnostic_catalogue.DIAGNOSTICS`.
+NAMES = (
     "layers",
     "classes",
+    "safety_class",
     "transfer",
     "tolerance_curve",
     "fragile_inputs",
     "stuck_devices",
     "write_verify",
 )
+#: Those that may be chosen; a class that must hold is asked for by its own option.
+OPTIONAL = tuple(name for name in NAMES if name != "safety_class")
 
 #: What a certificate says of the others.
 NOT_CHOSEN = "not asked for (--diagnostics)"

@@ -14,13 +14,13 @@ from jaxtyping import Float32
 
 from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
 from cimrobust.attack.subject_parts import part_of
+from cimrobust.data.class_samples import samples_of
 from cimrobust.data.decision import Score
-from cimrobust.diagnose.classes import PLANS, known_patterns, samples_of, without_classes, worst_for
-from cimrobust.errors import UsageError
+from cimrobust.diagnose.classes import PLANS, known_patterns, without_classes, worst_for
 from cimrobust.search.ensemble import search
 
 if TYPE_CHECKING:
-    from cimrobust.data.task import Task
+    pass
 
 NAME = "safety_class"
 #: Effort of the search on the samples of the class.
@@ -54,26 +54,6 @@ class SafetyClass:
     passes: int
     has_twin: bool
     replay_note: str
-
-
-def check_safety_class(task: Task, label: int) -> None:
-    """Check that a class can be attacked.
-
-    Raises:
-        UsageError: There is no such class, or no sample of it.
-    """
-    if task.num_classes is None or task.labels.ndim != 1:
-        what = "a regression" if task.is_regression else "samples with several decisions"
-        raise UsageError(
-            f"safety class needs one decision a sample, got {what} (--safety-class); leave the"
-            " option out"
-        )
-    if not 0 <= label < task.num_classes or not samples_of(task, label).size:
-        there = ", ".join(str(value) for value in np.unique(task.labels)[:20])
-        raise UsageError(
-            f"safety class must be a class with samples, got {label} (--safety-class); labels of"
-            f" these samples: {there}"
-        )
 
 
 def _run(request: DiagnosisRequest) -> Finding:

@@ -18,8 +18,10 @@ from jaxtyping import Shaped
 from cimrobust.data.casting import cast
 from cimrobust.engine.parallel import check_stopped, map_ordered
 from cimrobust.errors import UsageError
+from cimrobust.onnx_io.shapes import infer_types
 
 if TYPE_CHECKING:
+    from cimrobust.onnx_io.deployed import Deployed
     from cimrobust.onnx_io.network import TensorSpec
     from cimrobust.onnx_io.shapes import TensorType
 
@@ -64,6 +66,16 @@ class Feeding:
             slice(index * num_samples // count, (index + 1) * num_samples // count)
             for index in range(count)
         ]
+
+
+def automatic_batch_size(deployed: Deployed) -> int:
+    """Return the batch size for a network that takes any number of samples.
+
+    A function of the graph alone.
+    """
+    types = infer_types(deployed.model, strict=False)
+    stored = frozenset(tensor.name for tensor in deployed.model.graph.initializer)
+    return free_batch_size(types, stored, deployed.inputs)
 
 
 def free_batch_size(

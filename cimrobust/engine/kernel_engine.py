@@ -21,12 +21,12 @@ from cimrobust.engine.sessions import open_session, run_segment
 from cimrobust.mapping.device_levels import fold_levels, spread_deviation
 from cimrobust.mapping.planes import cells_of
 from cimrobust.onnx_io.crossbar_nodes import CrossbarNode, crossbar_nodes
-from cimrobust.onnx_io.deploy import external_bytes
 from cimrobust.onnx_io.fake_quant import InputLevels
 from cimrobust.onnx_io.large_models import require_one_message, tensor_bytes
 from cimrobust.onnx_io.layers import UnmappedNode
 from cimrobust.onnx_io.lower import lower
 from cimrobust.onnx_io.partition import Plan, Segment, partition
+from cimrobust.onnx_io.session_template import external_bytes
 from cimrobust.seeds import stream_key
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ from jaxtyping import Float32, Shaped
 from cimrobust.engine.batches import (
     Feed,
     Feeding,
+    automatic_batch_size,
     cast_inputs,
     check_inputs,
     check_shared_sizes,
     feeding_of_file,
     first_batch,
-    free_batch_size,
     run_batches,
 )
 from cimrobust.engine.first_pass import check_first_pass
@@ -28,11 +28,10 @@ from cimrobust.engine.sessions import open_session, run_session
 from cimrobust.errors import InputRefusedError, UsageError
 from cimrobust.input_file import FileKind, read_input
 from cimrobust.onnx_io.batch import coupling_operators
-from cimrobust.onnx_io.deploy import session_template
 from cimrobust.onnx_io.large_models import require_one_message, tensor_bytes
 from cimrobust.onnx_io.loops import open_ended_nodes
 from cimrobust.onnx_io.model_files import digest, hashed
-from cimrobust.onnx_io.shapes import infer_types
+from cimrobust.onnx_io.session_template import session_template
 from cimrobust.onnx_io.size_limits import MAX_EXTERNAL_FILE_BYTES, MOST_SESSION_BYTES
 from cimrobust.onnx_io.unsigned import exact_file
 
@@ -362,13 +361,3 @@ def _feeding_of(deployed: Deployed, batch_size: int | None) -> Feeding:
     if deployed.batch == "fixed":
         return Feeding("fixed", deployed.batch_size or 1)
     return Feeding("free", batch_size or automatic_batch_size(deployed))
-
-
-def automatic_batch_size(deployed: Deployed) -> int:
-    """Return the batch size for a network that takes any number of samples.
-
-    A function of the graph alone.
-    """
-    types = infer_types(deployed.model, strict=False)
-    stored = frozenset(tensor.name for tensor in deployed.model.graph.initializer)
-    return free_batch_size(types, stored, deployed.inputs)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from cimrobust.engine.open import Runtime
-from cimrobust.mapping.box import Box, box_of
-from cimrobust.mapping.placement import Placement
+from cimrobust.mapping.box import box_of
 
 if TYPE_CHECKING:
+    from cimrobust.engine.open import Runtime
+    from cimrobust.mapping.box import Box
+    from cimrobust.mapping.placement import Placement
     from cimrobust.onnx_io.layers import LayerScan
 
 

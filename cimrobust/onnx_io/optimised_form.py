@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from jaxtyping import Shaped
 
-from cimrobust.onnx_io.deploy import external_bytes
 from cimrobust.onnx_io.large_models import without_data
+from cimrobust.onnx_io.session_template import external_bytes
 from cimrobust.onnx_io.tensors import decode
 
 

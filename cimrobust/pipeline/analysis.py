@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from cimrobust.certificate.manifest import write_manifest
 from cimrobust.certificate.result import Certificate
-from cimrobust.pipeline import stages
 from cimrobust.pipeline.arguments import make_folder
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.in_memory import given_path, takes_objects
 from cimrobust.pipeline.limits import keeps_limits
+from cimrobust.pipeline.opened_analysis import keeping_parts, open_analysis
 from cimrobust.pipeline.planned_analysis import Told, planned
 from cimrobust.pipeline.private_folder import folder_optional
 from cimrobust.pipeline.resolved_analysis import resolve
 from cimrobust.pipeline.resuming import RESUME
+from cimrobust.pipeline.run_stages import run_stages
 from cimrobust.pipeline.summaries import Summaries
-from cimrobust.pipeline.writing import Findings, write_files
+from cimrobust.pipeline.writing import write_files
 from cimrobust.settings.analysis_settings import AnalysisSettings
 from cimrobust.settings.commands import ANALYZE
 from cimrobust.settings.documented import takes_settings
@@ -118,39 +119,13 @@ def _certificate(
         summaries = Summaries(asked.settings.summary, collected)
         summaries.check()
         make_folder(out)
-        opened = stages.open_analysis(asked)
+        opened = open_analysis(asked)
     with clock.stage("load"):
         opened = planned(opened, loading=clock.stages["load"], told=told)
-        opened = stages.keeping_parts(opened)
+        opened = keeping_parts(opened)
     findings = run_stages(opened, clock)
     written = write_files(opened, findings, clock)
     shutil.rmtree(out / RESUME, ignore_errors=True)
     write_manifest(out)
     summaries.write(asked)
     return Certificate(written, out)
-
-
-def run_stages(opened: stages.OpenedAnalysis, clock: Clock) -> Findings:
-    """Run the stages of an opened analysis in their order.
-
-    What one finds, later ones start from or are checked against.
-    """
-    rare, likely = None, None
-    rare_below, likely_below = opened.asked.settings.rare_below, opened.asked.most_probable_below
-    with clock.stage("monte_carlo"):
-        trials = stages.draw_chips(opened)
-    if rare_below is not None:
-        with clock.stage("rare_failures"):
-            rare = stages.estimate_rare(opened, rare_below)
-    with clock.stage("search"):
-        found = stages.search_box(opened, trials)
-    with clock.stage("diagnostics"):
-        diagnosis = stages.explain(opened, found)
-    if likely_below is not None:
-        with clock.stage("most_probable"):
-            likely = stages.search_most_probable(opened, diagnosis.found, likely_below)
-    with clock.stage("certify"):
-        certification = stages.certify(opened, trials, diagnosis)
-    with clock.stage("effects"):
-        effects = stages.tabulate_effects(opened)
-    return Findings(trials, diagnosis, certification, effects, rare, likely)

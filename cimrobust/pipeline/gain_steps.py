@@ -18,6 +18,7 @@ import torch
 
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models import retrained as blocks
+from cimrobust.certificate.result_names import AFTER, BEFORE
 from cimrobust.certificate.retrained_record import Measured
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.subject import Subject
@@ -95,7 +96,7 @@ def measure_steps(
 def _networks(opened: stages.OpenedRetraining, trained: Mapping[str, Trained]) -> list[_Network]:
     """Return the networks in their order, those without a file of their own written."""
     out, start = opened.asked.out, opened.session.parameters
-    found = [_Network("as it is", "before training", opened.asked.model, stages.BEFORE, start)]
+    found = [_Network("as it is", "before training", opened.asked.model, BEFORE, start)]
     clip, method = trained.get(CLIP), trained[METHOD]
     reach = (clip or method).weight_range
     if reach is not None:
@@ -109,7 +110,7 @@ def _networks(opened: stages.OpenedRetraining, trained: Mapping[str, Trained]) -
         (CONTROL, "plain", "plain fine-tuning", CONTROL),
         (CLIP, "plain, clipped", "plain fine-tuning on clipped weights", None),
         (ATTACK, "attack", "the method without its interval bound", None),
-        (METHOD, "method", opened.plan.method.name, stages.AFTER),
+        (METHOD, "method", opened.plan.method.name, AFTER),
     ]
     for role, name, what, certificate in others:
         if role in trained:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from cimrobust.available_memory import available_memory, held_memory
+from cimrobust.montecarlo.effect_costs import EFFECT_CHIPS
 from cimrobust.pipeline.in_memory import takes_objects
 from cimrobust.pipeline.limits import keeps_limits
+from cimrobust.pipeline.opened_analysis import OpenedAnalysis, open_analysis
 from cimrobust.pipeline.rare_chips import splitting
 from cimrobust.pipeline.resolved_analysis import ResolvedAnalysis, resolve
-from cimrobust.pipeline.stages import EFFECT_CHIPS, OpenedAnalysis, open_analysis
 from cimrobust.planning.fitted_work import Amounts, fitted
 from cimrobust.planning.measured_speed import Speed, measure, measure_chip
 from cimrobust.planning.planning_records import PlannedRun

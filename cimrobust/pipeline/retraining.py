@@ -13,7 +13,7 @@ from cimrobust.certificate.certificate_files import atomic_text, canonical_json
 from cimrobust.certificate.manifest import remove_seal, write_manifest
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.notebook_view import notebook_view, score_text
-from cimrobust.certificate.result_names import RETRAINING, RETRAINING_REPORT
+from cimrobust.certificate.result_names import RETRAINED_MODEL, RETRAINING, RETRAINING_REPORT
 from cimrobust.certificate.retrained_record import Evidence, Measured, describe
 from cimrobust.certificate.saved_result import SavedResult
 from cimrobust.files import sha256_of
@@ -64,7 +64,7 @@ class Retrained(SavedResult):
     @property
     def model(self) -> Path:
         """The hardened network."""
-        return self.directory / stages.MODEL
+        return self.directory / RETRAINED_MODEL
 
     @property
     def html(self) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cimrobust.certificate.models.retrained import Equivalent
-from cimrobust.certificate.result_names import WITNESS
+from cimrobust.certificate.result_names import AFTER, BEFORE, RETRAINED_MODEL, TRAINING_LOG, WITNESS
 from cimrobust.cluster.address import Address
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.description import names_training_data
@@ -54,9 +54,6 @@ if TYPE_CHECKING:
     from cimrobust.certificate.models import CertificateModel
     from cimrobust.pipeline.clock import Clock
 
-MODEL = "model.onnx"
-LOG = "training.parquet"
-BEFORE, AFTER = "before", "after"
 RESUME = ".resume"
 #: Diagnostics that the report sets side by side. All would take three times as long as all else,
 #: three certificates long; thorough runs them.
@@ -144,7 +141,7 @@ def open_retraining(asked: RetrainRequest, planned: Plan) -> OpenedRetraining:
     Errors as `load_network`, `load_data` and `open_session`.
     """
     network = load_network(asked.model)
-    check_not_overwritten(network, MODEL, (asked.out, asked.out / CONTROL))
+    check_not_overwritten(network, RETRAINED_MODEL, (asked.out, asked.out / CONTROL))
     named, settings = asked.subject, asked.settings
     evaluation = load_data(named.data, inputs=network.inputs, limit=named.limit)
     training = _training_data(settings.train_data, named.data, network)
@@ -240,21 +237,26 @@ def train_all(opened: OpenedRetraining, choice: Choice, clock: Clock) -> dict[st
             )
         if role == METHOD and CONTROL in choice.methods and trained[role].bound.share:
             waiting.append((ATTACK, without_bound(method)))
-    write_log(out / LOG, {role: result.rows for role, result in trained.items()})
+    write_log(out / TRAINING_LOG, {role: result.rows for role, result in trained.items()})
     return trained
 
 
 def model_of(out: Path, role: str) -> Path:
     """Return where the network of a training lies."""
     if role == METHOD:
-        return out / MODEL
-    return out / role / MODEL if role == CONTROL else out / "steps" / role / MODEL
+        return out / RETRAINED_MODEL
+    folder = out / role if role == CONTROL else out / "steps" / role
+    return folder / RETRAINED_MODEL
 
 
 def written_files(opened: OpenedRetraining) -> tuple[Path, ...]:
     """Return the model, its external data, and the log."""
     out = opened.asked.out
-    return (out / MODEL, *(out / file.name for file in opened.network.files[1:]), out / LOG)
+    return (
+        out / RETRAINED_MODEL,
+        *(out / file.name for file in opened.network.files[1:]),
+        out / TRAINING_LOG,
+    )
 
 
 def planned_diagnostics(asked: RetrainRequest) -> str | None:
@@ -272,8 +274,8 @@ def certify(opened: OpenedRetraining, choice: Choice, clock: Clock) -> dict[str,
     The old one's witness is among the patterns that the others are scored with.
     """
     asked, named, out = opened.asked, opened.asked.subject, opened.asked.out
-    paths = {BEFORE: asked.model, AFTER: out / MODEL} | (
-        {CONTROL: out / CONTROL / MODEL} if CONTROL in choice.methods else {}
+    paths = {BEFORE: asked.model, AFTER: out / RETRAINED_MODEL} | (
+        {CONTROL: out / CONTROL / RETRAINED_MODEL} if CONTROL in choice.methods else {}
     )
     # By its own decisions a re-trained network would always be right.
     teacher = asked.model if opened.evaluation.labels is None else None

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 from cimrobust.errors import UsageError
 from cimrobust.montecarlo.shard_records import ShardManifest
 from cimrobust.montecarlo.shards import Shard, draw_share
-from cimrobust.pipeline import stages
 from cimrobust.pipeline.arguments import resume_folder
 from cimrobust.pipeline.in_memory import takes_objects
 from cimrobust.pipeline.limits import keeps_limits
+from cimrobust.pipeline.opened_analysis import open_analysis
 from cimrobust.pipeline.resolved_analysis import resolve
 from cimrobust.settings.analysis_settings import AnalysisSettings
 from cimrobust.settings.commands import ANALYZE
@@ -95,7 +95,7 @@ def draw_shard(
         )
     share.trials(asked.num_trials)
     folder = resume_folder(asked.out, share.folder, resume=asked.settings.resume)
-    opened = stages.open_analysis(asked)
+    opened = open_analysis(asked)
     with opened.executor() as executor:
         manifest = draw_share(
             opened.subject,

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from cimrobust.data.decision import Score
     from cimrobust.engine.open import Runtime
     from cimrobust.pipeline.clock import Clock
-    from cimrobust.pipeline.stages import OpenedAnalysis
+    from cimrobust.pipeline.opened_analysis import OpenedAnalysis
     from cimrobust.search.search_results import SearchResult
 
 

@@ -42,7 +42,7 @@ from cimrobust.review.second_search import second_search_check
 
 if TYPE_CHECKING:
     from cimrobust.certificate.models import CertificateModel
-    from cimrobust.pipeline.stages import OpenedAnalysis
+    from cimrobust.pipeline.opened_analysis import OpenedAnalysis
     from cimrobust.review.depth import Depth
 
 

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32, Shaped
@@ -35,7 +36,7 @@ from cimrobust.mapping.pattern_file import read_pattern
 from cimrobust.montecarlo.effect_costs import EffectTable
 from cimrobust.montecarlo.trial_table import TrialTable, from_parquet
 from cimrobust.onnx_io.load_network import load_network
-from cimrobust.pipeline.stages import OpenedAnalysis, bound, tabulate_effects
+from cimrobust.pipeline.stages import bound, tabulate_effects
 from cimrobust.review.agreement import NOT_DERIVED, RTOL, block_check
 from cimrobust.review.described_data import data_check, has_other_description
 from cimrobust.review.differences import named
@@ -45,6 +46,9 @@ from cimrobust.search.search_results import MemberResult, SearchResult
 from cimrobust.search.witness import DEVIATIONS_FILE, MODEL_FILE
 from cimrobust.search.witness_replay import confirm
 from cimrobust.twin_trials.confirmed_trials import TRIALS_ON_DEVICE
+
+if TYPE_CHECKING:
+    from cimrobust.pipeline.opened_analysis import OpenedAnalysis
 
 
 class OtherMemoryError(CimrobustError):

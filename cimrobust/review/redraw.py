@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cimrobust.certificate.models import CertificateModel
     from cimrobust.data.decision import Score
     from cimrobust.montecarlo.trial_table import TrialTable
-    from cimrobust.pipeline.stages import OpenedAnalysis
+    from cimrobust.pipeline.opened_analysis import OpenedAnalysis
 
 # Decisions on the edge that another processor may take the other way.
 _EDGE_DECISIONS = 2

@@ -21,8 +21,8 @@ from cimrobust.input_file import printable
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.pipeline.examined import open_examined
 from cimrobust.pipeline.inspection import Inspection
+from cimrobust.pipeline.opened_analysis import OpenedAnalysis
 from cimrobust.pipeline.resolved_analysis import DEFAULT_TRIALS, ResolvedAnalysis
-from cimrobust.pipeline.stages import OpenedAnalysis
 from cimrobust.pipeline.stated_settings import restored
 from cimrobust.review.reviewers_workers import recipe_of_result
 from cimrobust.review.stated_samples import calibration_samples, stated_samples

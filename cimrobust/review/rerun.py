@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certify.refusal import lacks_memory
 from cimrobust.input_file import printable
-from cimrobust.pipeline.analysis import run_stages
 from cimrobust.pipeline.clock import Clock
+from cimrobust.pipeline.run_stages import run_stages
 from cimrobust.pipeline.writing import write_files
 from cimrobust.review.agreement import NOT_DERIVED, block_check
 from cimrobust.review.described_data import data_check, has_other_description
@@ -23,7 +23,7 @@ from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.review.second_search import much_worse
 
 if TYPE_CHECKING:
-    from cimrobust.pipeline.stages import OpenedAnalysis
+    from cimrobust.pipeline.opened_analysis import OpenedAnalysis
     from cimrobust.review.at_the_reviewer import Given
 
 # Blocks that say something else where memory decides on the certified bound.

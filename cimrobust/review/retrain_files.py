@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING
 
 from cimrobust.attack.tolerances import stated_tolerance
 from cimrobust.certificate.certificate_files import read_certificate
-from cimrobust.certificate.result_names import CERTIFICATE, RETRAINING, RETRAINING_REPORT
+from cimrobust.certificate.result_names import (
+    AFTER,
+    BEFORE,
+    CERTIFICATE,
+    RETRAINED_MODEL,
+    RETRAINING,
+    RETRAINING_REPORT,
+    TRAINING_LOG,
+)
 from cimrobust.certificate.retrained_record import outcome_of
 from cimrobust.certificate.side_by_side_tables import compare_layers, compare_tolerances
 from cimrobust.device.load_profile import profile_of
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
 from cimrobust.input_file import printable
-from cimrobust.pipeline.retraining_stages import AFTER, BEFORE, LOG, MODEL
 from cimrobust.report.render import render_retraining
 from cimrobust.review.differences import Exactness, differences, named
 from cimrobust.review.folder_check import folder_check
@@ -31,7 +38,7 @@ if TYPE_CHECKING:
 
 #: Networks by the folder of their certificate, relative to that of the re-training; that of before
 #: lies elsewhere.
-NETWORKS = {AFTER: MODEL, CONTROL: f"{CONTROL}/{MODEL}"}
+NETWORKS = {AFTER: RETRAINED_MODEL, CONTROL: f"{CONTROL}/{RETRAINED_MODEL}"}
 # Re-trainings of these versions, and those of later ones by tools that wrote no manifest.
 _WITHOUT_MANIFEST = frozenset({"1.0", "1.1", "1.2", "1.3"})
 _TOOLS_WITHOUT_MANIFEST = ("0.1.", "0.2.")
@@ -74,8 +81,8 @@ def retrain_file_checks(
     needed = {
         RETRAINING,
         RETRAINING_REPORT,
-        MODEL,
-        LOG,
+        RETRAINED_MODEL,
+        TRAINING_LOG,
         *(f"{role}/{CERTIFICATE}" for role in certificates),
     }
     checks = guarded("schema", lambda: list(record_checks(directory / RETRAINING, described)))
@@ -107,10 +114,12 @@ def _exactness(described: Retraining) -> Exactness:
 
 def _files(directory: Path, described: Retraining) -> ReplayCheck:
     names = set(described.files)
-    if not {MODEL, LOG} <= names or any(Path(name).name != name for name in names):
+    if not {RETRAINED_MODEL, TRAINING_LOG} <= names or any(
+        Path(name).name != name for name in names
+    ):
         raise InputRefusedError(
-            f"files must be {MODEL}, {LOG} and external data beside them, got others"
-            f" ({RETRAINING}, files); do not trust it"
+            f"files must be {RETRAINED_MODEL}, {TRAINING_LOG} and external data beside them,"
+            f" got others ({RETRAINING}, files); do not trust it"
         )
     wrong = [
         name for name, digest in described.files.items() if sha256_of(directory / name) != digest
@@ -248,7 +257,7 @@ def _steps(
                     f"networks must lie in the folder of the re-training, got"
                     f" '{printable(step.folder)[:100]}' ({RETRAINING}, steps); do not trust it"
                 )
-            if sha256_of(folder / MODEL) != step.sha256:
+            if sha256_of(folder / RETRAINED_MODEL) != step.sha256:
                 wrong.append(f"{step.name}.sha256")
         role = roles.get(step.name, "")
         if step.certified != (role in certificates):
@@ -278,7 +287,7 @@ def _transfer(made: CertificateModel) -> str | None:
 
 def _log(directory: Path, described: Retraining) -> ReplayCheck:
     """Compare the epochs of both trainings with the log."""
-    logged = read_log(directory / LOG)
+    logged = read_log(directory / TRAINING_LOG)
     trainings = {
         role: training
         for role, training in (
@@ -295,9 +304,9 @@ def _log(directory: Path, described: Retraining) -> ReplayCheck:
         "training_log",
         not wrong,
         (
-            f"every epoch is that of {LOG}"
+            f"every epoch is that of {TRAINING_LOG}"
             if not wrong
-            else f"{LOG} has other values of {named(wrong)}"
+            else f"{TRAINING_LOG} has other values of {named(wrong)}"
         ),
     )
 

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cimrobust.certificate.models.retrained import Equivalent, Retraining
-from cimrobust.certificate.result_names import WITNESS
+from cimrobust.certificate.result_names import AFTER, BEFORE, WITNESS
 from cimrobust.device.load_profile import profile_of
-from cimrobust.pipeline.retraining_stages import AFTER, BEFORE
 from cimrobust.review.at_the_reviewer import AtHand, open_given
 from cimrobust.review.certificate_replay import replay_certificate
 from cimrobust.review.differences import differences, named

@@ -10,7 +10,7 @@ from cimrobust.search.ensemble import search
 
 if TYPE_CHECKING:
     from cimrobust.certificate.models import CertificateModel, Metric
-    from cimrobust.pipeline.stages import OpenedAnalysis
+    from cimrobust.pipeline.opened_analysis import OpenedAnalysis
 
 # A second search with another seed may find a slightly worse chip than an honest first one. More
 # than this is no chance.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from cimrobust.engine.ort import automatic_batch_size
+from cimrobust.engine.batches import automatic_batch_size
 
 if TYPE_CHECKING:
     from cimrobust.engine.batches import Feeding

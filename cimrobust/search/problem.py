@@ -10,10 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cimrobust.engine.subject import Subject
-from cimrobust.mapping.box import Box
-from cimrobust.run import Run
-from cimrobust.search.oracle import GradientOracle
 from cimrobust.search.torch_patterns import array_of
 from cimrobust.search.unit import UnitBox, unit_box
 from cimrobust.seeds import stream
@@ -21,6 +17,10 @@ from cimrobust.seeds import stream
 if TYPE_CHECKING:
     from cimrobust.data.task import Task
     from cimrobust.engine.open import Runtime
+    from cimrobust.engine.subject import Subject
+    from cimrobust.mapping.box import Box
+    from cimrobust.run import Run
+    from cimrobust.search.oracle import GradientOracle
 
 # Share of correct decisions, in shares of one class, below which a state counts as collapsed.
 _COLLAPSED = 1.5

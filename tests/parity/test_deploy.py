@@ -21,12 +21,13 @@ import torch
 from onnxruntime import quantization
 from torch import nn
 
-from cimrobust.onnx_io.deploy import deploy, template_bytes
+from cimrobust.onnx_io.deploy import deploy
 from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.save import save_model, with_weights
 from cimrobust.onnx_io.scan import scan_layers
+from cimrobust.onnx_io.session_template import template_bytes
 from tests.exact_runs import exact_model, exact_options
 
 Feeds = dict[str, np.ndarray]

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cimrobust.errors import CimrobustError
-from cimrobust.onnx_io.deploy import deploy, template_bytes
+from cimrobust.onnx_io.deploy import deploy
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.scan import scan_layers
+from cimrobust.onnx_io.session_template import template_bytes
 
 TEXT = """<ir_version: 8, opset_import: ["": 17, "com.microsoft": 1]>
 g (float[1, 1, 6, 6] x) => (float[1, 3] y)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cimrobust.certificate import models
 from cimrobust.certificate.blocks.device_level_block import write_verify
 from cimrobust.device.intervals import tolerance_fraction
-from cimrobust.diagnose.diagnostic_catalogue import DIAGNOSTICS
-from cimrobust.diagnose.diagnostic_names import NOT_CHOSEN
+from cimrobust.diagnose.diagnostic_names import NAMES, NOT_CHOSEN
 from cimrobust.diagnose.sample_transfer import CHIP_SHARE, CONFIDENCE, SAMPLES_SHARE, Transfer
 from cimrobust.records import Record, finite
 from cimrobust.search.witness import SAFETY_FILE
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 def diagnostics(evidence: Evidence) -> models.Diagnostics:
     """Describe which effect costs what, and what every diagnostic found or why it did not run."""
     outcomes = () if evidence.diagnosis is None else evidence.diagnosis.outcomes
-    fields: dict[str, Any] = {diagnostic.name: None for diagnostic in DIAGNOSTICS}
-    fields |= {f"{diagnostic.name}_reason": NOT_CHOSEN for diagnostic in DIAGNOSTICS}
+    fields: dict[str, Any] = dict.fromkeys(NAMES)
+    fields |= {f"{name}_reason": NOT_CHOSEN for name in NAMES}
     for outcome in outcomes:
         fields[outcome.name] = _worded(outcome, evidence)
         fields[f"{outcome.name}_reason"] = outcome.reason or None

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from cimrobust.attack.subject_parts import part_of
+from cimrobust.data.class_samples import check_safety_class
 from cimrobust.data.decision import Decision
 from cimrobust.data.task import Task
 from cimrobust.diagnose.classes import CLASSES
-from cimrobust.diagnose.safety_class import SAFETY_CLASS, check_safety_class
+from cimrobust.diagnose.safety_class import SAFETY_CLASS
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.mapping.box import box_of

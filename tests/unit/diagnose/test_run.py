@@ -11,7 +11,7 @@ from cimrobust.attack.diagnosis_protocol import Diagnostic, Finding
 from cimrobust.certificate.models import Diagnostics
 from cimrobust.diagnose import run_diagnostics as running
 from cimrobust.diagnose.diagnostic_catalogue import DIAGNOSTICS
-from cimrobust.diagnose.diagnostic_names import NOT_CHOSEN, OPTIONAL, chosen
+from cimrobust.diagnose.diagnostic_names import NAMES, NOT_CHOSEN, OPTIONAL, chosen
 from cimrobust.diagnose.run_diagnostics import diagnose
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
@@ -83,4 +83,5 @@ def test_a_worse_pattern_of_a_diagnostic_becomes_the_witness(small, monkeypatch)
 
 
 def test_what_may_be_chosen_is_what_there_is():
+    assert tuple(row.name for row in DIAGNOSTICS) == NAMES
     assert tuple(row.name for row in DIAGNOSTICS if row.is_optional) == OPTIONAL

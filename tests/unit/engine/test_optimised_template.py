@@ -15,7 +15,7 @@ from cimrobust.engine.open import Runtime
 from cimrobust.engine.optimised_template import optimised_template
 from cimrobust.engine.ort import OrtEngine
 from cimrobust.engine.sessions import open_session
-from cimrobust.onnx_io.deploy import session_template
+from cimrobust.onnx_io.session_template import session_template
 from tests.unit.certify.conftest import NETWORKS, Maker, make  # noqa: F401
 from tests.unit.search.conftest import Opener, opened  # noqa: F401
 

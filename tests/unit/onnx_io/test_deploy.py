@@ -11,12 +11,13 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from cimrobust.onnx_io.deploy import deploy, template_bytes
+from cimrobust.onnx_io.deploy import deploy
 from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.save import save_model, with_initializers, with_weights
 from cimrobust.onnx_io.scan import scan_layers
+from cimrobust.onnx_io.session_template import template_bytes
 from tests.exact_runs import exact_model, exact_options
 
 Load = Callable[..., Network]

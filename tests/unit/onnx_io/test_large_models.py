@@ -15,11 +15,12 @@ from cimrobust.engine import ort as engine_ort
 from cimrobust.engine.ort import OrtEngine, model_source, run_original
 from cimrobust.errors import ModelNotCoveredError
 from cimrobust.onnx_io import large_models, memory_needs, save
-from cimrobust.onnx_io.deploy import deploy, session_template, template_bytes
+from cimrobust.onnx_io.deploy import deploy
 from cimrobust.onnx_io.large_models import is_large, tensor_bytes, without_data
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.save import data_file, save_model, session_source, with_weights
 from cimrobust.onnx_io.scan import scan_layers
+from cimrobust.onnx_io.session_template import session_template, template_bytes
 
 MODEL = (
     '<ir_version: 10, opset_import: ["": 17], producer_name: "tests", metadata_props: ["k": "v"]>'

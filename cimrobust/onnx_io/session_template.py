@@ -1,0 +1,75 @@
+"""The file that sessions of chips are opened from: a deployed network without its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+
+from cimrobust.onnx_io.large_models import (
+    is_large,
+    large_initializers,
+    mark_external,
+    require_one_message,
+    tensor_bytes,
+    without_data,
+)
+from cimrobust.onnx_io.memory_needs import SMALLER
+from cimrobust.onnx_io.tensors import decode, num_bytes
+
+if TYPE_CHECKING:
+    from cimrobust.onnx_io.deployed import Deployed
+
+#: Where a template says that its stored weights are; nothing is ever read from there.
+TEMPLATE_LOCATION = "cimrobust"
+
+
+def template_bytes(deployed: Deployed) -> bytes:
+    """Return the model with its stored weights marked as external, see `external_bytes`."""
+    return external_bytes(deployed.model, deployed.weight_names)
+
+
+def session_template(deployed: Deployed) -> tuple[bytes, dict[str, np.ndarray]]:
+    """Return what sessions of chips are opened from, and arrays that each of them gets as well.
+
+    Stored weights are marked as external. Where the other initializers do not fit into one message
+    either, they are handed over in the same way.
+
+    Raises:
+        ModelNotCoveredError: They do not fit, and cannot be handed over.
+    """
+    model, names = deployed.model, deployed.weight_names
+    if not is_large(model):
+        return template_bytes(deployed), {}
+    stored = frozenset(names)
+    others = {
+        tensor.name: values
+        for tensor in large_initializers(model)
+        if tensor.name not in stored and (values := decode(tensor)).dtype.kind in "biuf"
+    }
+    given = {*names, *others}
+    apart = sum(num_bytes(t) for t in model.graph.initializer if t.name in given)
+    require_one_message(
+        tensor_bytes(model) - apart,
+        what="what a network holds beside large tensors",
+        where="deployed network",
+        hint=SMALLER,
+    )
+    return external_bytes(model, [*names, *others]), others
+
+
+def external_bytes(model: onnx.ModelProto, names: Sequence[str]) -> bytes:
+    """Return a model with initializers marked as external.
+
+    They are for onnxruntime's SessionOptions.add_external_initializers. The weights given to a
+    session are then in place before the graph is optimised.
+    """
+    sizes = {tensor.name: num_bytes(tensor) for tensor in model.graph.initializer}
+    stored = frozenset(names)
+    template = without_data(model, stored)
+    for tensor in template.graph.initializer:
+        if tensor.name in stored:
+            mark_external(tensor, location=TEMPLATE_LOCATION, offset=0, length=sizes[tensor.name])
+    return bytes(template.SerializeToString())
