@@ -15,7 +15,7 @@ from cimrobust.certificate.manifest import remove_seal, write_manifest
 from cimrobust.certificate.models import Setting, Timings
 from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.certificate.notebook_view import notebook_view, score_text
-from cimrobust.certificate.result_names import SWEEP, SWEEP_REPORT
+from cimrobust.certificate.result_names import SWEEP, SWEEP_REPORT, WITNESS
 from cimrobust.certificate.safe_statements import Safe
 from cimrobust.certificate.saved_result import SavedResult
 from cimrobust.cluster.address import Address
@@ -57,7 +57,6 @@ if TYPE_CHECKING:
     from cimrobust.settings.typed_options import SweepOptions
     from cimrobust.tolerance_sweep.worst_at_tolerance import Proof, Worst
 
-WITNESSES = "witness"
 DEFAULT_TRIALS = {"quick": 300, "standard": 1000, "thorough": 3000}
 _MOST_TOLERANCES = 50
 _RESUME = ".resume-sweep"
@@ -320,20 +319,20 @@ def _write(
         for worst in evidence.worst if witnesses else ():
             name = repr(worst.tolerance)
             subject = context.at(worst.tolerance)
-            (made / WITNESSES / name).mkdir(parents=True)
-            write_witness(made / WITNESSES / name, subject.runtime, subject.box, worst.pattern)
-            files = sorted((made / WITNESSES / name).iterdir())
+            (made / WITNESS / name).mkdir(parents=True)
+            write_witness(made / WITNESS / name, subject.runtime, subject.box, worst.pattern)
+            files = sorted((made / WITNESS / name).iterdir())
             digests[worst.tolerance] = {
-                f"{WITNESSES}/{name}/{path.name}": sha256_of(path) for path in files
+                f"{WITNESS}/{name}/{path.name}": sha256_of(path) for path in files
             }
         complete = SweepEvidence(**{**evidence.__dict__, "witnesses": digests})
         found = assemble_sweep(complete)
         atomic_text(made / SWEEP_REPORT, render_sweep(found))
         (out / SWEEP).unlink(missing_ok=True)
         remove_seal(out)
-        shutil.rmtree(out / WITNESSES, ignore_errors=True)
+        shutil.rmtree(out / WITNESS, ignore_errors=True)
         if witnesses:
-            (made / WITNESSES).replace(out / WITNESSES)
+            (made / WITNESS).replace(out / WITNESS)
         (made / SWEEP_REPORT).replace(out / SWEEP_REPORT)
         atomic_text(out / SWEEP, canonical_json(found))
     return Sweep(found, out)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from cimrobust.certificate.result_names import CERTIFICATE, RETRAINING, SWEEP
 from cimrobust.pipeline.in_memory import given_folder, takes_objects
 from cimrobust.pipeline.limits import keeps_limits
 from cimrobust.review.at_the_reviewer import AtHand
+from cimrobust.review.certificate_replay import replay_certificate
 from cimrobust.review.depth import Depth
-from cimrobust.review.result_folder import replay_folder
+from cimrobust.review.result_files import results_in
+from cimrobust.review.retrain_replay import replay_retraining
 from cimrobust.review.reviewers_workers import ReviewersAddress
+from cimrobust.review.sweep_replay import replay_sweep
 from cimrobust.settings.commands import REPLAY
 from cimrobust.settings.documented import takes_settings
 from cimrobust.settings.gathered import gather
@@ -23,6 +28,14 @@ if TYPE_CHECKING:
     from cimrobust.run import Run
     from cimrobust.settings.python_inputs import FolderLike
     from cimrobust.settings.typed_options import ReplayOptions
+
+
+#: The replay that belongs to every kind of result.
+_REPLAYS: Mapping[str, Callable[[Path, AtHand, Depth], list[ReplayCheck]]] = {
+    CERTIFICATE: replay_certificate,
+    SWEEP: replay_sweep,
+    RETRAINING: replay_retraining,
+}
 
 
 @takes_settings(REPLAY)
@@ -59,7 +72,10 @@ def replay(
     cluster = None if asked.cluster is None else ReviewersAddress.parse(asked.cluster)
     run = replace(given.run(), seed=seed)
     depth = Depth(asked.redraw, asked.search, asked.rerun, cluster, run)
-    return replay_folder(given_folder(directory), _at_hand(asked), depth)
+    folder, at_hand = given_folder(directory), _at_hand(asked)
+    # There is one, unless several commands wrote into the folder.
+    found = results_in(folder) or [CERTIFICATE]
+    return [check for name in found for check in _REPLAYS[name](folder, at_hand, depth)]
 
 
 def _at_hand(asked: ReplaySettings) -> AtHand:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Shaped
 
+from cimrobust.certificate.result_names import WITNESS
 from cimrobust.device.load_profile import profile_of
 from cimrobust.device.profile_changes import with_tolerance
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
 from cimrobust.mapping.pattern_file import read_pattern
 from cimrobust.onnx_io.load_network import load_network
-from cimrobust.pipeline.sweep import WITNESSES
 from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.review.witness_box import box_problem, deviating_layers, left_out
 from cimrobust.review.witness_files import require_listed
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def witness_folder(directory: Path, point: SweptPoint) -> Path:
     """Return the folder of the witness of a tolerance."""
-    return directory / WITNESSES / repr(point.tolerance)
+    return directory / WITNESS / repr(point.tolerance)
 
 
 def sweep_witness_checks(directory: Path, sweep: SweepModel) -> Iterator[ReplayCheck]:
@@ -59,7 +59,7 @@ def sweep_witness_checks(directory: Path, sweep: SweepModel) -> Iterator[ReplayC
 
 
 def _hashes(directory: Path, point: SweptPoint) -> Iterator[ReplayCheck]:
-    place = f"{WITNESSES}/{point.tolerance!r}"
+    place = f"{WITNESS}/{point.tolerance!r}"
     wanted = {f"{place}/{name}" for name in (MODEL_FILE, DEVIATIONS_FILE)}
     if set(point.worst_found.witness) - {f"{place}/{MODEL_FILE}.data"} != wanted:
         raise InputRefusedError(
@@ -89,7 +89,7 @@ def _chip(
     require_listed(
         witness,
         point.worst_found.witness,
-        f"{WITNESSES}/{point.tolerance!r}/{MODEL_FILE}",
+        f"{WITNESS}/{point.tolerance!r}/{MODEL_FILE}",
     )
     names = sorted(deviating_layers(tensors))
     for name in names:

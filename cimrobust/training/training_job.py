@@ -12,12 +12,12 @@ from torch import Tensor
 from cimrobust.errors import CimrobustError
 from cimrobust.settings.training_settings import TrainingSettings
 from cimrobust.training.draws import ChipSource
-from cimrobust.training.trained_network import Samples, TrainingNetwork
 from cimrobust.training.training_loss import Objective
 from cimrobust.training.training_protocol import Method, Step
 
 if TYPE_CHECKING:
     from cimrobust.training.parameters import Parameters
+    from cimrobust.training.trained_network import Samples, TrainingNetwork
 
 
 class DivergedError(CimrobustError):

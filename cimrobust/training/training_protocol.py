@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
 from cimrobust.errors import UsageError
-from cimrobust.training.trained_network import Samples, TrainingNetwork
 from cimrobust.training.training_loss import Objective
 from cimrobust.training.weights_on_devices import Chip
+
+if TYPE_CHECKING:
+    from cimrobust.training.trained_network import Samples, TrainingNetwork
+
 
 #: Deviations of stored weights by initializer.
 Deviation = Mapping[str, Float[Tensor, "..."]]
