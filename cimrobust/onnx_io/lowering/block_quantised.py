@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cimrobust.onnx_io.lowering.lowering_registry import RefusedError, StaysError, lowers
+from cimrobust.onnx_io.lowering.lowering_errors import RefusedError, StaysError
+from cimrobust.onnx_io.lowering.lowering_registry import lowers
 
 if TYPE_CHECKING:
     from cimrobust.onnx_io.lowering.job import Job

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from onnx import TensorProto
 
-from cimrobust.onnx_io.lowering.lowering_registry import StaysError, lowers
+from cimrobust.onnx_io.lowering.lowering_errors import StaysError
+from cimrobust.onnx_io.lowering.lowering_registry import lowers
 from cimrobust.onnx_io.lowering.standard_nodes import unsqueeze
 from cimrobust.onnx_io.walk import attributes
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from cimrobust.onnx_io.lowering.lowering_registry import RefusedError, StaysError, UnknownTypeError
+from cimrobust.onnx_io.lowering.lowering_errors import RefusedError, StaysError, UnknownTypeError
 from cimrobust.onnx_io.shapes import TensorType, rank_of
 from cimrobust.onnx_io.tensors import decode, encode, num_elements
 from cimrobust.onnx_io.walk import NameMaker, attributes

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cimrobust.onnx_io.lowering.lowering_registry import Lowering, RefusedError, lowers, refuses
+from cimrobust.onnx_io.lowering.lowering_errors import RefusedError
+from cimrobust.onnx_io.lowering.lowering_registry import Lowering, lowers, refuses
 
 if TYPE_CHECKING:
     from cimrobust.onnx_io.lowering.job import Job
