@@ -148,8 +148,8 @@ NETWORKS: dict[
     "detector": (
         (
             "h = Conv<pads=[1,1,1,1]>(x, w1) s = Sigmoid(h) a = Mul(h, s) p = MaxPool<kernel_shape="
-            '[2,2], strides=[2,2]>(a) g = Conv(p, w2) r = Resize<mode="nearest", nearest_mode="floor'
-            '", coordinate_transformation_mode="asymmetric">(g, , scales) c = Concat<axis=1>(r, a)'
+            '[2,2], strides=[2,2]>(a) g = Conv(p, w2) r = Resize<nearest_mode="floor",'
+            ' coordinate_transformation_mode="asymmetric">(g, , scales) c = Concat<axis=1>(r, a)'
             " z = Resize<axes=[2,3]>(c, , , sizes) k = Conv(z, w3) f = Flatten(k) y = Gemm(f, w4)"
         ),
         (2, 4, 6),
