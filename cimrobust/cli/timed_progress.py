@@ -19,6 +19,10 @@ INTERVAL = 60.0
 # How often the thread looks at the clock, in seconds.
 _LOOK = 5.0
 
+# Steps that a pace is taken from: of one alone the next may be of another kind, and the time that
+# is left grows while that one runs.
+_FEWEST = 2
+
 Clock = Callable[[], float]
 Tell = Callable[[ProgressOutput], None]
 
@@ -35,7 +39,7 @@ class _Stage:
     first: tuple[float, int] | None = None
 
     def seconds_left(self, now: float) -> float | None:
-        """Return what is left at the pace so far.
+        """Return what is left at the pace so far; None where a single step tells it.
 
         Counted from the first report on: steps that an earlier run did are reported at once.
         """
@@ -43,7 +47,7 @@ class _Stage:
         if self.done == before:
             start, before = self.began, 0
         steps = self.done - before
-        if steps < 1 or now <= start:
+        if steps < _FEWEST or now <= start:
             return None
         return max(0.0, (self.total - self.done) * (now - start) / steps)
 

@@ -80,6 +80,7 @@ def open_analysis(asked: ResolvedAnalysis) -> OpenedAnalysis:
     runtime = open_subject(asked.subject, inspection, workers=asked.run.workers)
     if asked.safety_class is not None:
         check_safety_class(runtime.task, asked.safety_class)
+    progress.advance()
     progress.finish()
     return OpenedAnalysis(asked, inspection, Subject(runtime, inspection.placement))
 

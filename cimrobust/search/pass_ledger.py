@@ -54,6 +54,7 @@ class PassLedger:
         forward_samples: Samples of all forward runs so far, by onnxruntime or the twin.
         runs: Runs so far that can be kept on disk; numbers them.
         best: Smallest score of a key so far; infinite before the first.
+        best_of_lender: Smallest score that was known where this ledger was lent; only shown.
         trace: The score on the attack set whenever it became worse.
     """
 
@@ -65,6 +66,7 @@ class PassLedger:
     forward_samples: int = 0
     runs: int = 0
     best: float = np.inf
+    best_of_lender: float = np.inf
     trace: list[EffortPoint] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
 
@@ -108,7 +110,7 @@ class PassLedger:
                 EffortPoint(
                     passes=self.passes,
                     seconds=time.perf_counter() - self.started,
-                    score=self._value(),
+                    score=self._value(self.best),
                 )
             )
 
@@ -118,7 +120,7 @@ class PassLedger:
 
     def lend(self) -> PassLedger:
         """Return a ledger with the same passes to go on with, and nothing found; see `settle`."""
-        return replace(self, best=np.inf, trace=[])
+        return replace(self, best=np.inf, best_of_lender=self._best_known(), trace=[])
 
     def settle(self, lent: PassLedger) -> None:
         """Take over what was spent on a ledger that was lent."""
@@ -147,13 +149,16 @@ class PassLedger:
         self.runs, self.best, self.trace = state.runs, state.best, list(state.trace)
         self.started = time.perf_counter() - state.seconds
 
-    def _value(self) -> float:
+    def _best_known(self) -> float:
+        return min(self.best, self.best_of_lender)
+
+    def _value(self, score: float) -> float:
         if self.task.is_regression:
-            return -self.best
-        return self.best / max(self.task.num_decisions, 1)
+            return -score
+        return score / max(self.task.num_decisions, 1)
 
     def _state(self) -> str:
-        if self.best == np.inf:
+        if self._best_known() == np.inf:
             return ""
-        value = self._value()
+        value = self._value(self._best_known())
         return f"worst {value:.4g}" if self.task.is_regression else f"worst {100 * value:.1f} %"

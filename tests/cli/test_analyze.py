@@ -471,6 +471,15 @@ def test_summaries_for_pull_requests_say_what_the_certificate_says(
     assert f"`policy` sha256 `{digest}`" in text
 
 
+def test_loading_is_said_to_have_ended_with_its_last_step(
+    samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    more = ("--trials", "5", "--progress", "lines", *SEARCHED_ALONE)
+    assert run(small_arguments(samples, tmp_path / "out", *more)) == 0
+    said = [line.partition("] ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert "Loading and checking: ended, 2 of 2" in said
+
+
 def test_a_summary_without_a_policy_names_none(samples: Path, tmp_path: Path) -> None:
     own = tmp_path / "summary.md"
     more = ("--trials", "5", "--summary", str(own), *SEARCHED_ALONE)

@@ -81,6 +81,17 @@ def test_a_stage_whose_first_step_takes_long_is_told_of(told):
     assert told.events[-1].seconds_left is None
 
 
+def test_one_step_does_not_tell_how_long_the_others_take(told):
+    told.progress.start("loading", 3)
+    told.now += 20
+    told.progress.advance()
+    told.now += 40
+    told.progress.look()
+    told.now += 60
+    told.progress.advance()
+    assert told.lines[1:] == ["[0:01:00] loading: 1 of 3", "[0:02:00] loading: 2 of 3"]
+
+
 def test_steps_of_an_earlier_run_do_not_shorten_what_is_left(told):
     told.progress.start("trials", 300)
     told.progress.advance(200, "resumed")

@@ -49,6 +49,7 @@ RULES: Mapping[str, Maker] = {
     ),
     **dict.fromkeys(("Mul", "Div", "Neg"), affine.scale),
     **dict.fromkeys(smooth.SHAPES, smooth.smooth),
+    **dict.fromkeys(("Resize", "Upsample"), affine.resample),
     **dict.fromkeys(("GlobalMaxPool", "ReduceMax", "ReduceMin"), largest.largest),
     "Abs": piecewise.absolute,
     "Add": affine.add,

@@ -145,6 +145,17 @@ NETWORKS: dict[
         {"w1": (4, 2, 3, 3), "w2": (4, 3, 2, 2), "w3": (12, 3)},
         {"gain": (4,), "shift": (4,), "b2": (6,)},
     ),
+    "detector": (
+        (
+            "h = Conv<pads=[1,1,1,1]>(x, w1) s = Sigmoid(h) a = Mul(h, s) p = MaxPool<kernel_shape="
+            '[2,2], strides=[2,2]>(a) g = Conv(p, w2) r = Resize<nearest_mode="floor",'
+            ' coordinate_transformation_mode="asymmetric">(g, , scales) c = Concat<axis=1>(r, a)'
+            " z = Resize<axes=[2,3]>(c, , , sizes) k = Conv(z, w3) f = Flatten(k) y = Gemm(f, w4)"
+        ),
+        (2, 4, 6),
+        {"w1": (3, 2, 3, 3), "w2": (4, 3, 1, 1), "w3": (2, 7, 1, 1), "w4": (48, 3)},
+        {},
+    ),
     "volumes": (
         (
             "h = Conv<pads=[1,1,1,1,1,1]>(x, w1) p = MaxPool<kernel_shape=[2,3,2], strides=[2,2,1],"
@@ -217,6 +228,9 @@ def weights_of(name: str, seed: int) -> dict[str, np.ndarray]:
             arrays[key] = np.asarray(special[key]())  # type: ignore[misc]
     if name == "extremes":
         arrays["rows"] = np.array([0, 4, 3], np.int64)
+    if name == "detector":
+        arrays["scales"] = np.array([1, 1, 2, 2], np.float32)
+        arrays["sizes"] = np.array([3, 8], np.int64)
     if name == "volumes":
         arrays["rows"] = np.array([0, 2, -1, 4], np.int64)
     if name == "curves":
