@@ -6,6 +6,7 @@ Kind and size are checked on the open file before a byte of it is used.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -178,5 +179,6 @@ def _require_regular(mode: int, where: object, kind: FileKind) -> None:
 
 
 def _reason(err: BaseException) -> str:
-    text = printable(err)[:200]
+    # Objects of a library are shown by their address, which is another one in every run.
+    text = re.sub(r"<(\S+) object at 0x[0-9a-fA-F]+>", r"\1", printable(err))[:200]
     return f"{text} ({type(err).__name__})" if text else type(err).__name__

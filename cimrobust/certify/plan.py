@@ -326,8 +326,9 @@ def check_samples_apart(
                     f"tensor '{name}' of shape {list(whole.shape)} must have its {count} samples"
                     " along the first axis"
                 )
-            if bool(torch.isnan(whole).any()):
-                raise NotBoundedError(f"tensor '{name}' must hold numbers, got NaN")
+            if bool(torch.isnan(whole).any()) or not whole.numel():
+                found = "NaN" if whole.numel() else "no elements"
+                raise NotBoundedError(f"tensor '{name}' must hold numbers, got {found}")
             if not torch.allclose(
                 whole[:size], some, rtol=1e-6, atol=1e-9 * (1.0 + float(whole.abs().max()))
             ):

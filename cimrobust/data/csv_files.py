@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _CSV = FileKind("data file", MAX_BYTES)
 _LABEL_COLUMNS = ("label", "labels", "y", "target", "class")
+# What else parts columns in files that are called CSV.
+_OTHER_MARKS = (";", "\t", "|")
 _HINT = "check its rows"
 
 
@@ -45,9 +47,14 @@ def read_table(path: Path, choice: RowChoice | None) -> ArraysRead:
 def _whole(path: Path) -> ArraysRead:
     content = read_input(path, _CSV)
     require_fit(3 * len(content), what="CSV, its columns and their copy", where=path)
+    _require_commas(content.partition(b"\n")[0].decode("utf-8", "replace"), path)
     with refusing_what_fails("CSV must be a table with a header", path, hint=_HINT):
         table = pa_csv.read_csv(pa.BufferReader(content))
         _require_header(table.column_names, path)
+        if not table.num_rows:
+            raise InputRefusedError(
+                f"CSV must have rows below its header, got none ({path}); give one a sample"
+            )
         columns = {name: _values(table.column(name)) for name in table.column_names}
     label = label_of(table.column_names)
     columns[label] = _as_text(columns[label])
@@ -82,6 +89,7 @@ def _streamed(path: Path, choice: RowChoice) -> ArraysRead | None:
             columns = _rows_of(stream, rows)
         except pa.ArrowInvalid:
             return None
+    _require_commas(names[0] if len(names) == 1 else ",", path)
     _require_header(names, path)
     columns[label] = labels[rows]
     features = _features(columns, label, path)
@@ -148,6 +156,16 @@ def _features(
             f" ({path}); code text as numbers"
         )
     return np.stack([values for name, values in columns.items() if name != label], axis=1)
+
+
+def _require_commas(first: str, path: Path) -> None:
+    """Refuse columns that are parted by something else, as spreadsheets of many countries do."""
+    other = next((mark for mark in _OTHER_MARKS if mark in first), None)
+    if other is not None and "," not in first:
+        raise InputRefusedError(
+            f"CSV columns must be parted by commas, got {other!r} ({path}, row 1); save the table"
+            " with commas between columns and points in numbers"
+        )
 
 
 def _require_header(names: Sequence[str], path: Path) -> None:

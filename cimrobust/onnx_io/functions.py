@@ -92,16 +92,7 @@ def opset_differences(model: onnx.ModelProto) -> list[str]:
     problems: list[str] = []
     for function in model.functions:
         own = {_short(entry.domain): int(entry.version) for entry in function.opset_import}
-        nodes = (
-            *function.node,
-            *(
-                inner
-                for node in function.node
-                for body in subgraphs(node)
-                for inner in all_nodes(body)
-            ),
-        )
-        for node in nodes:
+        for node in _nodes_of(function):
             domain = _short(node.domain)
             here, there = own.get(domain, 0), versions.get(domain, own.get(domain, 0))
             if here != there and not _same_operator(node, here, there):
@@ -184,6 +175,7 @@ def inline_functions(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str,
             function.opset_import
         ):  # see opset_differences; with another number it would stay a call
             entry.version = versions.get(_short(entry.domain), entry.version)
+    _state_defaults(model)
     inlined = _inlined(model)
     for node in all_nodes(inlined.graph):
         while (
@@ -191,6 +183,80 @@ def inline_functions(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str,
         ):  # a call without the function's last inputs leaves blanks behind
             node.input.pop()
     return inlined, origins
+
+
+def _state_defaults(model: onnx.ModelProto) -> None:
+    """Write the defaults of attributes into all calls that leave them out, in place.
+
+    The inliner of ONNX forgets a default that the function hands on to a function that it calls.
+    """
+    functions = {
+        (function.domain, function.name, function.overload): function
+        for function in model.functions
+    }
+    for _ in functions:  # a default rises by one function a round
+        lifted = [_lift_defaults(function, functions) for function in model.functions]
+        if not any(lifted):
+            break
+    for nodes in (all_nodes(model.graph), *map(_nodes_of, model.functions)):
+        for node in nodes:
+            given = {attribute.name for attribute in node.attribute}
+            called = functions.get(_called(node))
+            node.attribute.extend(
+                default
+                for default in (() if called is None else called.attribute_proto)
+                if default.name not in given
+            )
+
+
+def _lift_defaults(
+    function: onnx.FunctionProto, functions: Mapping[tuple[str, str, str], onnx.FunctionProto]
+) -> bool:
+    """Give attributes without default that of the functions that they are handed on to, in place.
+
+    Only where all of them have the same one. A call that leaves the attribute out means just that.
+
+    Returns:
+        Whether an attribute got one.
+    """
+    plain = list(function.attribute)
+    for name in plain:
+        found: dict[bytes, onnx.AttributeProto | None] = {}
+        for node in _nodes_of(function):
+            for handed in node.attribute:
+                if handed.ref_attr_name == name:
+                    default = _default_of(functions.get(_called(node)), handed.name, name)
+                    found[b"" if default is None else default.SerializeToString()] = default
+        default = next(iter(found.values()), None)
+        if len(found) == 1 and default is not None:
+            function.attribute.remove(name)
+            function.attribute_proto.append(default)
+    return len(function.attribute) < len(plain)
+
+
+def _called(node: onnx.NodeProto) -> tuple[str, str, str]:
+    return node.domain, node.op_type, node.overload
+
+
+def _default_of(
+    function: onnx.FunctionProto | None, attribute: str, name: str
+) -> onnx.AttributeProto | None:
+    """Return the default of an attribute of a function under another name; None: it has none."""
+    for default in () if function is None else function.attribute_proto:
+        if default.name == attribute:
+            copy = onnx.AttributeProto()
+            copy.CopyFrom(default)
+            copy.name = name
+            return copy
+    return None
+
+
+def _nodes_of(function: onnx.FunctionProto) -> Iterator[onnx.NodeProto]:
+    """Yield the nodes of a function, also in bodies."""
+    for node in function.node:
+        yield node
+        for body in subgraphs(node):
+            yield from all_nodes(body)
 
 
 def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -20,7 +20,7 @@ from cimrobust.data.label_readings import Reading, best_reading
 from cimrobust.data.load_dataset import load_data
 from cimrobust.engine.judged_outputs import output_of
 from cimrobust.engine.ort import run_original
-from cimrobust.errors import CimrobustError
+from cimrobust.errors import CimrobustError, ModelNotCoveredError, UsageError
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.pipeline.described_source import (
     LABEL_NAMES,
@@ -64,9 +64,15 @@ def describe(model: str | Path, data: str | Path | None, *, folder: Path) -> Des
     Raises:
         UsageError: The data are not of these kinds.
         InputRefusedError: A file is corrupt.
-        ModelNotCoveredError: The model cannot be loaded.
+        ModelNotCoveredError: The model cannot be loaded, or takes text.
     """
     network = load_network(Path(model))
+    texts = [spec.name for spec in network.inputs if spec.dtype == "str"]
+    if texts:
+        raise ModelNotCoveredError(
+            f"graph inputs must take numbers, got text in {texts[:5]} ({model}); export the network"
+            " without the nodes that make numbers of text"
+        )
     if data is None:
         draft = Draft(
             None, tuple(_unfed(spec) for spec in network.inputs), None, notes=_without_data(network)
@@ -353,7 +359,15 @@ def _reading(network: Network, draft: Draft, source: Source) -> Reading:
             encoding="utf-8",
         )
         dataset = load_data(path, inputs=network.inputs, limit=TRIED)
-    labels = None if draft.label is None else source.raw.arrays[draft.label][: dataset.num_samples]
+    labels = None
+    if draft.label is not None:
+        stored = source.raw.arrays[draft.label]
+        if stored.ndim == 0 or len(stored) < dataset.num_samples:
+            raise UsageError(
+                f"labels must be as many as samples, got shape {list(stored.shape)} for"
+                f" {dataset.num_samples} samples (array '{draft.label}'); check the arrays"
+            )
+        labels = stored[: dataset.num_samples]
     if draft.has_stored_outputs:
         dataset = load_data(source.path, inputs=network.inputs, limit=TRIED)
     output = output_of(network.outputs, dataset.decision)

@@ -6,7 +6,7 @@ Neither model nor data is needed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -18,11 +18,14 @@ from cimrobust.device.digest import profile_digest
 from cimrobust.device.distribution import excluded_probability
 from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.device.load_profile import profile_of
+from cimrobust.mapping.coding import cells_per_weight, num_slices
 from cimrobust.review.differences import Exactness, differences, named
 from cimrobust.review.replay_check import ReplayCheck
+from cimrobust.review.stated_layer import layer_profile, rule_problem
 
 if TYPE_CHECKING:
     from cimrobust.certificate.models import CertificateModel
+    from cimrobust.device.profile import DeviceProfile
     from cimrobust.montecarlo.trial_table import TrialTable
 
 
@@ -204,22 +207,65 @@ def _wrong_device(certificate: CertificateModel) -> Iterator[str]:
         certificate.device.tolerance_fraction, tolerance_fraction(profile), rel_tol=1e-12
     ):
         yield "device.tolerance_fraction"
-    if not math.isclose(
-        certificate.device.excluded_probability,
-        excluded_probability(profile),
-        rel_tol=1e-9,
-        abs_tol=1e-300,
-    ):
-        yield "device.excluded_probability"
     claimed = certificate.device.profile_sha256
     if claimed is not None and claimed != profile_digest(profile):
         yield "device.profile_sha256"
+    yield from _wrong_layers(certificate, profile)
     curve = certificate.certified.curve
     for index, point in enumerate(curve):
         if not math.isclose(
             point.tolerance_fraction, point.box_size * tolerance_fraction(profile), rel_tol=1e-9
         ):
             yield f"certified.curve.{index}.tolerance_fraction"
+
+
+def _wrong_layers(certificate: CertificateModel, profile: DeviceProfile) -> Iterator[str]:
+    """Yield what the profile says otherwise about the devices of a layer."""
+    owns: list[tuple[int, DeviceProfile]] = []
+    for index, layer in enumerate(certificate.mapping.layers):
+        place = f"mapping.layers.{index}"
+        if rule_problem(layer, profile):
+            yield f"{place}.rule"
+            continue
+        own = layer_profile(layer, profile)
+        owns.append((layer.devices, own))
+        if not math.isclose(layer.tolerance_fraction, tolerance_fraction(own), rel_tol=1e-12):
+            yield f"{place}.tolerance_fraction"
+        found = {
+            "weight_bits": own.weight.bits,
+            "device_bits": own.device.bits,
+            "slices": num_slices(own),
+            "cells_per_weight": cells_per_weight(own),
+            "coding": own.weight.mapping,
+            "tile_rows": own.tile.rows,
+            "tile_columns": own.tile.columns,
+        }
+        for name, value in found.items():
+            if getattr(layer, name) != value:
+                yield f"{place}.{name}"
+    yield from _wrong_shares_of_devices(certificate, owns)
+
+
+def _wrong_shares_of_devices(
+    certificate: CertificateModel, owns: Sequence[tuple[int, DeviceProfile]]
+) -> Iterator[str]:
+    """Yield what follows otherwise from how many devices each layer has, and which."""
+    stated = certificate.device
+    shares = [(count, excluded_probability(own)) for count, own in owns]
+    derived = {
+        "largest_tolerance_fraction": max((tolerance_fraction(own) for _, own in owns), default=0),
+        "excluded_probability": max((share for _, share in shares), default=0),
+        "devices_outside": math.fsum(count * share for count, share in shares),
+        "chip_inside_probability": math.exp(
+            math.fsum(
+                count * math.log1p(-share) if share < 1 else -math.inf for count, share in shares
+            )
+        ),
+    }
+    for name, value in derived.items():
+        found = getattr(stated, name)
+        if found is not None and not math.isclose(found, value, rel_tol=1e-9, abs_tol=1e-300):
+            yield f"device.{name}"
 
 
 def _wrong_mapping(certificate: CertificateModel) -> Iterator[str]:

@@ -6,7 +6,6 @@ They must fit the device profile of the certificate and the weights of the witne
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ import numpy as np
 from cimrobust.device.intervals import level_bounds
 from cimrobust.device.load_profile import profile_of
 from cimrobust.mapping.place import drift_factor
+from cimrobust.review.stated_layer import layer_profile, rule_problem
 from cimrobust.tensor_file import read_tensors
 
 if TYPE_CHECKING:
@@ -59,13 +59,10 @@ def devices_hold(
     stated = profile_of(certificate.device.profile, shown="certificate.json")
     count = 0
     for layer in certificate.mapping.layers:
-        name, rule = layer.initializer, layer.rule
-        if rule is not None and not 0 <= rule < len(stated.rules):
-            return (
-                False,
-                f"'{name}' is decided by rule {rule}, and the profile has {len(stated.rules)}",
-            )
-        profile = _with_bits(stated.of_rule(rule), layer.weight_bits)
+        name = layer.initializer
+        if wrong_rule := rule_problem(layer, stated):
+            return False, wrong_rule
+        profile = layer_profile(layer, stated)
         missing = [f"{name}.{part}" for part in _PARTS if f"{name}.{part}" not in tensors]
         if missing or name not in stored:
             return False, f"missing {missing or name}"
@@ -100,11 +97,6 @@ def devices_hold(
             " weights"
         ),
     )
-
-
-def _with_bits(profile: DeviceProfile, bits: int) -> DeviceProfile:
-    """Return the profile of a layer whose weights have fewer bits than the profile's."""
-    return replace(profile, weight=replace(profile.weight, bits=min(bits, profile.weight.bits)))
 
 
 def _outside(

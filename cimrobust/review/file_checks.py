@@ -15,7 +15,7 @@ import numpy as np
 
 from cimrobust import __version__
 from cimrobust.certificate.blocks.certified import largest_tolerance
-from cimrobust.certificate.blocks.samples_block import interval_of
+from cimrobust.certificate.blocks.samples_block import CONFIDENCE, interval_of
 from cimrobust.certificate.policy import Policy, stop_rule
 from cimrobust.certificate.result_names import CERTIFICATE, CERTIFIED, TRIALS
 from cimrobust.certify import per_sample
@@ -38,7 +38,12 @@ from cimrobust.review.replay_check import ReplayCheck, guarded
 from cimrobust.review.replayed_settings import settings_check
 from cimrobust.review.safety_files import check_safety_files
 from cimrobust.review.verdict_check import verdict_check
-from cimrobust.review.witness_box import box_problem, deviating_layers, left_out
+from cimrobust.review.witness_box import (
+    box_problem,
+    deviating_layers,
+    left_out,
+    narrow_problem,
+)
 from cimrobust.review.witness_files import require_listed
 
 if TYPE_CHECKING:
@@ -136,9 +141,12 @@ def _in_box(
     tensors, witness = _deviations(directory), load()
     require_listed(witness, certificate.worst_found.witness, MODEL)
     named = [layer.initializer for layer in certificate.mapping.layers]
+    profile = profile_of(certificate.device.profile, shown="certificate.json")
     for layer in certificate.mapping.layers:
         name = layer.initializer
-        problem = box_problem(tensors, witness.initializers, name)
+        problem = box_problem(tensors, witness.initializers, name) or narrow_problem(
+            tensors, layer, profile
+        )
         if problem:
             return ReplayCheck("witness_in_box", False, problem)
         lo, hi = tensors[f"{name}.lo"], tensors[f"{name}.hi"]
@@ -157,7 +165,7 @@ def _in_box(
             "the file of deviations is about other layers than those that the certificate names",
         )
     missing = left_out(
-        witness, profile_of(certificate.device.profile, shown="certificate.json"), named
+        witness, profile, named, digital=[row.node for row in certificate.mapping.unmapped]
     )
     if missing:
         return ReplayCheck(
@@ -251,6 +259,13 @@ def _evaluation_set(certificate: CertificateModel) -> ReplayCheck:
                 False,
                 f"the interval of '{row.name}' is {again.low:.6g} to {again.high:.6g}",
             )
+    if claimed.confidence != CONFIDENCE:
+        return ReplayCheck(
+            "evaluation_set",
+            False,
+            f"the intervals are those of {CONFIDENCE:g}, the certificate says"
+            f" {claimed.confidence:g}",
+        )
     return ReplayCheck(
         "evaluation_set", True, f"{len(claimed.intervals)} intervals on {claimed.samples} samples"
     )

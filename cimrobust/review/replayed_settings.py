@@ -39,6 +39,8 @@ def settings_check(certificate: CertificateModel) -> ReplayCheck:
     for key, value in (("effort", worst.effort), ("seed", certificate.monte_carlo.seed)):
         if key in stated and stated[key] != value:
             wrong.append(f"settings.{key}")
+    if certificate.seeds.get("run", certificate.monte_carlo.seed) != certificate.monte_carlo.seed:
+        wrong.append("seeds.run")
     fine = (
         f"{certificate.data.used} of {certificate.data.available} samples, effort, seed and"
         " witnesses are those of the run"

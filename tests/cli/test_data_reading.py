@@ -324,6 +324,27 @@ def test_init_names_what_it_can_describe(tmp_path, capsys):
     assert "data to describe must be .npz, .csv, .parquet, shards" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("labels", [np.zeros(30, int), np.zeros((1, 48), int), np.int64(1)])
+def test_init_of_other_numbers_of_labels_than_samples_says_so(tmp_path, capsys, labels):
+    np.savez(tmp_path / "d.npz", x=X, y=labels)
+    assert run(["init", str(model(tmp_path, PLAIN)), str(tmp_path / "d.npz"), "--out", "-"]) == 0
+    told = capsys.readouterr()
+    assert "labels must be as many as samples, got shape" in told.out
+    assert tomllib.loads(told.out)["label"]["array"] == "y"
+
+
+def test_init_refuses_a_network_that_takes_text(tmp_path, capsys):
+    network = tmp_path / "text.onnx"
+    graph = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17, "ai.onnx.ml": 2]> g (string[N, 2] t) =>'
+        " (float[N, 2] y) { y = ai.onnx.ml.LabelEncoder"
+        ' <keys_strings = ["a", "b"], values_floats = [0.5, 1.5]> (t) }'
+    )
+    onnx.save(graph, network)
+    assert run(["init", str(network), "--out", "-"]) == 4
+    assert "graph inputs must take numbers, got text in ['t']" in capsys.readouterr().err
+
+
 def test_init_finds_the_axis_and_says_what_it_could_not_tell(tmp_path, capsys):
     network = model(tmp_path, "(float[N, 4, 8] x) => (float[N, 4, 4] y) { y = MatMul(x, w) }")
     np.savez(tmp_path / "d.npz", x=TOKENS[:, :4], y=(TOKENS[:, :4] @ W).argmax(axis=-1))

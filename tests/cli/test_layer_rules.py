@@ -136,6 +136,35 @@ def test_replay_derives_the_devices_of_every_layer_from_its_rule(
     ]
 
 
+def test_a_layer_of_devices_without_write_verify_holds_in_a_replay(
+    samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile, out = tmp_path / "mixed.toml", tmp_path / "out"
+    profile.write_text(
+        _RULES.replace("tolerance = 0.02", 'distribution = "gaussian", sigma = 0.01')
+    )
+    quick = [
+        "--effort",
+        "quick",
+        "--passes",
+        "10",
+        "--trials",
+        "5",
+        "--limit",
+        "20",
+        "--skip",
+        "certify",
+        "--workers",
+        "1",
+    ]
+    command = _arguments(samples, "analyze", "--device", str(profile), "--out", str(out), *quick)
+    assert run(command) == 0
+    assert json.loads((out / "certificate.json").read_text())["device"]["excluded_probability"] > 0
+    capsys.readouterr()
+    assert run(["replay", str(out)]) == 0
+    assert "REFUTED" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "command", ["inspect", "analyze", "sweep", "rare", "verify", "retrain", "rewrite", "suggest"]
 )

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pyarrow.parquet as pq
 import pytest
+from onnx import numpy_helper
 from safetensors.numpy import load_file, save_file
 
 import cimrobust
@@ -22,11 +24,14 @@ from cimrobust.certificate.result_names import CERTIFICATE, CERTIFIED, TRIALS
 from cimrobust.certificate.schema_files import schema_file
 from cimrobust.certify import per_sample
 from cimrobust.cli.main import run
+from cimrobust.device.digest import profile_digest
+from cimrobust.device.load_profile import profile_of
 from cimrobust.montecarlo.trial_table import TrialTable, from_parquet, to_parquet
 from cimrobust.review.device_check import DEVICES
 from tests.forgery.conftest import Case, Forged, Forgery
 from tests.forgery.test_forged_certificates import tame_witness
 
+DEVIATIONS, MODEL = "witness/deviations.safetensors", "witness/worst_case.onnx"
 _OTHER_CPU = "Another processor"
 
 
@@ -239,6 +244,88 @@ def untried_samples(forged: Forged) -> None:
     forged.write(forged.plain)
 
 
+def _narrowed(forged: Forged, *, with_devices: bool) -> None:
+    """A box of a tenth of the tolerance that the profile still states, and a chip in it."""
+    values, folder = forged.plain, forged.folder
+    tensors, model = load_file(folder / DEVIATIONS), onnx.load(folder / MODEL)
+    devices = load_file(folder / DEVICES)
+    for layer in values["mapping"]["layers"]:
+        name = layer["initializer"]
+        for part in ("lo", "hi", "deviation"):
+            tensors[f"{name}.{part}"] = tensors[f"{name}.{part}"] * np.float32(0.125)
+        for part in ("device_lo", "device_hi", "device_deviation"):
+            devices[f"{name}.{part}"] = devices[f"{name}.{part}"] * np.float32(0.125)
+        stored = next(one for one in model.graph.initializer if one.name == name)
+        weights = tensors[f"{name}.nominal"] + tensors[f"{name}.deviation"]
+        stored.CopyFrom(numpy_helper.from_array(weights, name))
+        layer["box_radius"] /= 8
+    save_file(tensors, folder / DEVIATIONS)
+    save_file(devices, folder / DEVICES)
+    onnx.save(model, folder / MODEL)
+    if not with_devices:
+        (folder / DEVICES).unlink()
+        del values["worst_found"]["witness"][DEVICES]
+    for path in (folder / "witness").glob("safety*"):
+        path.unlink()
+    values["diagnostics"]["safety_class"] = None
+    values["diagnostics"]["safety_class_reason"] = "no class was named (--safety-class)"
+    next(row for row in values["settings"] if row["key"] == "safety-class").update(
+        value=None, is_default=True
+    )
+    forged.write(values)
+
+
+def narrow_box(forged: Forged) -> None:
+    _narrowed(forged, with_devices=True)
+
+
+def narrow_box_without_devices(forged: Forged) -> None:
+    """Witnesses of large networks do not list their devices."""
+    _narrowed(forged, with_devices=False)
+
+
+def layer_left_out_by_a_rule_for_nothing(forged: Forged) -> None:
+    """Rules that fit no layer of the witness's file leave open which layers are stored."""
+    values = forged.plain
+    values["device"]["profile"]["layer"] = [{"match": "elsewhere", "digital": True}]
+    _as_profile(values)
+    forged.write(values)
+    layer_left_out(forged)
+
+
+def _as_profile(values: dict[str, Any]) -> None:
+    """State the digest of the profile that is stated."""
+    profile = profile_of(values["device"]["profile"], shown="certificate.json")
+    values["device"]["profile_sha256"] = profile_digest(profile)
+
+
+def layers_with_a_larger_tolerance(forged: Forged) -> None:
+    """Layers are said to deviate more than the profile lets them, as a policy asks."""
+    values = forged.plain
+    values["device"]["largest_tolerance_fraction"] = 0.2
+    for layer in values["mapping"]["layers"]:
+        layer["tolerance_fraction"] = 0.2
+    forged.write(values)
+
+
+def larger_tolerance_in_sentences(forged: Forged) -> None:
+    values = forged.plain
+    values["device"]["largest_tolerance_fraction"] = 0.2
+    forged.write(values)
+
+
+def more_confidence(forged: Forged) -> None:
+    values = forged.plain
+    values["evaluation_set"]["confidence"] = 0.999
+    forged.write(values)
+
+
+def seed_of_nothing(forged: Forged) -> None:
+    values = forged.plain
+    values["seeds"]["run"] += 1
+    forged.write(values)
+
+
 #: What is refuted, and whether a gate that runs no network stops it.
 EVASIONS: dict[str, tuple[Forgery, set[str], bool]] = {
     "older_tool": (older_tool, {"tool"}, True),
@@ -260,6 +347,17 @@ EVASIONS: dict[str, tuple[Forgery, set[str], bool]] = {
     "device_outside_its_interval": (device_outside_its_interval, {"witness_devices"}, True),
     "trials_that_could_stop": (trials_that_could_stop, {"stopping"}, True),
     "trials_of_another_metric": (trials_of_another_metric, {"trials"}, True),
+    "narrow_box": (narrow_box, {"witness_in_box"}, True),
+    "narrow_box_without_devices": (narrow_box_without_devices, {"witness_in_box"}, True),
+    "layer_left_out_by_a_rule_for_nothing": (
+        layer_left_out_by_a_rule_for_nothing,
+        {"witness_in_box"},
+        True,
+    ),
+    "layers_with_a_larger_tolerance": (layers_with_a_larger_tolerance, {"device_numbers"}, True),
+    "larger_tolerance_in_sentences": (larger_tolerance_in_sentences, {"device_numbers"}, True),
+    "more_confidence": (more_confidence, {"evaluation_set"}, True),
+    "seed_of_nothing": (seed_of_nothing, {"settings"}, True),
     "untried_samples": (untried_samples, {"certified_again"}, False),
 }
 

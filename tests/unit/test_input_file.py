@@ -132,3 +132,11 @@ def test_memory_that_a_file_asks_for_is_the_fault_of_the_file():
 
 def test_names_cannot_forge_lines_or_colours():
     assert printable("a\nerror: \x1b[31mb") == "a error: ?[31mb"
+
+
+def test_reasons_of_libraries_are_the_same_in_every_run():
+    with (
+        pytest.raises(InputRefusedError, match=r"got: no image in _io\.BytesIO \(ValueError\)"),
+        refusing_what_fails("image must be readable", "f", hint="h"),
+    ):
+        raise ValueError("no image in <_io.BytesIO object at 0x7f08b076a200>")

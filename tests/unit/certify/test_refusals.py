@@ -159,3 +159,20 @@ def test_a_rule_that_fails_costs_the_bound_and_nothing_else(
     refused = open_bounds(*make("mlp"))
     assert isinstance(refused, Refusal)
     assert "a fault of this tool (RuntimeError: shape '[3, 4]' is invalid" in refused.reason
+
+
+def test_activations_without_elements_cost_the_bound_alone(opened: Opener) -> None:
+    text = (
+        '<ir_version: 8, opset_import: ["" : 13]> net (float[N, 4] x) => (float[N, 3] y)'
+        " <float[4, 3] w, float[3, 0] to, float[0, 3] back> {"
+        " h = MatMul(x, w)\n none = MatMul(h, to)\n zeros = MatMul(none, back)\n"
+        " y = Add(h, zeros) }"
+    )
+    weights = {
+        "w": np.eye(4, 3, dtype=np.float32),
+        "to": np.zeros((3, 0), np.float32),
+        "back": np.zeros((0, 3), np.float32),
+    }
+    refused = open_bounds(*opened(text, weights, {"x": np.eye(4, dtype=np.float32)}))
+    assert isinstance(refused, Refusal)
+    assert refused.reason == "tensor 'none' must hold numbers, got no elements"

@@ -228,6 +228,10 @@ def test_every_description_of_the_zoo_fits_its_network(zoo):
         ("a,a,y\n1,2,0\n", r"names of their own, got \['a'\]"),
         ("a,b,y\n1,x,0\n", "got text in"),
         ("y\n0\n", "at least two columns"),
+        ("a;b;y\n1;2;0\n", "CSV columns must be parted by commas, got ';'"),
+        ("a;b;y\n1,5;2,5;0\n", "CSV columns must be parted by commas, got ';'"),
+        ("a\tb\ty\n1\t2\t0\n", r"CSV columns must be parted by commas, got '\\t'"),
+        ("a,b,y\n", "rows below its header, got none"),
     ],
 )
 def test_a_table_without_a_proper_header_is_refused(tmp_path, text, problem):

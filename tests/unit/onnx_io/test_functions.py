@@ -197,6 +197,52 @@ def test_a_function_that_no_runtime_calls_is_refused_by_name(write: Write, domai
         load_network(path)
 
 
+SCALED = """ <domain: "local", opset_import: ["": 18]> Leak {inner} (a) => (o) {{
+  o = LeakyRelu <alpha: float = @slope> (a) }}
+ <domain: "local", opset_import: ["": 18, "local": 1]> Outer {outer} (a) => (o) {{
+  b = Abs(a) c = Neg(b) o = local.Leak <slope: float = @k> (c) }}"""
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer", "called", "slope"),
+    [
+        ("<slope>", "<k: float = 0.5>", "", 0.5),
+        ("<slope: float = 0.25>", "<k: float = 0.5>", "", 0.5),
+        ("<slope: float = 0.25>", "<k>", "", 0.25),
+        ("<slope: float = 0.25>", "<k>", "<k = 0.75>", 0.75),
+        ("<slope>", "<k: float = 0.5>", "<k = 0.75>", 0.75),
+    ],
+)
+def test_functions_hand_defaults_of_attributes_on(
+    load: Load, inner: str, outer: str, called: str, slope: float
+) -> None:
+    network = load(
+        MAIN + f"{{ y = local.Outer {called} (x) }}" + SCALED.format(inner=inner, outer=outer)
+    )
+    alpha = next(node for node in network.model.graph.node if node.op_type == "LeakyRelu")
+    assert [attribute.f for attribute in alpha.attribute] == [slope]
+    np.testing.assert_array_equal(run_original(network, {"x": X}), -np.float32(slope) * abs(X))
+
+
+def test_a_weight_may_be_the_default_that_a_function_hands_on(load: Load, write: Write) -> None:
+    path = write(
+        MAIN
+        + "{ y = local.Two(x) }"
+        + """ <domain: "local", opset_import: ["": 18]> Lin <W> (a) => (o) {
+          w = Constant <value: tensor = @W> () o = MatMul(a, w) }
+         <domain: "local", opset_import: ["": 18, "local": 1]> Two <V> (a) => (o) {
+          b = local.Lin <W: tensor = @V> (a) o = local.Lin <W: tensor = @V> (b) }"""
+    )
+    model = onnx.load(path)
+    values = onnx.numpy_helper.from_array(np.eye(2, dtype=np.float32) * 3, "V")
+    model.functions[1].attribute.remove("V")
+    model.functions[1].attribute_proto.append(onnx.helper.make_attribute("V", values))
+    onnx.save(model, path)
+    network = load_network(path)
+    assert layers(network) == {"V": 2}
+    np.testing.assert_array_equal(run_original(network, {"x": X}), 9 * X)
+
+
 def overloaded(write: Write, *, called: str) -> Path:
     """Write a model with two functions of one name, Neg and Abs, apart by their overload."""
     path = write(
