@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cimrobust.cli.command_help import ExampleCommand
+from cimrobust.cli.deferred_modules import deferred
 from cimrobust.cli.options import json_option
 from cimrobust.cli.uncollected import uncollected
 
@@ -36,7 +37,7 @@ def command(a: Path, b: Path, out: Path | None, as_json: bool) -> None:
     requirements and layers changed. Judges nothing: `gate --baseline`
     does that. Checks no evidence: `replay` does that.
     """
-    with uncollected():
+    with uncollected(), deferred():
         from cimrobust.review.comparing import compare
 
     found = compare(a, b, out=out)

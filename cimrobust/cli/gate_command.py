@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from cimrobust.cli.command_help import ExampleCommand
+from cimrobust.cli.deferred_modules import deferred
 from cimrobust.cli.options import allow_code_option, certificate_argument, json_option
 from cimrobust.cli.setting_options import NUMBER
 from cimrobust.cli.step_summary import say_where, step_summary
@@ -112,7 +113,7 @@ def command(directory: Path, as_json: bool, **arguments: Any) -> int:
     conditions than the policy's. 6: evidence is missing, damaged or forged, or of another network
     or other data.
     """
-    with uncollected():
+    with uncollected(), deferred():
         from cimrobust.certificate.gate_evidence import EvidenceProblemsError
         from cimrobust.input_file import printable
         from cimrobust.review.gating import gate

@@ -26,6 +26,8 @@ from typing import Literal
 
 from scipy.special import betaln, xlog1py, xlogy
 
+from cimrobust.bracketed_root import bracketed_root
+
 Outcome = Literal["met", "refuted", "open"]
 Prior = tuple[float, float]
 
@@ -152,13 +154,10 @@ def _bound(
     def excess(rate: float) -> float:
         return log_evidence(num_events, num_trials, rate, prior) - limit
 
-    # Most readers of a certificate need no bound of this kind, and the import takes a while.
-    from scipy.optimize import brentq  # noqa: PLC0415
-
     # At the rate seen the mixture is no more likely than the rate itself: never rejected.
     start, end = min(max(seen, 1e-300), 1.0 - 1e-12), 1.0 - 1e-12 if upper else 1e-300
     return (
-        float(brentq(excess, start, end, xtol=1e-15))
+        bracketed_root(excess, start, end, xtol=1e-15)
         if excess(end) > 0.0
         else (1.0 if upper else 0.0)
     )

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from scipy.special import rel_entr
 
+from cimrobust.bracketed_root import bracketed_root
 from cimrobust.errors import UsageError
 from cimrobust.montecarlo.quantile import clopper_pearson_lower, clopper_pearson_upper
 
@@ -154,11 +155,10 @@ def hoeffding_lower(mean: float, num_inputs: int, confidence: float, *, fill: fl
         seen = q * (1.0 - fill) + mean * fill
         return seen * (math.log(seen) - log_q) + float(rel_entr(1.0 - seen, 1.0 - q)) - allowed
 
-    # Most readers of a certificate need no bound of this kind, and the import takes a while.
-    from scipy.optimize import brentq  # noqa: PLC0415
-
     # There the first term alone is too large, whatever the second, which is never below -1.
     smallest = math.log(mean * fill) - (allowed + 2.0) / (mean * fill)
     return (
-        math.exp(brentq(excess, smallest, math.log(mean), xtol=1e-13)) if smallest > -700.0 else 0.0
+        math.exp(bracketed_root(excess, smallest, math.log(mean), xtol=1e-13))
+        if smallest > -700.0
+        else 0.0
     )

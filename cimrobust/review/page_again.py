@@ -22,7 +22,8 @@ from cimrobust.pipeline.in_memory import given_folder, takes_objects
 from cimrobust.report.archive import pdf_of
 from cimrobust.report.render import render, render_retraining
 from cimrobust.report.sweep_page import render_sweep
-from cimrobust.review.result_files import read_retraining, read_sweep, results_in
+from cimrobust.review.other_results import read_retraining, read_sweep
+from cimrobust.review.result_files import results_in
 
 if TYPE_CHECKING:
     from cimrobust.settings.python_inputs import FolderLike

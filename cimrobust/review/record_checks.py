@@ -12,9 +12,6 @@ from typing import TYPE_CHECKING
 
 from cimrobust import __version__
 from cimrobust.certificate.blocks.item_block import metric_named
-from cimrobust.certificate.models import CertificateModel, Tool
-from cimrobust.certificate.models.retrained import Retraining
-from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.certificate.read_record import Version, read_plain
 from cimrobust.certificate.schema_files import schema_file
 from cimrobust.errors import UsageError
@@ -23,7 +20,13 @@ from cimrobust.json_file import parse_json
 from cimrobust.review.replay_check import ReplayCheck
 
 if TYPE_CHECKING:
+    from cimrobust.certificate.models import CertificateModel, Tool
     from cimrobust.certificate.models.result_file import ResultFile
+    from cimrobust.certificate.models.retrained import Retraining
+    from cimrobust.certificate.models.swept import SweepModel
+
+    #: A result file with scores.
+    Result = CertificateModel | SweepModel | Retraining
 
 #: The tool that a version of a format first appeared in; versions in between came with the same
 #: tool.
@@ -32,10 +35,6 @@ _FIRST_TOOL = {
     "sweep": {"1.0": "0.1.0", "1.2": "0.2.0", "1.3": "0.3.0"},
     "retrain": {"1.0": "0.1.0", "1.4": "0.2.0", "1.5": "0.4.0"},
 }
-
-
-#: A result file with scores.
-Result = CertificateModel | SweepModel | Retraining
 
 
 def is_of_today(record: ResultFile, tool: Tool) -> bool:

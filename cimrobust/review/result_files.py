@@ -1,39 +1,12 @@
-"""Which results a folder holds, and what they say."""
+"""Which results a folder holds."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from cimrobust.certificate.models.retrained import Retraining
-from cimrobust.certificate.models.swept import SweepModel
-from cimrobust.certificate.read_record import read_result
-from cimrobust.certificate.result_names import CERTIFICATE, RESULT_FILES, RETRAINING, SWEEP
+from cimrobust.certificate.result_names import CERTIFICATE, RESULT_FILES, RETRAINING
 from cimrobust.errors import UsageError
 from cimrobust.input_file import printable
-
-
-def read_sweep(directory: Path) -> SweepModel:
-    """Read and check somebody's sweep, of this version of the format or an older one.
-
-    Raises:
-        InputRefusedError: It is missing, not JSON, or does not follow the schema; names the place.
-    """
-    return read_result(
-        directory / SWEEP, SweepModel, hint="is this the folder that `cimrobust sweep --out` wrote?"
-    )
-
-
-def read_retraining(directory: Path) -> Retraining:
-    """Read and check somebody's re-training, of this version of the format or an older one.
-
-    Raises:
-        InputRefusedError: It is missing, not JSON, or does not follow the schema; names the place.
-    """
-    return read_result(
-        directory / RETRAINING,
-        Retraining,
-        hint="is this the folder that `cimrobust retrain --out` wrote?",
-    )
 
 
 def results_in(directory: Path) -> list[str]:

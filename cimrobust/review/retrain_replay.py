@@ -17,8 +17,8 @@ from cimrobust.review.at_the_reviewer import AtHand, open_given
 from cimrobust.review.certificate_replay import replay_certificate
 from cimrobust.review.differences import differences, named
 from cimrobust.review.machine_check import is_same_machine
+from cimrobust.review.other_results import read_retraining
 from cimrobust.review.replay_check import ReplayCheck, guarded
-from cimrobust.review.result_files import read_retraining
 from cimrobust.review.retrain_files import NETWORKS, read_certificates, retrain_file_checks
 from cimrobust.training.equivalent_tolerance import equivalent_tolerance
 

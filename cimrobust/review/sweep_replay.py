@@ -21,12 +21,12 @@ from cimrobust.report.sweep_page import render_sweep
 from cimrobust.review.at_the_reviewer import AtHand, Given, model_check, open_given
 from cimrobust.review.folder_check import folder_check
 from cimrobust.review.machine_check import machine_check
+from cimrobust.review.other_results import read_sweep
 from cimrobust.review.page_check import page_check
 from cimrobust.review.profile_check import profile_check
 from cimrobust.review.record_checks import record_checks
 from cimrobust.review.reopened import missing_for_rerun
 from cimrobust.review.replay_check import ReplayCheck, guarded
-from cimrobust.review.result_files import read_sweep
 from cimrobust.review.safe_check import safe_check
 from cimrobust.review.score_check import data_checks
 from cimrobust.review.sweep_again import again_checks, reopen_sweep

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from cimrobust.cli.deferred_modules import RARELY_USED
+
 #: What runs networks, searches, proves, draws and guesses; each takes longer than a short command.
 HEAVY = (
     *(
@@ -22,12 +24,15 @@ HEAVY = (
     *("scipy.stats", "scipy.optimize", "matplotlib", "PIL", "pandas", "jsonschema", "jaxtyping"),
 )
 _CODE = """
-import sys
+import importlib.util, sys
 from cimrobust.cli.main import run
 code = run(sys.argv[2:])
 if code in (2, 70):
     sys.exit(f"the command ended with {code}")
-found = sorted(set(sys.argv[1].split(",")) & set(sys.modules))
+loaded = {
+    name for name, module in sys.modules.items() if type(module) is not importlib.util._LazyModule
+}
+found = sorted(set(sys.argv[1].split(",")) & loaded)
 sys.exit(f"imported {', '.join(found)}" if found else 0)
 """
 
@@ -44,7 +49,13 @@ def _run(arguments, without):
 
 def test_gate_imports_nothing_that_computes(certified, samples):
     # Its bound on the samples beyond these is a root of an equation.
-    unused = (*(name for name in HEAVY if name != "scipy.optimize"), "junitparser", "asyncio")
+    unused = (*HEAVY, *RARELY_USED, "junitparser", "asyncio", "unittest", "argparse")
+    _run(["gate", certified, "--policy", samples / "policies" / "strict.toml"], unused)
+
+
+def test_gate_imports_the_format_of_its_file_alone(certified, samples):
+    models = ("swept", "retrained", "compared", "suggested", "printed_base", "attested")
+    unused = tuple(f"cimrobust.certificate.models.{name}" for name in models)
     _run(["gate", certified, "--policy", samples / "policies" / "strict.toml"], unused)
 
 
@@ -57,7 +68,7 @@ def test_schema_imports_neither_models_nor_arrays():
 
 
 def test_compare_imports_nothing_that_computes(certified):
-    _run(["compare", certified, certified], (*HEAVY, "jinja2"))
+    _run(["compare", certified, certified], (*HEAVY, *RARELY_USED, "jinja2"))
 
 
 @pytest.mark.parametrize("heavy", [name for name in HEAVY if name not in ("matplotlib", "PIL")])

@@ -11,7 +11,7 @@ from cimrobust.certificate.notebook_view import notebook_view
 from cimrobust.pipeline.retraining import Retrained
 from cimrobust.pipeline.suggesting import Suggestion
 from cimrobust.pipeline.sweep import Sweep
-from cimrobust.review.result_files import read_retraining, read_sweep
+from cimrobust.review.other_results import read_retraining, read_sweep
 
 RESULTS = Path(__file__).parents[2] / "golden" / "results"
 SAMPLES = Path(__file__).parents[3] / "samples"
