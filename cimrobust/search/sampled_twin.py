@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Float32, Int64, Real, Shaped
 from torch import Tensor
 
 from cimrobust.available_memory import fitting_workers, is_about_memory, planned_memory
@@ -58,7 +59,7 @@ class SampledTwin:
         twin: Twin,
         runtime: Runtime,
         readout: Readout,
-        attack_set: np.ndarray,
+        attack_set: Int64[np.ndarray, "samples"],
         box: Box,
         *,
         workers: int,
@@ -189,7 +190,7 @@ class SampledTwin:
         }
         size = self._feeding.size if self._feeding.mode == "fixed" else 1
 
-        def run() -> Tensor:
+        def run() -> Float[Tensor, "decisions classes"]:
             first = self._pieces[0] if self._feeding.mode == "free" else slice(0, size)
             return self._plain_logits(weights, first)
 
@@ -268,8 +269,8 @@ class SampledTwin:
             torch.cuda.empty_cache()
 
     def logits(
-        self, weights: Mapping[str, np.ndarray], *, num_samples: int | None = None
-    ) -> Tensor:
+        self, weights: Mapping[str, Float32[np.ndarray, "..."]], *, num_samples: int | None = None
+    ) -> Float[Tensor, "decisions classes"]:
         """Return the logits of the first samples, without gradients, [decisions, classes].
 
         Of the decisions that are counted, see `readout.decisive`.
@@ -281,7 +282,9 @@ class SampledTwin:
             else logits[: int(self._starts[min(num_samples, self.num_samples)])]
         )
 
-    def plain_logits(self, weights: Mapping[str, np.ndarray], *, num_samples: int) -> Tensor:
+    def plain_logits(
+        self, weights: Mapping[str, Float32[np.ndarray, "..."]], *, num_samples: int
+    ) -> Float[Tensor, "decisions classes"]:
         """Return the logits of all decisions of the first samples, [decisions, classes].
 
         As the network gives them, without gradients.
@@ -291,10 +294,12 @@ class SampledTwin:
         )
         return logits[: num_samples * self._counted.shape[1]]
 
-    def _forward(self, run: Callable[[slice], Tensor], num_samples: int | None) -> Tensor:
+    def _forward(
+        self, run: Callable[[slice], Float[Tensor, "_decisions classes"]], num_samples: int | None
+    ) -> Float[Tensor, "decisions classes"]:
         """Return what the pieces of the first samples give, without gradients."""
 
-        def joined() -> Tensor:
+        def joined() -> Float[Tensor, "decisions classes"]:
             pieces = [
                 piece for piece in self._pieces if num_samples is None or piece.start < num_samples
             ]
@@ -306,8 +311,12 @@ class SampledTwin:
         return self.in_pieces(joined)
 
     def promising(
-        self, pattern: Mapping[str, Tensor], *, order: np.ndarray, most_correct: float
-    ) -> tuple[tuple[int, Tensor] | None, int]:
+        self,
+        pattern: Mapping[str, Float[Tensor, "..."]],
+        *,
+        order: Int64[np.ndarray, "samples"],
+        most_correct: float,
+    ) -> tuple[tuple[int, Float[Tensor, "decisions"]] | None, int]:
         """Return correct decisions and margins at a pattern, and how many samples were run.
 
         None in place of both as soon as too many decisions are correct.
@@ -327,8 +336,12 @@ class SampledTwin:
         )
 
     def _promising(
-        self, pattern: Mapping[str, Tensor], *, order: np.ndarray, most_correct: float
-    ) -> tuple[tuple[int, Tensor] | None, int]:
+        self,
+        pattern: Mapping[str, Float[Tensor, "..."]],
+        *,
+        order: Int64[np.ndarray, "samples"],
+        most_correct: float,
+    ) -> tuple[tuple[int, Float[Tensor, "decisions"]] | None, int]:
         weights = {name: nominal + pattern[name] for name, nominal in self._nominal.items()}
         correct, parts = 0, []
         with one_torch_thread(), repeatable_convolutions(self.device), torch.no_grad():
@@ -346,7 +359,7 @@ class SampledTwin:
         back = torch.argsort(self._decisions_of(order))
         return (correct, torch.cat(parts)[back]), self.num_samples
 
-    def safest_first(self, margin: Tensor) -> np.ndarray:
+    def safest_first(self, margin: Float[Tensor, "decisions"]) -> Int64[np.ndarray, "samples"]:
         """Return the samples, those first that are correct by the widest margin.
 
         Args:
@@ -362,7 +375,9 @@ class SampledTwin:
         )
         return np.argsort(-means, kind="stable")
 
-    def margins(self, weights: Mapping[str, np.ndarray]) -> Tensor:
+    def margins(
+        self, weights: Mapping[str, Float32[np.ndarray, "..."]]
+    ) -> Float[Tensor, "decisions"]:
         """Return the margin of every decision, positive where it is correct.
 
         For regression the error; without gradients, [decisions].
@@ -373,23 +388,31 @@ class SampledTwin:
         """Return which of all decisions those of a piece are."""
         return slice(int(self._starts[piece.start]), int(self._starts[piece.stop]))
 
-    def _decisions_of(self, samples: np.ndarray) -> Tensor:
+    def _decisions_of(self, samples: Int64[np.ndarray, "some"]) -> Int64[Tensor, "decisions"]:
         """Return which of all decisions those of some samples are, int64, in their order."""
         found = [np.arange(self._starts[sample], self._starts[sample + 1]) for sample in samples]
         return torch.from_numpy(np.concatenate(found)).to(self.device)
 
-    def _margin(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def _margin(
+        self, logits: Float[Tensor, "decisions classes"], labels: Real[Tensor, "decisions"]
+    ) -> Float[Tensor, "decisions"]:
         return logits[:, 0] - labels if self._is_regression else margins(logits, labels)
 
-    def correct(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def correct(
+        self, logits: Float[Tensor, "decisions classes"], labels: Real[Tensor, "decisions"]
+    ) -> Bool[Tensor, "decisions"]:
         """Return which decisions are correct, bool [decisions]; for a regression none."""
         if self._is_regression:
             return torch.zeros(len(logits), dtype=torch.bool, device=self.device)
         return (logits.argmax(dim=1) == labels) & torch.isfinite(logits).all(dim=1)
 
     def _logits(
-        self, weights: Mapping[str, Tensor], piece: slice, *, order: np.ndarray | None = None
-    ) -> Tensor:
+        self,
+        weights: Mapping[str, Float[Tensor, "..."]],
+        piece: slice,
+        *,
+        order: Int64[np.ndarray, "samples"] | None = None,
+    ) -> Float[Tensor, "decisions classes"]:
         logits = self._plain_logits(weights, piece, order=order)
         if self._is_regression:
             return logits
@@ -408,15 +431,22 @@ class SampledTwin:
         return decisive(logits, labels, k=self._k)
 
     def _plain_logits(
-        self, weights: Mapping[str, Tensor], piece: slice, *, order: np.ndarray | None = None
-    ) -> Tensor:
+        self,
+        weights: Mapping[str, Float[Tensor, "..."]],
+        piece: slice,
+        *,
+        order: Int64[np.ndarray, "samples"] | None = None,
+    ) -> Float[Tensor, "decisions classes"]:
         torch.set_num_threads(1)
         with nullcontext() if self._crossbars is None else self._crossbars.programmed(weights):
             return self.readout.logits(self._output(weights, piece, order))
 
     def _output(
-        self, weights: Mapping[str, Tensor], piece: slice, order: np.ndarray | None
-    ) -> Tensor:
+        self,
+        weights: Mapping[str, Float[Tensor, "..."]],
+        piece: slice,
+        order: Int64[np.ndarray, "samples"] | None,
+    ) -> Shaped[Tensor, "piece ..."]:
         """Return the tensor read, samples first, in runs of as many samples as the network takes.
 
         Samples in an order of their own if given.
@@ -442,5 +472,7 @@ class SampledTwin:
             return joined[: piece.stop - piece.start]
         chosen = slice(piece.start, piece.stop) if order is None else order[piece]
         feed = {name: array[chosen] for name, array in self._inputs.items()}
-        output: Tensor = self._twin({**feed, **self._constants}, weights, [tensor])[tensor]
+        output: Shaped[Tensor, "samples ..."] = self._twin(
+            {**feed, **self._constants}, weights, [tensor]
+        )[tensor]
         return output
