@@ -9,7 +9,7 @@ import pytest
 
 #: Packages whose arrays have shapes in their annotations.
 SHAPED = (
-    *("certify", "data", "device", "engine", "mapping", "montecarlo"),
+    *("certify", "data", "device", "engine", "mapping", "montecarlo", "onnx_io"),
     *("reliability", "search", "training", "twin_trials"),
 )
 

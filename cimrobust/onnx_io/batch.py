@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -25,6 +26,9 @@ from cimrobust.onnx_io.walk import (
     int_attribute,
     subgraphs,
 )
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Shaped
 
 BATCH_SYMBOL = "batch"
 
@@ -388,7 +392,7 @@ class _Editor:
             graph.node.insert(at + offset, new)
         self.notes.append(f"constant inputs of {node.op_type} '{label}' are repeated once a sample")
 
-    def _constant(self, values: np.ndarray, wish: str) -> str:
+    def _constant(self, values: Shaped[np.ndarray, "..."], wish: str) -> str:
         name = self.names.take(wish)
         self.model.graph.initializer.append(encode(values, name))
         return name

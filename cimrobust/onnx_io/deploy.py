@@ -31,6 +31,7 @@ from cimrobust.onnx_io.walk import NameMaker, all_graphs, all_nodes, defined_nam
 from cimrobust.onnx_io.weights import Weights, WeightUse, weights_of
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Shaped
     from cimrobust.onnx_io.layers import LayerScan
     from cimrobust.onnx_io.network import Network
 
@@ -316,7 +317,7 @@ def template_bytes(deployed: Deployed) -> bytes:
     return external_bytes(deployed.model, deployed.weight_names)
 
 
-def session_template(deployed: Deployed) -> tuple[bytes, dict[str, np.ndarray]]:
+def session_template(deployed: Deployed) -> tuple[bytes, dict[str, Shaped[np.ndarray, "..."]]]:
     """Return what sessions of chips are opened from, and arrays that each of them gets as well.
 
     Stored weights are marked as external. Where the other initializers do not fit into one message

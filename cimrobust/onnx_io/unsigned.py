@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -39,6 +40,9 @@ from cimrobust.onnx_io.walk import (
     op_name,
     read_names,
 )
+
+if TYPE_CHECKING:
+    from jaxtyping import Int8, Shaped, UInt8
 
 _MS = "com.microsoft::"
 _HALF = 128
@@ -388,14 +392,14 @@ class _Work:
             onnx.helper.make_tensor_value_info(name, TensorProto.INT8, list(values.shape))
         )
 
-    def _constant(self, values: np.ndarray, wish: str) -> str:
+    def _constant(self, values: Shaped[np.ndarray, "..."], wish: str) -> str:
         name = self._names.take(wish)
         self.model.graph.initializer.append(encode(values, name))
         return name
 
 
-def _shifted(values: np.ndarray) -> np.ndarray:
-    return (values.astype(np.int16) + _HALF).astype(np.uint8)
+def _shifted(values: Int8[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
+    return np.asarray(values.astype(np.int16) + _HALF, np.uint8)
 
 
 def _input(node: onnx.NodeProto, index: int) -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from cimrobust.onnx_io.lowering.fused_layers import CONV_ATTRIBUTES
 from cimrobust.onnx_io.lowering.job import Job
-from cimrobust.onnx_io.lowering.lowering_registry import StaysError, lowers
+from cimrobust.onnx_io.lowering.lowering_errors import StaysError
+from cimrobust.onnx_io.lowering.lowering_registry import lowers
 
 _POOL_ATTRIBUTES = ("auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "strides")
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cimrobust.onnx_io.lowering.lowering_registry import StaysError, lowers
+from cimrobust.onnx_io.lowering.lowering_errors import StaysError
+from cimrobust.onnx_io.lowering.lowering_registry import lowers
 
 if TYPE_CHECKING:
     from cimrobust.onnx_io.lowering.job import Job

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cimrobust.onnx_io.lowering.attention import as_int64, join_heads
-from cimrobust.onnx_io.lowering.lowering_registry import StaysError, lowers
+from cimrobust.onnx_io.lowering.lowering_errors import StaysError
+from cimrobust.onnx_io.lowering.lowering_registry import lowers
 from cimrobust.onnx_io.lowering.rotary import at_positions, num_pairs, rotate
 from cimrobust.onnx_io.lowering.standard_nodes import (
     at_most,

@@ -11,13 +11,8 @@ import onnx
 from cimrobust.onnx_io.fold import replace_nodes
 from cimrobust.onnx_io.lowering import lowering_catalogue  # noqa: F401  (registers the lowerings)
 from cimrobust.onnx_io.lowering.job import Job, Stored
-from cimrobust.onnx_io.lowering.lowering_registry import (
-    Entry,
-    RefusedError,
-    StaysError,
-    UnknownTypeError,
-    entry_of,
-)
+from cimrobust.onnx_io.lowering.lowering_errors import RefusedError, StaysError, UnknownTypeError
+from cimrobust.onnx_io.lowering.lowering_registry import Entry, entry_of
 from cimrobust.onnx_io.shapes import TensorType, infer_types
 from cimrobust.onnx_io.walk import (
     NameMaker,

@@ -20,7 +20,8 @@ from cimrobust.onnx_io.lowering.attention import (
     scores,
     split_heads,
 )
-from cimrobust.onnx_io.lowering.lowering_registry import StaysError, lowers
+from cimrobust.onnx_io.lowering.lowering_errors import StaysError
+from cimrobust.onnx_io.lowering.lowering_registry import lowers
 from cimrobust.onnx_io.lowering.standard_nodes import (
     END,
     part,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cimrobust.onnx_io.lowering.lowering_registry import StaysError, lowers
+from cimrobust.onnx_io.lowering.lowering_errors import StaysError
+from cimrobust.onnx_io.lowering.lowering_registry import lowers
 from cimrobust.onnx_io.lowering.standard_nodes import mean, number, total
 
 if TYPE_CHECKING:

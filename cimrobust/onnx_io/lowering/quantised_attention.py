@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from cimrobust.onnx_io.lowering.attention import SINCE
 from cimrobust.onnx_io.lowering.embeddings import finish_embedding
-from cimrobust.onnx_io.lowering.lowering_registry import StaysError, lowers
+from cimrobust.onnx_io.lowering.lowering_errors import StaysError
+from cimrobust.onnx_io.lowering.lowering_registry import lowers
 from cimrobust.onnx_io.lowering.self_attention import finish_attention
 from cimrobust.onnx_io.lowering.standard_nodes import require_opset, reshape
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from onnx import GraphProto, TensorProto, helper
 
-from cimrobust.onnx_io.lowering.lowering_registry import RefusedError, lowers
+from cimrobust.onnx_io.lowering.lowering_errors import RefusedError
+from cimrobust.onnx_io.lowering.lowering_registry import lowers
 from cimrobust.onnx_io.lowering.standard_nodes import END, part, require_opset, size_of, unsqueeze
 
 if TYPE_CHECKING:

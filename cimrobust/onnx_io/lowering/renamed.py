@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cimrobust.onnx_io.lowering.lowering_registry import StaysError, lowers
+from cimrobust.onnx_io.lowering.lowering_errors import StaysError
+from cimrobust.onnx_io.lowering.lowering_registry import lowers
 from cimrobust.onnx_io.lowering.standard_nodes import require_opset, reshape, unsqueeze
 
 if TYPE_CHECKING:

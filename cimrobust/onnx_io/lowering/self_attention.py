@@ -15,7 +15,8 @@ from cimrobust.onnx_io.lowering.attention import (
     num_positions,
     split_heads,
 )
-from cimrobust.onnx_io.lowering.lowering_registry import StaysError, lowers
+from cimrobust.onnx_io.lowering.lowering_errors import StaysError
+from cimrobust.onnx_io.lowering.lowering_registry import lowers
 from cimrobust.onnx_io.lowering.standard_nodes import part, require_opset, size_of, total, unsqueeze
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy as np
 from onnx import helper
 
 from cimrobust.onnx_io.lowering.job import Job, needed
-from cimrobust.onnx_io.lowering.lowering_registry import StaysError
+from cimrobust.onnx_io.lowering.lowering_errors import StaysError
 
 END = sys.maxsize
 
