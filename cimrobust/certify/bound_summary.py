@@ -22,7 +22,7 @@ from cimrobust.certify.bounds import (
 )
 from cimrobust.certify.branch import BranchSettings
 from cimrobust.certify.counted_decisions import CountedDecisions
-from cimrobust.certify.per_sample import OCTAVES
+from cimrobust.certify.octaves import OCTAVES
 from cimrobust.certify.refusal import Refusal
 from cimrobust.cluster.executor import Executor
 from cimrobust.data.decision import Score

@@ -19,10 +19,6 @@ from cimrobust.parquet_file import column, read_parquet
 if TYPE_CHECKING:  # the table is read where nothing is proven
     from cimrobust.certify.bound_summary import Certification
 
-#: Largest boxes of single samples are searched for from the smallest of the curve up to four times
-#: the stated one: powers of two of its size.
-OCTAVES = (-8, 2)
-
 _MAX_SAMPLES = 100_000_000
 _COLUMNS = ("sample", "certified", "largest_tolerance_fraction")
 

@@ -16,7 +16,7 @@ import torch
 from cimrobust.certify.bound_summary import EFFORTS
 from cimrobust.certify.bounded_network import open_bounds
 from cimrobust.certify.bounds import certify
-from cimrobust.certify.per_sample import OCTAVES
+from cimrobust.certify.octaves import OCTAVES
 from cimrobust.certify.refusal import Refusal
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.progress import NullProgress

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cimrobust.certify.bound_summary import CURVE_SAMPLES, STEPS
 from cimrobust.certify.bounds import bisection_rounds
-from cimrobust.certify.per_sample import OCTAVES
+from cimrobust.certify.octaves import OCTAVES
 from cimrobust.planning.diagnostic_costs import diagnostic_cost
 from cimrobust.planning.planning_records import PlannedStage
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cimrobust.certificate import models
-from cimrobust.certify.per_sample import OCTAVES, PerSample, per_sample
+from cimrobust.certify.octaves import OCTAVES
+from cimrobust.certify.per_sample import PerSample, per_sample
 from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.records import finite
 
