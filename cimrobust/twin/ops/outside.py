@@ -25,6 +25,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from jaxtyping import Float, Float64, Shaped
 from onnx import TensorProto, helper
 from torch import Tensor
 
@@ -119,7 +120,7 @@ class _Runner:
         self._sessions: dict[tuple[int, ...], onnxruntime.InferenceSession] = {}
         self._lock = Lock()
 
-    def __call__(self, values: Sequence[Any]) -> list[np.ndarray]:
+    def __call__(self, values: Sequence[Any]) -> list[Shaped[np.ndarray, "..."]]:
         """Return the outputs that have a name, the others as None, for tensors.
 
         Or arrays of texts.
@@ -138,7 +139,7 @@ class _Runner:
             raise RuntimeError(f"onnxruntime does not run it alone: {err}") from err
         return [next(made) if name else np.zeros(0, np.float32) for name in self._node.outputs]
 
-    def to_torch(self, array: np.ndarray) -> Any:
+    def to_torch(self, array: Shaped[np.ndarray, "..."]) -> Any:
         """Return an output as the twin holds it; texts stay arrays."""
         settings = self._node.settings
         if array.dtype.kind == "f":
@@ -201,7 +202,7 @@ def _is_fed(kind: int) -> bool:
     return kind in _DIRECT or kind == TensorProto.STRING
 
 
-def _array(value: Any, kind: int) -> np.ndarray:
+def _array(value: Any, kind: int) -> Shaped[np.ndarray, "..."]:
     """Return a value as an array of an ONNX element type.
 
     Quantised ones are held as floats that are whole.
@@ -253,13 +254,13 @@ class _Estimate:
         runner: _Runner,
         values: list[Any],
         index: int,
-        grads: dict[int, Tensor],
+        grads: dict[int, Float[Tensor, "..."]],
         used: set[str],
     ) -> None:
         self._runner = runner
         self._values = values
         self._index = index
-        self._point: Tensor = values[index]
+        self._point: Float[Tensor, "..."] = values[index]
         self._grads = {
             place: grad.detach().cpu().numpy().astype(np.float64) for place, grad in grads.items()
         }
@@ -270,7 +271,7 @@ class _Estimate:
         )
         self._base = self._run(self._x)
 
-    def gradient(self) -> Tensor | None:
+    def gradient(self) -> Float[Tensor, "..."] | None:
         """Return it, in the type and place of the input."""
         if self._index not in self._runner.fed or not self._x.size:
             return None
@@ -279,7 +280,7 @@ class _Estimate:
             self._point.device, self._point.dtype
         )
 
-    def _by_formula(self) -> np.ndarray:
+    def _by_formula(self) -> Float64[np.ndarray, "..."]:
         same_shape = all(grad.shape == self._x.shape for grad in self._grads.values())
         if same_shape and self._is_elementwise():
             slopes = self._slopes(np.ones_like(self._x))
@@ -295,20 +296,24 @@ class _Estimate:
             return self._take(STRAIGHT, sum(self._grads.values()))
         return self._take(DIRECTIONS, self._in_directions(rows=rows))
 
-    def _take(self, how: str, found: Any) -> np.ndarray:
+    def _take(self, how: str, found: Any) -> Float64[np.ndarray, "..."]:
         self._used.add(how)
         return np.asarray(found, np.float64)
 
-    def _run(self, x: np.ndarray) -> dict[int, np.ndarray]:
+    def _run(self, x: Float64[np.ndarray, "..."]) -> dict[int, Float64[np.ndarray, "..."]]:
         values = list(self._values)
         values[self._index] = torch.from_numpy(x).to(self._point.dtype)
         made = self._runner(values)
         return {place: made[place].astype(np.float64) for place in self._grads}
 
-    def _moved(self, direction: np.ndarray) -> dict[int, np.ndarray]:
+    def _moved(
+        self, direction: Float64[np.ndarray, "..."]
+    ) -> dict[int, Float64[np.ndarray, "..."]]:
         return self._run(self._x + self._step * direction)
 
-    def _slopes(self, direction: np.ndarray) -> dict[int, np.ndarray]:
+    def _slopes(
+        self, direction: Float64[np.ndarray, "..."]
+    ) -> dict[int, Float64[np.ndarray, "..."]]:
         """Return the change of every output along a direction, by a step.
 
         Zero where a step changes its shape.
@@ -323,7 +328,7 @@ class _Estimate:
             for place, grad in self._grads.items()
         }
 
-    def _is_flat(self, slopes: dict[int, np.ndarray]) -> bool:
+    def _is_flat(self, slopes: dict[int, Float64[np.ndarray, "..."]]) -> bool:
         """Tell whether an elementwise function only jumps.
 
         A shorter step meets fewer jumps, but as many slopes.
@@ -364,9 +369,9 @@ class _Estimate:
             for place in self._grads
         )
 
-    def _one_by_one(self, *, rows: bool) -> np.ndarray:
+    def _one_by_one(self, *, rows: bool) -> Float64[np.ndarray, "..."]:
         """Return the gradient by moving one element (of every sample) after the other."""
-        found: np.ndarray = np.zeros_like(self._x)
+        found: Float64[np.ndarray, "..."] = np.zeros_like(self._x)
         shape = self._x.shape[1:] if rows else self._x.shape
         for place in np.ndindex(shape):
             where = (slice(None), *place) if rows else place
@@ -375,9 +380,9 @@ class _Estimate:
             found[where] = self._along(direction, rows=rows)
         return found
 
-    def _in_directions(self, *, rows: bool) -> np.ndarray:
+    def _in_directions(self, *, rows: bool) -> Float64[np.ndarray, "..."]:
         """Return what random directions of signs say of the gradient: it, on average."""
-        found: np.ndarray = np.zeros_like(self._x)
+        found: Float64[np.ndarray, "..."] = np.zeros_like(self._x)
         random = np.random.default_rng(2)
         for _ in range(_DIRECTIONS):
             direction = random.choice([-1.0, 1.0], self._x.shape)
@@ -389,7 +394,9 @@ class _Estimate:
             )
         return found
 
-    def _along(self, direction: np.ndarray, *, rows: bool) -> np.ndarray:
+    def _along(
+        self, direction: Float64[np.ndarray, "..."], *, rows: bool
+    ) -> Float64[np.ndarray, "samples"] | Float64[np.ndarray, ""]:
         """Return the derivative of the loss along a direction, for each sample or for all."""
         slopes = self._slopes(direction)
         products = [np.nan_to_num(slopes[place] * grad) for place, grad in self._grads.items()]

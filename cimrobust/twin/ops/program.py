@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from jaxtyping import Shaped
 from onnx import numpy_helper
 from torch import Tensor
 
@@ -96,14 +97,14 @@ class Program:
     def __init__(
         self,
         inputs: Sequence[str],
-        constants: Mapping[str, Tensor],
+        constants: Mapping[str, Shaped[Tensor, "..."]],
         nodes: Sequence[onnx.NodeProto],
         scope: Scope,
     ) -> None:
         scope = replace(scope, readers=_readers(nodes))
         self.slots: dict[str, int] = {}
         self.inputs = tuple(self._slot(name) for name in inputs)
-        self.constants: dict[str, Tensor] = dict(constants)
+        self.constants: dict[str, Shaped[Tensor, "..."]] = dict(constants)
         for name in self.constants:
             self._slot(name)
         self.steps: list[Step] = []
@@ -250,7 +251,7 @@ class CompiledBody:
         return execute(program.plan(self._outputs), values)
 
 
-def placed(tensor: Tensor, settings: Settings) -> Tensor:
+def placed(tensor: Shaped[Tensor, "*shape"], settings: Settings) -> Shaped[Tensor, "*shape"]:
     """Return a constant in the working type and place.
 
     Floats move with the twin, integers of 64 bit stay on the CPU.
@@ -319,7 +320,7 @@ def attribute_value(attribute: onnx.AttributeProto, captures: tuple[str, ...], s
     return list(value) if attribute.type in (kind.INTS, kind.FLOATS) else value
 
 
-def to_tensor(proto: onnx.TensorProto) -> Tensor:
+def to_tensor(proto: onnx.TensorProto) -> Shaped[Tensor, "..."]:
     """Return an ONNX tensor as the twin holds it.
 
     Every floating-point type as float32, unsigned 32 and 64 bit as int64.

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch._C._functorch import is_batchedtensor
 from torch.nn.functional import linear
@@ -113,15 +114,15 @@ def recurrent(node: Node) -> Kernel:
     cell, batch_first = read_cell(node), bool(node.get("layout", 0))
 
     def run(
-        x: Tensor,
-        w: Tensor,
-        r: Tensor,
-        b: Tensor | None = None,
-        lengths: Tensor | None = None,
-        h: Tensor | None = None,
-        c: Tensor | None = None,
-        p: Tensor | None = None,
-    ) -> tuple[Tensor, ...]:
+        x: Float[Tensor, "_ _ inputs"],
+        w: Float[Tensor, "directions sums inputs"],
+        r: Float[Tensor, "directions sums hidden"],
+        b: Float[Tensor, "directions biases"] | None = None,
+        lengths: Int[Tensor, "batch"] | None = None,
+        h: Float[Tensor, "_ _ hidden"] | None = None,
+        c: Float[Tensor, "_ _ hidden"] | None = None,
+        p: Float[Tensor, "directions peepholes"] | None = None,
+    ) -> tuple[Float[Tensor, "..."], ...]:
         if batch_first:
             x, h, c = (
                 x.transpose(0, 1),
@@ -154,7 +155,7 @@ def recurrent(node: Node) -> Kernel:
     return run
 
 
-def _torch_is_faster(cell: Cell, x: Tensor) -> bool:
+def _torch_is_faster(cell: Cell, x: Float[Tensor, "time batch inputs"]) -> bool:
     """Tell whether torch has a kernel that is not a loop of its own.
 
     All cells on an accelerator, LSTM in float32 on a processor.
@@ -165,7 +166,7 @@ def _torch_is_faster(cell: Cell, x: Tensor) -> bool:
     return x.is_cuda or (has_lstm and cell.op == "LSTM" and x.dtype == torch.float32)
 
 
-def _all_full(lengths: Tensor, steps: int) -> bool:
+def _all_full(lengths: Int[Tensor, "batch"] | None, steps: int) -> bool:
     """Tell whether no sequence is shorter than the input.
 
     Where runs share a pass, torch cannot know.
@@ -175,14 +176,18 @@ def _all_full(lengths: Tensor, steps: int) -> bool:
 
 def _by_kernels(
     cell: Cell,
-    x: Tensor,
-    w: Tensor,
-    r: Tensor,
-    b: Tensor | None,
-    lengths: Tensor | None,
-    h: Tensor,
-    c: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
+    x: Float[Tensor, "time batch inputs"],
+    w: Float[Tensor, "directions sums inputs"],
+    r: Float[Tensor, "directions sums hidden"],
+    b: Float[Tensor, "directions biases"] | None,
+    lengths: Int[Tensor, "batch"] | None,
+    h: Float[Tensor, "directions batch hidden"],
+    c: Float[Tensor, "directions batch hidden"],
+) -> tuple[
+    Float[Tensor, "time directions batch hidden"],
+    Float[Tensor, "directions batch hidden"],
+    Float[Tensor, "directions batch hidden"],
+]:
     """Run the kernels of this package; returns as `_by_torch`, and with lengths as `_by_loop`."""
     behind = cell.op == "GRU" and cell.linear_before_reset
     sums = []
@@ -219,7 +224,7 @@ def _by_kernels(
     return y, states[-1], c
 
 
-def _input_bias(b: Tensor, *, behind: bool) -> Tensor:
+def _input_bias(b: Float[Tensor, "biases"], *, behind: bool) -> Float[Tensor, "sums"]:
     """Return what is added to the products of the inputs of one direction.
 
     All biases, but for a GRU's recurrent one behind its reset gate.
@@ -231,23 +236,35 @@ def _input_bias(b: Tensor, *, behind: bool) -> Tensor:
     return of_inputs + torch.cat([of_states[:gates], torch.zeros_like(of_states[gates:])])
 
 
-def _alive(lengths: Tensor, x: Tensor) -> Tensor:
+def _alive(
+    lengths: Int[Tensor, "batch"] | None, x: Float[Tensor, "time batch inputs"]
+) -> Bool[Tensor, "time batch 1"]:
     """Return which steps are within their sequence, bool [time, batch, 1]."""
     steps = torch.arange(x.shape[0], device=x.device).reshape(-1, 1, 1)
     return steps < lengths.to(x.device).reshape(1, -1, 1)
 
 
 def _by_torch(
-    cell: Cell, x: Tensor, w: Tensor, r: Tensor, b: Tensor | None, h: Tensor, c: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+    cell: Cell,
+    x: Float[Tensor, "time batch inputs"],
+    w: Float[Tensor, "directions sums inputs"],
+    r: Float[Tensor, "directions sums hidden"],
+    b: Float[Tensor, "directions biases"] | None,
+    h: Float[Tensor, "directions batch hidden"],
+    c: Float[Tensor, "directions batch hidden"],
+) -> tuple[
+    Float[Tensor, "time directions batch hidden"],
+    Float[Tensor, "directions batch hidden"],
+    Float[Tensor, "directions batch hidden"],
+]:
     """Run torch's fused kernels; returns y [time, directions, batch, hidden], last h and last c."""
     order, gates = TORCH_ORDER[cell.op], GATES[cell.op]
 
-    def reordered(stack: Tensor) -> Tensor:
+    def reordered(stack: Float[Tensor, "*weight"]) -> Float[Tensor, "*weight"]:
         parts = stack.chunk(gates)
         return stack if gates == 1 else torch.cat([parts[index] for index in order])
 
-    flat: list[Tensor] = []
+    flat: list[Float[Tensor, "..."]] = []
     for index in range(len(cell.directions)):
         flat += [reordered(w[index]), reordered(r[index])]
         if b is not None:
@@ -270,15 +287,19 @@ def _by_torch(
 
 def _by_loop(
     cell: Cell,
-    x: Tensor,
-    w: Tensor,
-    r: Tensor,
-    b: Tensor | None,
-    lengths: Tensor | None,
-    h: Tensor,
-    c: Tensor,
-    p: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
+    x: Float[Tensor, "time batch inputs"],
+    w: Float[Tensor, "directions sums inputs"],
+    r: Float[Tensor, "directions sums hidden"],
+    b: Float[Tensor, "directions biases"] | None,
+    lengths: Int[Tensor, "batch"] | None,
+    h: Float[Tensor, "directions batch hidden"],
+    c: Float[Tensor, "directions batch hidden"],
+    p: Float[Tensor, "directions peepholes"] | None,
+) -> tuple[
+    Float[Tensor, "time directions batch hidden"],
+    Float[Tensor, "directions batch hidden"],
+    Float[Tensor, "directions batch hidden"],
+]:
     """Step through time; returns as `_by_torch`.
 
     Steps behind the end of a sequence give zeros and keep the state.
@@ -310,7 +331,9 @@ def _by_loop(
     return torch.stack(outputs, 1), torch.stack(lasts), torch.stack(memories)
 
 
-def _reversed(x: Tensor, lengths: Tensor | None) -> Tensor:
+def _reversed(
+    x: Float[Tensor, "time batch *units"], lengths: Int[Tensor, "batch"] | None
+) -> Float[Tensor, "time batch *units"]:
     """Turn time round, within the length of each sequence; x [time, batch, ...]."""
     if lengths is None:
         return x.flip(0)
@@ -321,20 +344,31 @@ def _reversed(x: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def _step(
-    cell: Cell, index: int, r: Tensor, b: Tensor | None, p: Tensor | None
-) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
+    cell: Cell,
+    index: int,
+    r: Float[Tensor, "sums hidden"],
+    b: Float[Tensor, "_biases"] | None,
+    p: Float[Tensor, "_biases"] | None,
+) -> Callable[
+    [Float[Tensor, "batch sums"], Float[Tensor, "batch hidden"], Float[Tensor, "batch hidden"]],
+    tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch hidden"]],
+]:
     """Return the function of one time step: (input part, h, c) to the new (h, c)."""
     functions, limit = cell.activations[index], cell.clip
     recurrent_bias = None if b is None else b.chunk(2)[1]
 
-    def clipped(x: Tensor) -> Tensor:
+    def clipped(x: Float[Tensor, "batch units"]) -> Float[Tensor, "batch units"]:
         return x if limit is None else x.clamp(-limit, limit)
 
-    def product(h: Tensor) -> Tensor:
+    def product(h: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch sums"]:
         y = torch.matmul(h, r.t())
         return y if recurrent_bias is None else y + recurrent_bias
 
-    def lstm(x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    def lstm(
+        x: Float[Tensor, "batch sums"],
+        h: Float[Tensor, "batch hidden"],
+        c: Float[Tensor, "batch hidden"],
+    ) -> tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch hidden"]]:
         i, o, f, g = (x + product(h)).chunk(4, -1)
         # Peepholes in the file: input, output, forget gate.
         peep = (0.0, 0.0, 0.0) if p is None else p.chunk(3)
@@ -343,7 +377,11 @@ def _step(
         memory = keep * c + gate * functions[1](clipped(g))
         return functions[0](clipped(o + peep[1] * memory)) * functions[2](memory), memory
 
-    def gru(x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    def gru(
+        x: Float[Tensor, "batch sums"],
+        h: Float[Tensor, "batch hidden"],
+        c: Float[Tensor, "batch hidden"],
+    ) -> tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch hidden"]]:
         rows = cell.hidden
         if cell.linear_before_reset:
             total = product(h)
@@ -362,7 +400,11 @@ def _step(
             )
         return (1 - z) * new + z * h, c
 
-    def rnn(x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    def rnn(
+        x: Float[Tensor, "batch sums"],
+        h: Float[Tensor, "batch hidden"],
+        c: Float[Tensor, "batch hidden"],
+    ) -> tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch hidden"]]:
         return functions[0](clipped(x + product(h))), c
 
     return {"LSTM": lstm, "GRU": gru, "RNN": rnn}[cell.op]

@@ -15,13 +15,18 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
 def gru_states(
-    sums: Tensor, r: Tensor, b: Tensor | None, h: Tensor, alive: Tensor | None
-) -> Tensor:
+    sums: Float[Tensor, "time directions batch sums"],
+    r: Float[Tensor, "directions sums hidden"],
+    b: Float[Tensor, "directions hidden"] | None,
+    h: Float[Tensor, "directions batch hidden"],
+    alive: Bool[Tensor, "time directions batch 1"] | None,
+) -> Float[Tensor, "time directions batch hidden"]:
     """Return the states of a GRU after every step, [time, directions, batch, hidden].
 
     Args:
@@ -33,13 +38,17 @@ def gru_states(
         alive: Steps within their sequence; None: all.
     """
     cell = _GruResetBefore.apply(sums, r, h, alive) if b is None else None  # type: ignore[no-untyped-call]
-    found: tuple[Tensor, ...] = cell or _GruResetBehind.apply(sums, r, b, h, alive)  # type: ignore[no-untyped-call]
+    found: tuple[Float[Tensor, "..."], ...] = cell or _GruResetBehind.apply(sums, r, b, h, alive)  # type: ignore[no-untyped-call]
     return found[0]
 
 
 def lstm_states(
-    sums: Tensor, r: Tensor, h: Tensor, c: Tensor, alive: Tensor | None
-) -> tuple[Tensor, Tensor]:
+    sums: Float[Tensor, "time directions batch sums"],
+    r: Float[Tensor, "directions sums hidden"],
+    h: Float[Tensor, "directions batch hidden"],
+    c: Float[Tensor, "directions batch hidden"],
+    alive: Bool[Tensor, "time directions batch 1"] | None,
+) -> tuple[Float[Tensor, "time directions batch hidden"], Float[Tensor, "directions batch hidden"]]:
     """Return the states of an LSTM after every step, and its last memory.
 
     Args:
@@ -53,7 +62,14 @@ def lstm_states(
     return states, memory
 
 
-def rnn_states(sums: Tensor, r: Tensor, h: Tensor, alive: Tensor | None, *, relu: bool) -> Tensor:
+def rnn_states(
+    sums: Float[Tensor, "time directions batch sums"],
+    r: Float[Tensor, "directions sums hidden"],
+    h: Float[Tensor, "directions batch hidden"],
+    alive: Bool[Tensor, "time directions batch 1"] | None,
+    *,
+    relu: bool,
+) -> Float[Tensor, "time directions batch hidden"]:
     """Return the states of an RNN after every step; with Tanh, or Relu.
 
     Args:
@@ -63,7 +79,7 @@ def rnn_states(sums: Tensor, r: Tensor, h: Tensor, alive: Tensor | None, *, relu
         alive: Steps within their sequence; None: all.
         relu: Whether the activation is Relu.
     """
-    found: tuple[Tensor, ...] = _Rnn.apply(sums, r, h, alive, relu)  # type: ignore[no-untyped-call]
+    found: tuple[Float[Tensor, "..."], ...] = _Rnn.apply(sums, r, h, alive, relu)  # type: ignore[no-untyped-call]
     return found[0]
 
 
@@ -99,7 +115,9 @@ class _Cell(torch.autograd.Function):
         return tuple(split), axes
 
 
-def _joined(value: Tensor, dim: int | None, axis: int, runs: int) -> Tensor:
+def _joined(
+    value: Float[Tensor, "..."] | Bool[Tensor, "..."], dim: int | None, axis: int, runs: int
+) -> Float[Tensor, "..."] | Bool[Tensor, "..."]:
     """Return a tensor with the axis of runs `dim` (None: it has none) joined with another."""
     if dim is not None:
         return value.movedim(dim, axis).flatten(axis, axis + 1)
@@ -114,7 +132,13 @@ class _GruResetBehind(_Cell):
     output_axes = (2, 2, 2, 2)
 
     @staticmethod
-    def forward(sums: Tensor, r: Tensor, b: Tensor, h: Tensor, alive: Tensor | None) -> Any:
+    def forward(
+        sums: Float[Tensor, "time directions batch sums"],
+        r: Float[Tensor, "directions sums hidden"],
+        b: Float[Tensor, "directions hidden"],
+        h: Float[Tensor, "directions batch hidden"],
+        alive: Bool[Tensor, "time directions batch 1"] | None,
+    ) -> Any:
         """Step through time."""
         size = h.shape[-1]
         states, gates, news = _room(sums, size), _room(sums, 2 * size), _room(sums, size)
@@ -136,13 +160,17 @@ class _GruResetBehind(_Cell):
         return states, gates, news, totals[..., behind:].contiguous()
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    def setup_context(
+        ctx: Any, inputs: tuple[Any, ...], output: tuple[Float[Tensor, "..."], ...]
+    ) -> None:
         """Keep what the way back needs."""
         _keep(ctx, (inputs[1], inputs[3], inputs[4]), output, visible=1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor | None, *_others: Any) -> Any:
+    def backward(
+        ctx: Any, grad: Float[Tensor, "time directions batch hidden"] | None, *_others: Any
+    ) -> Any:
         """Return the gradients of sums, weights, bias and first state."""
         r, h, alive, states, gates, news, totals = ctx.saved_tensors
         before = torch.cat([h.unsqueeze(0), states[:-1]])
@@ -174,7 +202,12 @@ class _GruResetBefore(_Cell):
     output_axes = (2, 2, 2)
 
     @staticmethod
-    def forward(sums: Tensor, r: Tensor, h: Tensor, alive: Tensor | None) -> Any:
+    def forward(
+        sums: Float[Tensor, "time directions batch sums"],
+        r: Float[Tensor, "directions sums hidden"],
+        h: Float[Tensor, "directions batch hidden"],
+        alive: Bool[Tensor, "time directions batch 1"] | None,
+    ) -> Any:
         """Step through time."""
         size = h.shape[-1]
         states, gates, news = _room(sums, size), _room(sums, 2 * size), _room(sums, size)
@@ -193,13 +226,17 @@ class _GruResetBefore(_Cell):
         return states, gates, news
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    def setup_context(
+        ctx: Any, inputs: tuple[Any, ...], output: tuple[Float[Tensor, "..."], ...]
+    ) -> None:
         """Keep what the way back needs."""
         _keep(ctx, inputs[1:4], output, visible=1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor | None, *_others: Any) -> Any:
+    def backward(
+        ctx: Any, grad: Float[Tensor, "time directions batch hidden"] | None, *_others: Any
+    ) -> Any:
         """Return the gradients of sums, weights and first state."""
         r, h, alive, states, gates, news = ctx.saved_tensors
         size = h.shape[-1]
@@ -251,7 +288,13 @@ class _Lstm(_Cell):
     output_axes = (2, 1, 2, 2)
 
     @staticmethod
-    def forward(sums: Tensor, r: Tensor, h: Tensor, c: Tensor, alive: Tensor | None) -> Any:
+    def forward(
+        sums: Float[Tensor, "time directions batch sums"],
+        r: Float[Tensor, "directions sums hidden"],
+        h: Float[Tensor, "directions batch hidden"],
+        c: Float[Tensor, "directions batch hidden"],
+        alive: Bool[Tensor, "time directions batch 1"] | None,
+    ) -> Any:
         """Step through time."""
         size = h.shape[-1]
         states, gates, memories = _room(sums, size), _room(sums, 4 * size), _room(sums, size)
@@ -273,13 +316,20 @@ class _Lstm(_Cell):
         return states, memories[-1].clone(), gates, memories
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    def setup_context(
+        ctx: Any, inputs: tuple[Any, ...], output: tuple[Float[Tensor, "..."], ...]
+    ) -> None:
         """Keep what the way back needs."""
         _keep(ctx, inputs[1:5], (output[0], *output[2:]), visible=1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor | None, of_last: Tensor | None, *_others: Any) -> Any:
+    def backward(
+        ctx: Any,
+        grad: Float[Tensor, "time directions batch hidden"] | None,
+        of_last: Float[Tensor, "directions batch hidden"] | None,
+        *_others: Any,
+    ) -> Any:
         """Return the gradients of sums, weights, first state and first memory."""
         r, h, c, alive, states, gates, memories = ctx.saved_tensors
         entry, exit_, forget, cell = gates.chunk(4, -1)
@@ -330,7 +380,13 @@ class _Rnn(_Cell):
     output_axes = (2,)
 
     @staticmethod
-    def forward(sums: Tensor, r: Tensor, h: Tensor, alive: Tensor | None, relu: bool) -> Any:
+    def forward(
+        sums: Float[Tensor, "time directions batch sums"],
+        r: Float[Tensor, "directions sums hidden"],
+        h: Float[Tensor, "directions batch hidden"],
+        alive: Bool[Tensor, "time directions batch 1"] | None,
+        relu: bool,
+    ) -> Any:
         """Step through time."""
         states = _room(sums, h.shape[-1])
         product, r, state = _product(h), _side(r).mT, _side(h)
@@ -341,14 +397,16 @@ class _Rnn(_Cell):
         return (states,)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    def setup_context(
+        ctx: Any, inputs: tuple[Any, ...], output: tuple[Float[Tensor, "..."], ...]
+    ) -> None:
         """Keep what the way back needs."""
         _keep(ctx, inputs[1:4], output, visible=1)
         ctx.relu = inputs[4]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor | None) -> Any:
+    def backward(ctx: Any, grad: Float[Tensor, "time directions batch hidden"] | None) -> Any:
         """Return the gradients of sums, weights and first state."""
         r, h, alive, states = ctx.saved_tensors
         slopes = (states > 0).to(states.dtype) if ctx.relu else 1 - states * states
@@ -365,56 +423,71 @@ class _Rnn(_Cell):
         return sums, _weight_gradient(sums, before), ahead.reshape(h.shape), None, None
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...], *, visible: int) -> None:
+def _keep(
+    ctx: Any, inputs: tuple[Any, ...], output: tuple[Float[Tensor, "..."], ...], *, visible: int
+) -> None:
     """Save tensors for the way back; outputs behind the first `visible` ones have no gradient."""
     ctx.save_for_backward(*inputs, *output)
     ctx.mark_non_differentiable(*output[visible:])
     ctx.set_materialize_grads(False)
 
 
-def _room(sums: Tensor, size: int) -> Tensor:
+def _room(
+    sums: Float[Tensor, "time directions batch sums"], size: int
+) -> Float[Tensor, "time directions batch size"]:
     """Return memory for `size` values of every step, direction and sample."""
     return sums.new_empty((*sums.shape[:-1], size))
 
 
-def _side(value: Tensor) -> Tensor:
+def _side(value: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """Return weights or states without the axis of directions where there is one direction."""
     return value.squeeze(0) if len(value) == 1 else value
 
 
-def _cut(value: Tensor) -> tuple[Tensor, ...]:
+def _cut(value: Shaped[Tensor, "time directions *sides"]) -> tuple[Shaped[Tensor, "..."], ...]:
     """Return the steps of a tensor, each as `_side` has it."""
     return (value.squeeze(1) if value.shape[1] == 1 else value).unbind(0)
 
 
-def _product(state: Tensor) -> Any:
+def _product(state: Float[Tensor, "..."]) -> Any:
     """Return the function that adds a product to a term, for the axes that `_side` leaves."""
     return torch.addmm if len(state) == 1 else torch.baddbmm
 
 
-def _masks(alive: Tensor | None, steps: Tensor) -> tuple[Tensor | None, ...]:
+def _masks(
+    alive: Bool[Tensor, "..."] | None, steps: Float[Tensor, "..."]
+) -> tuple[Bool[Tensor, "..."] | None, ...]:
     return (None,) * len(steps) if alive is None else _cut(alive)
 
 
-def _kept(new: Tensor, old: Tensor, mask: Tensor | None) -> Tensor:
+def _kept(
+    new: Float[Tensor, "*shape"], old: Float[Tensor, "*shape"], mask: Bool[Tensor, "..."] | None
+) -> Float[Tensor, "*shape"]:
     """Put the old state back where a sequence has ended, in place; return the state."""
     return new if mask is None else new.copy_(torch.where(mask, new, old))
 
 
-def _within(factors: Tensor, alive: Tensor | None) -> Tensor:
+def _within(
+    factors: Float[Tensor, "*shape"], alive: Bool[Tensor, "..."] | None
+) -> Float[Tensor, "*shape"]:
     """Return factors that are 0 behind the end of a sequence, whatever stands there."""
     return factors if alive is None else factors.masked_fill(~alive, 0.0)
 
 
-def _given(grad: Tensor | None, like: Tensor) -> Tensor:
+def _given(
+    grad: Float[Tensor, "*shape"] | None, like: Float[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
     return torch.zeros_like(like) if grad is None else grad
 
 
-def _reversed_steps(*values: Tensor) -> Any:
+def _reversed_steps(*values: Float[Tensor, "..."]) -> Any:
     return zip(*(reversed(_cut(value)) for value in values), strict=True)
 
 
-def _weight_gradient(sums: Tensor, states: Tensor) -> Tensor:
+def _weight_gradient(
+    sums: Float[Tensor, "time directions batch sums"],
+    states: Float[Tensor, "time directions batch states"],
+) -> Float[Tensor, "directions sums states"]:
     """Return the gradient of weights [directions, sums, states], added up over time and batch."""
     left, right = (value.transpose(0, 1).flatten(1, 2) for value in (sums, states))
     return left.mT @ right

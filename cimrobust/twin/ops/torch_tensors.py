@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import torch
+from jaxtyping import Int, Int64, Real, Shaped
 from onnx import TensorProto
 from torch import Tensor
 
@@ -57,23 +58,25 @@ def torch_type(onnx_type: int, working: torch.dtype) -> torch.dtype:
     return TORCH_TYPES.get(onnx_type, working)
 
 
-def numbers(tensor: Tensor) -> list[int]:
+def numbers(tensor: Real[Tensor, "..."]) -> list[int]:
     """Return the values of an integer tensor of any rank as a flat list."""
     values: list[int] = (tensor if tensor.dim() == 1 else tensor.reshape(-1)).tolist()
     return values
 
 
-def shape_tensor(values: Iterable[int]) -> Tensor:
+def shape_tensor(values: Iterable[int]) -> Int64[Tensor, "numbers"]:
     """Return integers as a shape value: int64 on the CPU."""
     return torch.tensor(list(values), dtype=torch.int64)
 
 
-def on_device_of(tensor: Tensor, other: Tensor) -> Tensor:
+def on_device_of(
+    tensor: Shaped[Tensor, "*shape"], other: Shaped[Tensor, "..."]
+) -> Shaped[Tensor, "*shape"]:
     """Return `tensor` where `other` is."""
     return tensor if tensor.device == other.device else tensor.to(other.device)
 
 
-def together(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+def together(tensors: Sequence[Shaped[Tensor, "..."]]) -> Sequence[Shaped[Tensor, "..."]]:
     """Move tensors to one device: shape values come from the CPU to where the others are."""
     device = tensors[0].device
     if all(tensor.device == device for tensor in tensors):
@@ -82,12 +85,16 @@ def together(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
     return [tensor.to(device) for tensor in tensors]
 
 
-def index_of(tensor: Tensor, data: Tensor) -> Tensor:
+def index_of(
+    tensor: Real[Tensor, "*shape"], data: Shaped[Tensor, "..."]
+) -> Int64[Tensor, "*shape"]:
     """Return indices as int64 on the device of the data they index."""
     return tensor.to(device=data.device, dtype=torch.int64)
 
 
-def axes_from(attribute: Sequence[int] | None, given: Tensor | None) -> list[int] | None:
+def axes_from(
+    attribute: Sequence[int] | None, given: Int[Tensor, "..."] | None
+) -> list[int] | None:
     """Return axes from the attribute of older opsets or the input of newer ones.
 
     None where neither is stated.
