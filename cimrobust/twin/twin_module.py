@@ -262,7 +262,7 @@ class Twin(torch.nn.Module):
                 of a run.
         """
 
-        def alone(feed: dict[str, Shaped[Tensor, "..."]]) -> dict[str, Value]:
+        def alone(feed: dict[str, Shaped[Tensor, "..."]]) -> Any:
             return self.forward({**feed, **constants}, weights, outputs)
 
         try:

@@ -168,7 +168,7 @@ def q_gemm(node: Node) -> Kernel:
         b_scale: Float[Tensor, "..."],
         b_zero: Real[Tensor, "..."],
         c: Real[Tensor, "..."] | None = None,
-        y_scale: Float[Tensor, "..."] = None,
+        y_scale: Float[Tensor, "..."] | None = None,
         y_zero: Real[Tensor, "..."] | None | Real[Tensor, "..."] | None = None,
     ) -> Float[Tensor, "..."]:
         dtype = a_scale.dtype

@@ -164,7 +164,7 @@ def qlinear_concat(node: Node) -> Kernel:
 
     def run(
         y_scale: Float[Tensor, "..."],
-        y_zero: Real[Tensor, "..."] | None,
+        y_zero: Real[Tensor, "..."],
         *rest: Real[Tensor, "..."],
     ) -> Float[Tensor, "..."]:
         parts = [restored(*rest[index : index + 3]) for index in range(0, len(rest), 3)]
@@ -181,12 +181,12 @@ def qlinear_where(node: Node) -> Kernel:
         condition: Shaped[Tensor, "..."],
         a: Real[Tensor, "..."],
         a_scale: Float[Tensor, "..."],
-        a_zero: Real[Tensor, "..."] | None,
+        a_zero: Real[Tensor, "..."],
         b: Real[Tensor, "..."],
         b_scale: Float[Tensor, "..."],
-        b_zero: Real[Tensor, "..."] | None,
+        b_zero: Real[Tensor, "..."],
         y_scale: Float[Tensor, "..."],
-        y_zero: Real[Tensor, "..."] | None,
+        y_zero: Real[Tensor, "..."],
     ) -> Float[Tensor, "..."]:
         y = torch.where(condition, restored(a, a_scale, a_zero), restored(b, b_scale, b_zero))
         return quantised(node, y, y_scale, y_zero, 8)

@@ -230,7 +230,7 @@ def resize_10(node: Node) -> Kernel:
     """Resize-10 and Upsample-9: scales as an input."""
     how = Sampling.of(node)
 
-    def run(x: Real[Tensor, "..."], scales: Float[Tensor, "_axes"] | None) -> Real[Tensor, "..."]:
+    def run(x: Real[Tensor, "..."], scales: Float[Tensor, "_axes"]) -> Real[Tensor, "..."]:
         factors = [float(value) for value in scales.tolist()]
         return resample(
             x, resized_axes(x.shape, range(x.dim()), factors, None, "stretch", None), how
