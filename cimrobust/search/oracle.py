@@ -75,7 +75,7 @@ class GradientOracle(SampledTwin):
             self.readout,
             attack_set,
             self._box if box is None else box,
-            workers=self._workers,
+            workers=self._cut.workers,
             device=self.device,
             sample_bytes=self._sample_bytes,
             crossbars=self._crossbars,
@@ -85,7 +85,7 @@ class GradientOracle(SampledTwin):
         self, pattern: Mapping[str, Float[Tensor, "..."]], loss: Loss, scale: float
     ) -> Evaluation:
         """Return loss and gradients at a pattern: one pass."""
-        return self.in_pieces(partial(self._evaluate, pattern, loss, scale))
+        return self._cut.run(partial(self._evaluate, pattern, loss, scale))
 
     def _evaluate(
         self, pattern: Mapping[str, Float[Tensor, "..."]], loss: Loss, scale: float
@@ -96,7 +96,7 @@ class GradientOracle(SampledTwin):
             total: dict[str, Float[Tensor, "..."]] = {}
             value, parts = 0.0, []
             for part in map_ordered(
-                work, self._pieces, workers=min(self._workers, len(self._pieces))
+                work, self._cut.pieces, workers=min(self._cut.workers, len(self._cut.pieces))
             ):
                 value += part.loss
                 for name, gradient in part.gradients.items():
@@ -162,7 +162,7 @@ class GradientOracle(SampledTwin):
         needed: Bool[Tensor, "decisions"] | None = None,
     ) -> dict[str, Float[Tensor, "..."]]:
         """Add up the gradients of all pieces; those without a needed decision are left out."""
-        return self.in_pieces(partial(self._added_up, weights, function, needed))
+        return self._cut.run(partial(self._added_up, weights, function, needed))
 
     def _added_up(
         self,
@@ -173,13 +173,13 @@ class GradientOracle(SampledTwin):
         total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         pieces = [
             piece
-            for piece in self._pieces
+            for piece in self._cut.pieces
             if needed is None or bool(needed[self._positions(piece)].any())
         ]
         with one_torch_thread(), repeatable_convolutions(self.device):
             work = partial(self._pulled, weights, function)
             for gradients in map_ordered(
-                work, pieces, workers=max(min(self._workers, len(pieces)), 1)
+                work, pieces, workers=max(min(self._cut.workers, len(pieces)), 1)
             ):
                 for name, gradient in zip(total, gradients, strict=True):
                     total[name] += (

@@ -11,33 +11,31 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Int64, Real, Shaped
 from torch import Tensor
 
-from cimrobust.available_memory import fitting_workers, is_about_memory, planned_memory
 from cimrobust.engine.parallel import map_ordered
 from cimrobust.engine.torch_device import repeatable_convolutions
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.engine.twin_runs import run_outputs, runs_at_once
-from cimrobust.errors import MemoryShortError
-from cimrobust.search.attack_pieces import halves, most_runs, piece_size
+from cimrobust.search.attack_pieces import most_runs, piece_size
+from cimrobust.search.fitting_pieces import FittingPieces
 from cimrobust.search.losses import margins
 from cimrobust.search.readout import Readout, decisive
 from cimrobust.search.torch_patterns import array_of, shared_tensors, tensors_of
 from cimrobust.twin.ops.surrogate import COARSE, HARD
-from cimrobust.twin.to_torch import Twin, TwinRunError
 
 if TYPE_CHECKING:
+    from cimrobust.data.task import Task
     from cimrobust.engine.open import Runtime
     from cimrobust.engine.straight_crossbars import StraightCrossbars
     from cimrobust.mapping.box import Box
     from cimrobust.twin.ops.outside import OutsideNode
-
-ResultT = TypeVar("ResultT")
+    from cimrobust.twin.to_torch import Twin
 
 # Bytes a stored weight that a piece needs beside its activations: a copy, its gradient, and their
 # sum.
@@ -74,7 +72,6 @@ class SampledTwin:
         self._follows_chip = runtime.converters is None or (
             crossbars is not None and crossbars.is_whole
         )
-        self._workers = workers if device.type == "cpu" else 1
         self._nominal = shared_tensors(box.nominal, device)
         self._box = box
         self._feeding = runtime.engine.feeding
@@ -83,43 +80,37 @@ class SampledTwin:
             {name: array[attack_set] for name, array in dataset.inputs.items()}, device
         )
         self._constants = tensors_of(dataset.constants, device)
-        part = replace(task, labels=task.labels[attack_set])
-        kind = torch.float32 if task.is_regression else torch.int64
         self._is_regression = task.is_regression
-        self._counted = part.counted.reshape(len(attack_set), -1)
-        self.labels = (
-            torch.from_numpy(part.labels.reshape(len(attack_set), -1)[self._counted])
-            .to(kind)
-            .to(device)
-        )
+        self._k = task.decision.k
+        self._counted, self.labels = _counted_labels(task, attack_set, device)
         # Where the decisions of a sample begin, and after the last one.
         self._starts = np.concatenate([[0], np.cumsum(self._counted.sum(axis=1))])
-        self._k = task.decision.k
         size = piece_size(self._feeding, device)
-        self._at_once = runs_at_once(
-            self._twin,
-            readout.tensor,
-            self._inputs,
-            self._constants,
-            feeding=self._feeding,
-            most=most_runs(runtime, size),
+        self._cut = FittingPieces(
+            len(attack_set),
+            size,
+            unit=self._feeding.size if self._feeding.mode == "fixed" else 1,
+            at_once=runs_at_once(
+                self._twin,
+                readout.tensor,
+                self._inputs,
+                self._constants,
+                feeding=self._feeding,
+                most=most_runs(runtime, size),
+            ),
+            workers=workers if device.type == "cpu" else 1,
+            device=device,
+            sample_bytes=sample_bytes,
         )
-        self._pieces = [
-            slice(start, min(start + size, len(attack_set)))
-            for start in range(0, len(attack_set), size)
-        ]
-        self._were_halved = 0
         self._sample_bytes = sample_bytes
         if device.type == "cpu":
             weights = sum(tensor.numel() for tensor in self._nominal.values())
-            self._plan_memory(
-                _WEIGHT_BYTES * weights, 0 if crossbars is None else crossbars.num_bytes
-            )
+            self._cut.plan(_WEIGHT_BYTES * weights, 0 if crossbars is None else crossbars.num_bytes)
 
     @property
     def num_samples(self) -> int:
         """Samples of the attack set."""
-        return self._pieces[-1].stop
+        return self._cut.pieces[-1].stop
 
     @property
     def operators(self) -> frozenset[str]:
@@ -191,82 +182,22 @@ class SampledTwin:
         size = self._feeding.size if self._feeding.mode == "fixed" else 1
 
         def run() -> Float[Tensor, "decisions classes"]:
-            first = self._pieces[0] if self._feeding.mode == "free" else slice(0, size)
+            first = self._cut.pieces[0] if self._feeding.mode == "free" else slice(0, size)
             return self._plain_logits(weights, first)
 
         with self._twin.listing_steps() as steps, one_torch_thread(), torch.enable_grad():
-            self.in_pieces(run)
+            self._cut.run(run)
         self._twin.width = width if any(spread < COARSE for spread in steps) else None
 
     @property
     def run_together(self) -> int:
         """Samples of the first run; what a network quantises at run time depends on all of them."""
-        return int(self._pieces[0].stop)
+        return int(self._cut.pieces[0].stop)
 
     @property
     def memory_note(self) -> str:
         """What is to be known where pieces did not fit into the memory; empty where they did."""
-        if not self._were_halved:
-            return ""
-        largest = max(piece.stop - piece.start for piece in self._pieces)
-        return (
-            f"The usual pieces of the attack set did not fit into the memory of {self.device}:"
-            f" gradients were added up over pieces of at most {largest} samples, which rounds their"
-            " last bits otherwise than where there is more."
-        )
-
-    def in_pieces(self, run: Callable[[], ResultT]) -> ResultT:
-        """Return what a run over all pieces gives; where they do not fit, of smaller ones.
-
-        Raises:
-            MemoryShortError: Not even one run of the network fits.
-        """
-        while True:
-            try:
-                return run()
-            except (MemoryError, RuntimeError, TwinRunError) as err:
-                if not is_about_memory(err):
-                    raise
-                reason = str(err)
-            # Out of the handler, which holds on to all that did not fit.
-            self._halve(reason)
-
-    def _plan_memory(self, a_thread: int, at_all: int) -> None:
-        """Work with fewer threads where pieces do not fit at once, then with smaller pieces.
-
-        Args:
-            a_thread: Bytes that every thread needs beside the activations.
-            at_all: Bytes that all threads share.
-        """
-
-        def needed() -> int:
-            largest = max(piece.stop - piece.start for piece in self._pieces)
-            return a_thread + largest * self._sample_bytes
-
-        def left() -> int:
-            return planned_memory() - at_all
-
-        while self._sample_bytes and needed() > left():
-            try:
-                self._halve(
-                    f"{needed() / 1e9:.2g} GB are needed, {left() / 1e9:.2g} GB may be taken"
-                )
-            except MemoryShortError:
-                break  # What is needed is an estimate: one run at a time is tried all the same.
-        self._workers = fitting_workers(self._workers, needed(), beside=at_all)
-
-    def _halve(self, reason: str) -> None:
-        unit = self._feeding.size if self._feeding.mode == "fixed" else 1
-        smaller = [part for piece in self._pieces for part in halves(piece, unit)]
-        if len(smaller) == len(self._pieces):
-            raise MemoryShortError(
-                "memory must hold one run of the network with gradients, got less on"
-                f" {self.device}: {reason} (search); free memory, or use another --device-type"
-            )
-        self._pieces, self._at_once = smaller, max(self._at_once // 2, 1)
-        self._were_halved += 1
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        return self._cut.memory_note
 
     def logits(
         self, weights: Mapping[str, Float32[np.ndarray, "..."]], *, num_samples: int | None = None
@@ -301,14 +232,16 @@ class SampledTwin:
 
         def joined() -> Float[Tensor, "decisions classes"]:
             pieces = [
-                piece for piece in self._pieces if num_samples is None or piece.start < num_samples
+                piece
+                for piece in self._cut.pieces
+                if num_samples is None or piece.start < num_samples
             ]
             with one_torch_thread(), repeatable_convolutions(self.device), torch.no_grad():
                 return torch.cat(
-                    list(map_ordered(run, pieces, workers=min(self._workers, len(pieces))))
+                    list(map_ordered(run, pieces, workers=min(self._cut.workers, len(pieces))))
                 )
 
-        return self.in_pieces(joined)
+        return self._cut.run(joined)
 
     def promising(
         self,
@@ -331,7 +264,7 @@ class SampledTwin:
             Correct decisions and the margins of all [decisions], in the order of the attack set,
             where at most so many are correct.
         """
-        return self.in_pieces(
+        return self._cut.run(
             partial(self._promising, pattern, order=order, most_correct=most_correct)
         )
 
@@ -347,8 +280,10 @@ class SampledTwin:
         with one_torch_thread(), repeatable_convolutions(self.device), torch.no_grad():
             work = partial(self._logits, weights, order=order)
             for piece, logits in zip(
-                self._pieces,
-                map_ordered(work, self._pieces, workers=min(self._workers, len(self._pieces))),
+                self._cut.pieces,
+                map_ordered(
+                    work, self._cut.pieces, workers=min(self._cut.workers, len(self._cut.pieces))
+                ),
                 strict=True,
             ):
                 chosen = self.labels[self._decisions_of(order[piece])]
@@ -467,7 +402,7 @@ class SampledTwin:
                 self._constants,
                 feeding=self._feeding,
                 taken=taken,
-                at_once=self._at_once,
+                at_once=self._cut.at_once,
             )
             return joined[: piece.stop - piece.start]
         chosen = slice(piece.start, piece.stop) if order is None else order[piece]
@@ -476,3 +411,13 @@ class SampledTwin:
             {**feed, **self._constants}, weights, [tensor]
         )[tensor]
         return output
+
+
+def _counted_labels(
+    task: Task, attack_set: Int64[np.ndarray, "samples"], device: torch.device
+) -> tuple[Bool[np.ndarray, "samples most"], Real[Tensor, "decisions"]]:
+    """Return which decisions of every sample are counted, and the labels of those that are."""
+    part = replace(task, labels=task.labels[attack_set])
+    counted = part.counted.reshape(len(attack_set), -1)
+    labels = torch.from_numpy(part.labels.reshape(len(attack_set), -1)[counted])
+    return counted, labels.to(torch.float32 if task.is_regression else torch.int64).to(device)
