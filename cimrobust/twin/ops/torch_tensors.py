@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+import onnx
 import torch
 from jaxtyping import Int, Int64, Real, Shaped
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 from torch import Tensor
+
+from cimrobust.twin.ops.converter_registry import CannotConvertError, Settings
 
 FLOATS = {
     TensorProto.FLOAT,
@@ -102,3 +106,38 @@ def axes_from(
     if given is not None:
         return numbers(given)
     return None if attribute is None else list(attribute)
+
+
+def placed(tensor: Shaped[Tensor, "*shape"], settings: Settings) -> Shaped[Tensor, "*shape"]:
+    """Return a constant in the working type and place.
+
+    Floats move with the twin, integers of 64 bit stay on the CPU.
+    """
+    if tensor.is_floating_point():
+        return tensor.to(device=settings.device, dtype=settings.dtype)
+    return tensor if tensor.dtype == torch.int64 else tensor.to(settings.device)
+
+
+def to_tensor(proto: onnx.TensorProto) -> Shaped[Tensor, "..."]:
+    """Return an ONNX tensor as the twin holds it.
+
+    Every floating-point type as float32, unsigned 32 and 64 bit as int64.
+
+    Raises:
+        CannotConvertError: Strings and complex numbers.
+    """
+    if proto.data_type in (
+        onnx.TensorProto.STRING,
+        onnx.TensorProto.COMPLEX64,
+        onnx.TensorProto.COMPLEX128,
+    ):
+        raise CannotConvertError(
+            f"tensor {proto.name!r} must be numeric, got"
+            f" {onnx.TensorProto.DataType.Name(proto.data_type)}"
+        )
+    array = numpy_helper.to_array(proto)
+    held = TORCH_TYPES.get(proto.data_type)
+    if held is None:
+        return torch.from_numpy(np.array(array, dtype=np.float32))
+    wide = np.array(array).astype(np.int64) if array.dtype != np.bool_ else np.array(array)
+    return torch.from_numpy(wide).to(held)
