@@ -9,7 +9,6 @@ import torch
 
 from cimrobust.available_memory import fitting_workers, is_about_memory, planned_memory
 from cimrobust.errors import MemoryShortError
-from cimrobust.search.attack_pieces import halves
 from cimrobust.twin.to_torch import TwinRunError
 
 ResultT = TypeVar("ResultT")
@@ -130,3 +129,10 @@ class FittingPieces:
         self._were_halved += 1
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def halves(piece: slice, unit: int) -> list[slice]:
+    """Return the two halves of a piece, each of whole runs; itself where it is one run."""
+    runs = -(-(piece.stop - piece.start) // unit)
+    middle = piece.start + unit * (runs // 2)
+    return [piece] if runs < 2 else [slice(piece.start, middle), slice(middle, piece.stop)]

@@ -42,8 +42,8 @@ def gru_states(
         h: State before the first step.
         alive: Steps within their sequence; None: all.
     """
-    cell = _GruResetBefore.apply(sums, r, h, alive) if b is None else None  # type: ignore[no-untyped-call]
-    found: tuple[Float[Tensor, "..."], ...] = cell or _GruResetBehind.apply(sums, r, b, h, alive)  # type: ignore[no-untyped-call]
+    cell, weights = (_GruResetBefore, (r,)) if b is None else (_GruResetBehind, (r, b))
+    found: tuple[Float[Tensor, "..."], ...] = cell.apply(sums, *weights, h, alive)  # type: ignore[no-untyped-call]
     return found[0]
 
 
