@@ -20,7 +20,7 @@ class FittingPieces:
     Attributes:
         pieces: Which samples each piece has, in order.
         at_once: Runs of the network that share a pass.
-        workers: Threads that compute pieces.
+        workers: Threads that compute pieces; one until more are planned.
     """
 
     def __init__(
@@ -30,7 +30,6 @@ class FittingPieces:
         *,
         unit: int,
         at_once: int,
-        workers: int,
         device: torch.device,
         sample_bytes: int,
     ) -> None:
@@ -41,7 +40,6 @@ class FittingPieces:
             size: Most samples of a piece.
             unit: Samples of one run of the network.
             at_once: Runs that share a pass.
-            workers: Most threads.
             device: Where pieces are computed.
             sample_bytes: Bytes of a sample's activations; 0: not known.
         """
@@ -49,7 +47,7 @@ class FittingPieces:
             slice(start, min(start + size, num_samples)) for start in range(0, num_samples, size)
         ]
         self.at_once = at_once
-        self.workers = workers
+        self.workers = 1
         self._unit = unit
         self._device = device
         self._sample_bytes = sample_bytes
@@ -87,10 +85,11 @@ class FittingPieces:
             # Out of the handler, which holds on to all that did not fit.
             self.halve(reason)
 
-    def plan(self, a_thread: int, at_all: int) -> None:
+    def plan(self, most: int, *, a_thread: int, at_all: int) -> None:
         """Work with fewer threads where pieces do not fit at once, then with smaller pieces.
 
         Args:
+            most: Threads there may be.
             a_thread: Bytes that every thread needs beside the activations.
             at_all: Bytes that all threads share.
         """
@@ -108,7 +107,7 @@ class FittingPieces:
                 )
             except MemoryShortError:
                 break  # What is needed is an estimate: one run at a time is tried all the same.
-        self.workers = fitting_workers(self.workers, needed(), beside=at_all)
+        self.workers = fitting_workers(most, needed(), beside=at_all)
 
     def halve(self, reason: str) -> None:
         """Cut every piece in two, each of whole runs.

@@ -98,14 +98,17 @@ class SampledTwin:
                 feeding=self._feeding,
                 most=most_runs(runtime, size),
             ),
-            workers=workers if device.type == "cpu" else 1,
             device=device,
             sample_bytes=sample_bytes,
         )
         self._sample_bytes = sample_bytes
         if device.type == "cpu":
             weights = sum(tensor.numel() for tensor in self._nominal.values())
-            self._cut.plan(_WEIGHT_BYTES * weights, 0 if crossbars is None else crossbars.num_bytes)
+            self._cut.plan(
+                workers,
+                a_thread=_WEIGHT_BYTES * weights,
+                at_all=0 if crossbars is None else crossbars.num_bytes,
+            )
 
     @property
     def num_samples(self) -> int:
