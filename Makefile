@@ -8,10 +8,10 @@ JOBS ?= $(shell nproc)
 SETUP := $(VENV)/.installed
 DEV_SETUP := $(VENV)/.installed-dev
 # Without the longest module, which takes minutes by itself.
-SHAPED_TESTS := $(addprefix tests/unit/,certify data device engine mapping montecarlo search/test_limit_state.py \
-	search/test_ray.py twin_trials/test_near_ties.py \
+SHAPED_TESTS := $(addprefix tests/unit/,certify data device engine mapping montecarlo onnx_io search twin \
+	twin_trials/test_near_ties.py \
 	$(addprefix training/test_,authors_score.py devices.py interval_bound.py methods.py objective.py)) \
-	--deselect tests/unit/certify/test_soundness.py
+	--deselect tests/unit/certify/test_soundness.py --deselect tests/unit/search/test_ensemble.py
 NATIVE_SOURCES := $(shell find native -type f)
 
 .DEFAULT_GOAL := help

@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError
@@ -28,6 +28,9 @@ from cimrobust.files import write_whole
 from cimrobust.input_file import FileKind, printable, read_input
 from cimrobust.json_file import parse_json
 from cimrobust.typed_values import Arrays, as_plain, from_plain
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Shaped
 
 T = TypeVar("T")
 
@@ -190,5 +193,5 @@ def _parse(content: bytes, fingerprint: str, kind: type[T]) -> T:
     return from_plain(kind, plain, _without_filling(tensors))
 
 
-def _without_filling(tensors: Mapping[str, np.ndarray]) -> Arrays:
+def _without_filling(tensors: Mapping[str, Shaped[np.ndarray, "..."]]) -> Arrays:
     return {name: array for name, array in tensors.items() if name != _FILLING}

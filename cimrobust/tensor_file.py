@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.numpy import load
@@ -13,11 +13,14 @@ from cimrobust.available_memory import available_memory
 from cimrobust.errors import InputRefusedError
 from cimrobust.input_file import FileKind, open_input, printable, read_whole, refusing_what_fails
 
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Shaped
+
 _MAX_BYTES = 32 * 2**30
 _HINT = "take the file from where it was made"
 
 
-def read_tensors(path: Path, *, what: str) -> dict[str, np.ndarray]:
+def read_tensors(path: Path, *, what: str) -> dict[str, Shaped[np.ndarray, "..."]]:
     """Read all tensors of a file.
 
     Args:
@@ -32,7 +35,7 @@ def read_tensors(path: Path, *, what: str) -> dict[str, np.ndarray]:
 
 def read_described_tensors(
     path: Path, *, what: str
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+) -> tuple[dict[str, Shaped[np.ndarray, "..."]], dict[str, Any]]:
     """Read all tensors of a file and its description, texts by name; raises as `read_tensors`."""
     kind = FileKind(what, _MAX_BYTES, missing=InputRefusedError, hint=_HINT)
     with open_input(path, kind) as stream:
@@ -45,6 +48,6 @@ def read_described_tensors(
         stream.seek(0)
         content = read_whole(stream, path, kind)
     with refusing_what_fails(f"{what} must be a safetensors file", path, hint=_HINT):
-        tensors: dict[str, np.ndarray] = load(content)
+        tensors: dict[str, Shaped[np.ndarray, "..."]] = load(content)
         head = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         return tensors, dict(head.get("__metadata__") or {})

@@ -11,10 +11,23 @@ import math
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import numpy as np
 from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Shaped
 
 T = TypeVar("T")
 
@@ -36,7 +49,7 @@ def as_plain(value: Any, arrays: Arrays) -> Any:
     return _Plain(arrays, seen).of(value)
 
 
-def from_plain(kind: type[T], plain: Any, arrays: Mapping[str, np.ndarray]) -> T:
+def from_plain(kind: type[T], plain: Any, arrays: Mapping[str, Shaped[np.ndarray, "..."]]) -> T:
     """Return the value of a type that `as_plain` wrote.
 
     Raises:
@@ -74,7 +87,7 @@ class _Plain:
             return [self.of(entry) for entry in value]
         raise TypeError(f"value must be made of numbers, texts and arrays, got {type(value)}")
 
-    def _array(self, array: np.ndarray) -> str:
+    def _array(self, array: Shaped[np.ndarray, "..."]) -> str:
         known = self.seen.get(id(array))
         if known is None:
             known = self.seen[id(array)] = str(len(self.arrays))
@@ -82,7 +95,9 @@ class _Plain:
         return known
 
 
-def _read(kind: Any, plain: Any, arrays: Mapping[str, np.ndarray], where: str) -> Any:
+def _read(
+    kind: Any, plain: Any, arrays: Mapping[str, Shaped[np.ndarray, "..."]], where: str
+) -> Any:
     origin = get_origin(kind)
     if origin is Annotated:
         return _read(get_args(kind)[0], plain, arrays, where)
@@ -104,7 +119,7 @@ def _read(kind: Any, plain: Any, arrays: Mapping[str, np.ndarray], where: str) -
 
 
 def _structure(
-    kind: Any, origin: Any, plain: Any, arrays: Mapping[str, np.ndarray], where: str
+    kind: Any, origin: Any, plain: Any, arrays: Mapping[str, Shaped[np.ndarray, "..."]], where: str
 ) -> Any:
     """Read a value that is made of others."""
     if origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
@@ -137,7 +152,11 @@ def _structure(
 
 
 def _rows(
-    origin: Any, entries: tuple[Any, ...], plain: Any, arrays: Mapping[str, np.ndarray], where: str
+    origin: Any,
+    entries: tuple[Any, ...],
+    plain: Any,
+    arrays: Mapping[str, Shaped[np.ndarray, "..."]],
+    where: str,
 ) -> Any:
     if origin is tuple and not (len(entries) == 2 and entries[1] is Ellipsis):
         row = _row(plain, len(entries), where)
@@ -153,7 +172,7 @@ def _rows(
 
 
 def _one_of(
-    kinds: tuple[Any, ...], plain: Any, arrays: Mapping[str, np.ndarray], where: str
+    kinds: tuple[Any, ...], plain: Any, arrays: Mapping[str, Shaped[np.ndarray, "..."]], where: str
 ) -> Any:
     for kind in kinds:
         try:
@@ -170,7 +189,9 @@ def _number(plain: Any, where: str) -> float:
     return float(plain)
 
 
-def _array(kind: Any, plain: Any, arrays: Mapping[str, np.ndarray], where: str) -> np.ndarray:
+def _array(
+    kind: Any, plain: Any, arrays: Mapping[str, Shaped[np.ndarray, "..."]], where: str
+) -> Shaped[np.ndarray, "..."]:
     named = plain.get("array") if isinstance(plain, dict) and len(plain) == 1 else None
     if not isinstance(named, str) or named not in arrays:
         raise ValueError(f"{where} must be one of the arrays of the file")

@@ -9,8 +9,8 @@ import pytest
 
 #: Packages whose arrays have shapes in their annotations.
 SHAPED = (
-    *("certify", "data", "device", "engine", "mapping", "montecarlo"),
-    *("reliability", "training", "twin_trials"),
+    *("certify", "data", "device", "engine", "mapping", "montecarlo", "onnx_io"),
+    *("reliability", "search", "training", "twin", "twin_trials"),
 )
 
 if os.environ.get("CIMROBUST_CHECK_SHAPES") == "1":

@@ -36,20 +36,23 @@ class TypesToo(MetaPathFinder):
         others = (finder for finder in sys.meta_path if finder is not self)
         found = (finder.find_spec(name, path, target) for finder in others)
         spec = next((spec for spec in found if spec is not None), None)
-        # Those that Python brings along have one loader for all, a class.
-        if spec is not None and spec.loader is not None and not isinstance(spec.loader, type):
-            wanted = any(name == one or name.startswith(f"{one}.") for one in self.packages)
-            spec.loader.exec_module = _told(spec.loader.exec_module, wanted)  # type: ignore[method-assign]
+        loader = None if spec is None else spec.loader
+        # Those that Python brings along have one loader for all, a class; rewritten tests have one
+        # too, which is told once.
+        if not (loader is None or isinstance(loader, type) or hasattr(loader.exec_module, "told")):
+            loader.exec_module = self._told(loader.exec_module)  # type: ignore[method-assign]
         return spec
 
+    def _told(self, load: Callable[[ModuleType], Any]) -> Callable[[ModuleType], None]:
+        def loaded(module: ModuleType) -> None:
+            before, name = typing.TYPE_CHECKING, module.__name__
+            typing.TYPE_CHECKING = any(  # type: ignore[misc]
+                name == one or name.startswith(f"{one}.") for one in self.packages
+            )
+            try:
+                load(module)
+            finally:
+                typing.TYPE_CHECKING = before  # type: ignore[misc]
 
-def _told(load: Callable[[ModuleType], Any], wanted: bool) -> Callable[[ModuleType], None]:
-    def loaded(module: ModuleType) -> None:
-        before = typing.TYPE_CHECKING
-        typing.TYPE_CHECKING = wanted  # type: ignore[misc]
-        try:
-            load(module)
-        finally:
-            typing.TYPE_CHECKING = before  # type: ignore[misc]
-
-    return loaded
+        loaded.told = True  # type: ignore[attr-defined]
+        return loaded

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Shaped
+
 if TYPE_CHECKING:  # who reads an Evidence needs none of what computed it
     import numpy as np
 
@@ -77,7 +80,7 @@ class Evidence:
     search: SearchResult
     certification: Certification
     effects: EffectTable
-    worst_output: np.ndarray
+    worst_output: Shaped[np.ndarray, "samples *outputs"]
     witness: Mapping[str, str]
     devices: DeviceCheck
     settings: tuple[Setting, ...]

@@ -20,7 +20,7 @@ from cimrobust.settings.training_settings import TrainingSettings
 from cimrobust.training.loop import Trained
 from cimrobust.training.session import Session
 from cimrobust.training.training_protocol import Method
-from cimrobust.training.training_records import Paced
+from cimrobust.training.training_records import Equivalent, Paced
 from cimrobust.training.training_roles import ATTACK, CLIP, METHOD, without_bound
 from cimrobust.training.tuning import Tuning
 
@@ -74,7 +74,7 @@ class Evidence:
     seconds: Mapping[str, float]
     tuning: Tuning | None = None
     pace: Paced | None = None
-    equivalent: blocks.Equivalent | None = None
+    equivalent: Equivalent | None = None
     measured: Measured | None = None
 
 

@@ -61,7 +61,7 @@ class Batch:
 
     scale: float
     weights: Mapping[str, Interval]
-    samples: Int64[np.ndarray, "samples"]
+    samples: Int64[np.ndarray, "decisions"]
     inputs: Mapping[str, Shaped[Tensor, "samples ..."]]
     rows: Int64[Tensor, "decisions"]
 
@@ -142,7 +142,7 @@ def _broken(network: BoundedNetwork, batch: Batch) -> Bool[Tensor, "samples"]:
 
 def _labels(
     network: BoundedNetwork, batch: Batch
-) -> tuple[Int64[Tensor, "samples"], Int64[Tensor, "samples"]]:
+) -> tuple[Int64[Tensor, "decisions"] | Float64[Tensor, "decisions"], Int64[Tensor, "decisions"]]:
     """Return the labels of a batch of decisions, and which of its sample each is."""
     decisions = network.decisions
     return (

@@ -34,10 +34,10 @@ def broken_samples(
     inputs: Mapping[str, Shaped[Tensor, "samples ..."]],
     constants: Mapping[str, Shaped[Tensor, "..."]],
     weights: Mapping[str, Interval],
-    labels: Int64[Tensor, "samples"],
-    positions: Int64[Tensor, "samples"],
-    rows: Int64[Tensor, "samples"],
-) -> Bool[Tensor, "samples"]:
+    labels: Int64[Tensor, "decisions"],
+    positions: Int64[Tensor, "decisions"],
+    rows: Int64[Tensor, "decisions"],
+) -> Bool[Tensor, "decisions"]:
     """Return which decisions a chip was found for that takes them wrong.
 
     Args:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from cimrobust.certify.refusal import CannotBoundError
@@ -81,7 +82,7 @@ def _einsum_of_activations(node: Node, labels: _Labels) -> list[Step]:
     shapes = tuple(part_name(node, f"shape of {name}") for name in node.inputs)
 
     def as_matrix(own: str, rows: list[str], columns: list[str]) -> Kernel:
-        def run(x: Tensor) -> Tensor:
+        def run(x: Float[Tensor, "..."]) -> Float[Tensor, "*batch rows columns"]:
             size = dict(zip(own, x.shape, strict=True))
             order = [own.index(label) for label in (*batch, *rows, *columns)]
             shape = [size[label] for label in batch]
@@ -89,7 +90,11 @@ def _einsum_of_activations(node: Node, labels: _Labels) -> list[Step]:
 
         return run
 
-    def as_output(x: Tensor, shape_one: Tensor, shape_two: Tensor) -> Tensor:
+    def as_output(
+        x: Float[Tensor, "..."],
+        shape_one: Int64[Tensor, "_axes"],
+        shape_two: Int64[Tensor, "_axes"],
+    ) -> Float[Tensor, "..."]:
         size = dict(zip(two, shape_two.tolist(), strict=True))
         size |= dict(zip(one, shape_one.tolist(), strict=True))
         order = [*batch, *labels.first, *labels.second]
@@ -122,22 +127,28 @@ def _einsum_of_weight(node: Node, labels: _Labels, shape: tuple[int, ...] | None
     sizes = [sizes_of(node, name) for name in node.inputs]
     shapes = tuple(step.node.outputs[0] for step in sizes)
 
-    def as_rows(x: Tensor) -> Tensor:
+    def as_rows(x: Float[Tensor, "..."]) -> Float[Tensor, "samples channels positions"]:
         size = dict(zip(one, x.shape, strict=True))
         order = [one.index(label) for label in (sample, *batch, *summed, *places)]
         return x.permute(order).reshape(
             size[sample], _count(size, [*batch, *summed]), _count(size, places)
         )
 
-    def as_kernel(w: Tensor) -> Tensor:
+    def as_kernel(w: Float[Tensor, "..."]) -> Float[Tensor, "outputs inputs 1"]:
         size = dict(zip(two, w.shape, strict=True))
         order = [two.index(label) for label in (*batch, *columns, *summed)]
         return w.permute(order).reshape(_count(size, [*batch, *columns]), _count(size, summed), 1)
 
-    def multiply(x: Tensor, w: Tensor) -> Tensor:
+    def multiply(
+        x: Float[Tensor, "samples channels positions"], w: Float[Tensor, "outputs inputs 1"]
+    ) -> Float[Tensor, "samples outputs positions"]:
         return torch.nn.functional.conv1d(x, w, groups=groups)
 
-    def as_output(x: Tensor, shape_one: Tensor, shape_two: Tensor) -> Tensor:
+    def as_output(
+        x: Float[Tensor, "..."],
+        shape_one: Int64[Tensor, "_axes"],
+        shape_two: Int64[Tensor, "_axes"],
+    ) -> Float[Tensor, "..."]:
         size = dict(zip(two, shape_two.tolist(), strict=True))
         size |= dict(zip(one, shape_one.tolist(), strict=True))
         order = [sample, *batch, *columns, *places]

@@ -32,7 +32,7 @@ class KeptBounds:
     """
 
     certified: Bool[np.ndarray, "samples"]
-    margin: Float64[np.ndarray, "samples"]
+    margin: Float64[np.ndarray, "margins"]
 
 
 @dataclass
@@ -50,15 +50,15 @@ class KeptSamples:
     parts: FinishedParts
     name: str
     sizes: Mapping[float, int]
-    certified: list[Bool[np.ndarray, "samples"]]
-    margin: list[Float64[np.ndarray, "samples"]]
+    certified: list[Bool[np.ndarray, "_samples"]]
+    margin: list[Float64[np.ndarray, "_samples"]]
     written: float = field(default_factory=time.perf_counter)
 
     @classmethod
     def of(
         cls,
         parts: FinishedParts,
-        groups: Mapping[float, Int64[np.ndarray, "samples"]],
+        groups: Mapping[float, Int64[np.ndarray, "_samples"]],
         *,
         batch: int,
         settings: tuple[str, float, BranchSettings | None],

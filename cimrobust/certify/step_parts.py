@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
+from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from cimrobust.twin.ops.program import Step
@@ -36,5 +37,5 @@ def sizes_of(node: Node, of: str) -> Step:
     return made_of(node, "Shape", (of,), part_name(node, f"shape of {of}"), _shape)
 
 
-def _shape(x: Tensor) -> Tensor:
+def _shape(x: Shaped[Tensor, "..."]) -> Int64[Tensor, "axes"]:
     return torch.tensor(x.shape, dtype=torch.int64)

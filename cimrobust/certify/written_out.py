@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from cimrobust.certify.einsum_products import product_of_einsum
@@ -40,20 +41,24 @@ def normalised_channels(step: Step, _fixed: Fixed) -> list[Step]:
     )
     sizes = sizes_of(node, source)
 
-    def in_rows(x: Tensor) -> Tensor:
+    def in_rows(
+        x: Float[Tensor, "samples channels *positions"],
+    ) -> Float[Tensor, "samples rows units"]:
         return x.reshape(len(x), groups, -1) if grouped else x.flatten(2)
 
-    def normal(x: Tensor) -> Tensor:
+    def normal(x: Float[Tensor, "samples rows units"]) -> Float[Tensor, "samples rows units"]:
         centred = x - x.mean(-1, keepdim=True)
         return centred / (centred.square().mean(-1, keepdim=True) + epsilon).sqrt()
 
-    def a_channel(x: Tensor, shape: Tensor) -> Tensor:
+    def a_channel(
+        x: Float[Tensor, "samples rows units"], shape: Int64[Tensor, "axes"]
+    ) -> Float[Tensor, "samples channels _units"]:
         return x.reshape(int(shape[0]), groups if a_group else int(shape[1]), -1)
 
-    def as_before(x: Tensor, shape: Tensor) -> Tensor:
+    def as_before(x: Float[Tensor, "..."], shape: Int64[Tensor, "axes"]) -> Float[Tensor, "..."]:
         return x.reshape(tuple(shape.tolist()))
 
-    def column(x: Tensor) -> Tensor:
+    def column(x: Float[Tensor, "channels"]) -> Float[Tensor, "channels 1"]:
         return x.reshape(-1, 1)
 
     norm = made_of(node, "LayerNormalization", (rows,), unit, normal)
@@ -102,7 +107,7 @@ def convolution_of_spread(step: Step, _fixed: Fixed) -> list[Step]:
     sizes = sizes_of(node, weight)
     spread, turned = part_name(node, "spread"), part_name(node, "turned")
 
-    def spread_out(x: Tensor, shape: Tensor) -> Tensor:
+    def spread_out(x: Float[Tensor, "..."], shape: Int64[Tensor, "axes"]) -> Float[Tensor, "..."]:
         taps = shape.tolist()[2:]
         rank = len(taps)
         steps, gaps = window.steps(rank), window.gaps(rank)
@@ -124,7 +129,9 @@ def convolution_of_spread(step: Step, _fixed: Fixed) -> list[Step]:
             [edge - end + plus for edge, end, plus in zip(reach, ends, more, strict=True)],
         )
 
-    def turn(w: Tensor) -> Tensor:
+    def turn(
+        w: Float[Tensor, "inputs outputs *taps"],
+    ) -> Float[Tensor, "turned_outputs turned_inputs *taps"]:
         rows, columns, *taps = w.shape
         apart = w.reshape(groups, rows // groups, columns, *taps).transpose(1, 2)
         return apart.reshape(groups * columns, rows // groups, *taps).flip(tuple(range(2, w.dim())))
@@ -147,7 +154,9 @@ def convolution_of_spread(step: Step, _fixed: Fixed) -> list[Step]:
     ]
 
 
-def _with_zeros_between(x: Tensor, axis: int, by: int, length: int) -> Tensor:
+def _with_zeros_between(
+    x: Float[Tensor, "..."], axis: int, by: int, length: int
+) -> Float[Tensor, "..."]:
     if by == 1:
         return x
     apart = x.unsqueeze(axis + 1)
@@ -181,10 +190,10 @@ def pooled_twice(step: Step, _fixed: Fixed) -> list[Step]:
         kept = {name: node.get(name) for name in ("auto_pad", "ceil_mode") if node.get(name)}
         return {**rest, **kept}
 
-    def as_rows(x: Tensor, shape: Tensor) -> Tensor:
+    def as_rows(x: Float[Tensor, "..."], shape: Int64[Tensor, "axes"]) -> Float[Tensor, "..."]:
         return x.reshape(*shape.tolist()[:3], -1)
 
-    def as_volume(x: Tensor, plane: Tensor) -> Tensor:
+    def as_volume(x: Float[Tensor, "..."], plane: Int64[Tensor, "axes"]) -> Float[Tensor, "..."]:
         return x.reshape(*x.shape[:3], *plane.tolist()[2:])
 
     return [

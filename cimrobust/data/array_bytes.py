@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 from numpy.lib import format as npy_format
 
 from cimrobust.errors import UsageError
@@ -145,7 +146,7 @@ def _pair(values: object, name: str) -> dict[str, Any]:
     return dict(zip("xy", values, strict=True))
 
 
-def _array(value: Any, key: str, name: str) -> np.ndarray:
+def _array(value: Any, key: str, name: str) -> Shaped[np.ndarray, "samples ..."]:
     """Return an array of numbers or texts with at least one sample."""
     where = f"({name}, array '{printable(key)}')"
     try:
@@ -168,7 +169,7 @@ def _array(value: Any, key: str, name: str) -> np.ndarray:
     return array
 
 
-def _check(arrays: Mapping[str, np.ndarray], name: str) -> None:
+def _check(arrays: Mapping[str, Shaped[np.ndarray, "_samples ..."]], name: str) -> None:
     if "y" not in arrays or len(arrays) < 2:
         raise UsageError(
             f"{name} must hold samples and labels y, got {_listed(arrays)} ({name}); {_ACCEPTED}"

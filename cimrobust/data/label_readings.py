@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Real, Shaped
 
 from cimrobust.data.class_axis import AxisHint
 from cimrobust.data.decision import Decision, LabelReading
@@ -53,10 +54,10 @@ class Reading:
 def best_reading(
     network: Network,
     dataset: DataSet,
-    labels: np.ndarray | None,
+    labels: Shaped[np.ndarray, "samples ..."] | None,
     folders: tuple[str, ...],
     output: str,
-    values: np.ndarray,
+    values: Shaped[np.ndarray, "samples *outputs"],
 ) -> Reading:
     """Return the reading that needs the fewest keys.
 
@@ -111,7 +112,7 @@ def best_reading(
     return Reading(output, decision, reading, score, quality, notes)
 
 
-def _tried(dataset: DataSet, values: np.ndarray) -> tuple[Task, float]:
+def _tried(dataset: DataSet, values: Shaped[np.ndarray, "samples *outputs"]) -> tuple[Task, float]:
     """Return the task of a reading and its clean score.
 
     Raises what `make_task` and `check_clean` do.
@@ -140,7 +141,9 @@ def _num_keys(decision: Decision, reading: LabelReading) -> int:
     )
 
 
-def _decisions(values: np.ndarray, hint: AxisHint | None, dataset: DataSet) -> Iterator[Decision]:
+def _decisions(
+    values: Shaped[np.ndarray, "samples *outputs"], hint: AxisHint | None, dataset: DataSet
+) -> Iterator[Decision]:
     """Yield decisions that an output may be read by, the plainest first."""
     if is_text(values) or values.dtype.kind in "iu":
         yield Decision(read="label")
@@ -159,7 +162,7 @@ def _decisions(values: np.ndarray, hint: AxisHint | None, dataset: DataSet) -> I
     yield Decision(read="value", metric="rmse")
 
 
-def _ends(values: np.ndarray) -> tuple[float, float]:
+def _ends(values: Real[np.ndarray, "..."]) -> tuple[float, float]:
     """Return the smallest and the largest number that is finite; 0 where there is none."""
     finite = values[np.isfinite(values)]
     return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
@@ -186,7 +189,7 @@ def _notes(
     decision: Decision,
     reading: LabelReading,
     fewest: Sequence[tuple[int, float, float, Decision, LabelReading]],
-    values: np.ndarray,
+    values: Shaped[np.ndarray, "samples *outputs"],
     hint: AxisHint | None,
     dataset: DataSet,
 ) -> dict[str, list[str]]:

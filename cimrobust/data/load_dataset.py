@@ -174,7 +174,7 @@ def _source(description: Description, path: Path, part: Part) -> Path | RawData:
 
 def _labels(
     description: Description, raw: RawData, stored: Mapping[int, StoredOutput], path: Path
-) -> tuple[Mapping[int, StoredOutput], np.ndarray | None, LabelReading]:
+) -> tuple[Mapping[int, StoredOutput], Shaped[np.ndarray, "samples ..."] | None, LabelReading]:
     """Return stored outputs or labels, whichever there are, and how labels are read."""
     label = description.label
     if stored and label.array not in (None, "y"):

@@ -145,7 +145,7 @@ class _Table:
             parts = self._parts(name, rows)
             contents = ((content, where) for part in parts for content in _contents(part, where))
             return decoded_images(contents, len(rows), where, steps)
-        found: list[np.ndarray] = []
+        found: list[Shaped[np.ndarray, "_rows ..."]] = []
         for part in self._parts(name, rows):
             found.append(_values(part, where))
             if len(found) == 1:

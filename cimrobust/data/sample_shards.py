@@ -203,7 +203,7 @@ class _Shards:
         if samples[0].members[name].suffix != ".npy":
             contents = ((self._content(each, name), self._where(each)) for each in samples)
             return decoded_images(contents, len(samples), where, steps)
-        parts: list[np.ndarray] = []
+        parts: list[Shaped[np.ndarray, "_samples ..."]] = []
         for sample in samples:
             with refusing_what_fails("member must be an array", self._where(sample), hint=_HINT):
                 parts.append(_array(self._content(sample, name), self._where(sample)))

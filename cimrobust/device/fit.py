@@ -12,6 +12,7 @@ from jaxtyping import Float64
 from scipy.special import ndtr
 
 from cimrobust.binomial import beta_quantile
+from cimrobust.device.device_records import FittedTarget
 from cimrobust.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,33 +28,6 @@ _Z = 3.0
 
 
 @dataclass(frozen=True)
-class TargetFit:
-    """How well the profile describes the devices of one target.
-
-    Attributes:
-        target: Normalised conductance.
-        devices: Devices measured.
-        mean: Mean deviation, fraction of the full range.
-        sd: Standard deviation.
-        low: Smallest deviation.
-        high: Largest deviation.
-        distance: Largest distance of the distribution functions of measurement and profile
-            (Kolmogorov-Smirnov).
-        significant: What the distance stays below at 99 % confidence if the profile is right
-            (Massart 1990).
-    """
-
-    target: float
-    devices: int
-    mean: float
-    sd: float
-    low: float
-    high: float
-    distance: float
-    significant: float
-
-
-@dataclass(frozen=True)
 class FittedProfile:
     """A profile and how well it describes the measurements.
 
@@ -65,7 +39,7 @@ class FittedProfile:
     """
 
     tables: Mapping[str, Any]
-    targets: tuple[TargetFit, ...]
+    targets: tuple[FittedTarget, ...]
     left_out: float
 
 
@@ -109,44 +83,17 @@ def fit(
             f"a curve must have at least {DEGREE + 1} targets, got {count} (--form); use --form"
             " table"
         )
-    levels = np.arange(2**bits) / (2**bits - 1)
-    device: dict[str, Any] = {"bits": bits}
-    if form == "table":
-        device |= {
-            "distribution": "table",
-            "level_quantiles": [
-                [float(f"{value:.7g}") for value in row] for row in _rows(measured, levels)
-            ],
-        }
-        at_targets = _rows(measured, measured.targets)
-        distances = [
-            _table_distance(group, row)
-            for group, row in zip(measured.deviations, at_targets, strict=True)
-        ]
-        # What lies outside the smallest and largest of n values has the distribution Beta(2, n -
-        # 1), whatever theirs is (Wilks 1941).
-        left_out = max(beta_quantile(0.95, 2, len(group) - 1) for group in measured.deviations)
-    else:
-        coefficients = _polynomial(measured)
-        device |= {"distribution": "gaussian", "z": _Z, "sigma": _curve(measured, coefficients)}
-        sigmas = np.polynomial.polynomial.polyval(
-            _relative(measured, measured.targets), coefficients
-        )
-        distances = [
-            _gaussian_distance(group, sigma)
-            for group, sigma in zip(measured.deviations, sigmas, strict=True)
-        ]
-        outside = [
-            float((np.abs(group) > _Z * sigma).mean())
-            for group, sigma in zip(measured.deviations, sigmas, strict=True)
-        ]
-        left_out = max(outside)
+    described, distances, left_out = (
+        _as_table(measured, np.arange(2**bits) / (2**bits - 1))
+        if form == "table"
+        else _as_curve(measured)
+    )
     tables: dict[str, Any] = {
         "schema": 1,
         "name": name,
         "source": source,
         "weight": {"bits": weight_bits, "scale": "tensor", "mapping": "sign_magnitude"},
-        "device": device,
+        "device": {"bits": bits, **described},
     }
     if measured.window is not None:
         tables["window"] = {
@@ -156,6 +103,38 @@ def fit(
     return FittedProfile(
         tables, tuple(map(_target_fit, measured.targets, measured.deviations, distances)), left_out
     )
+
+
+def _as_table(
+    measured: Measurements, levels: Float64[np.ndarray, "levels"]
+) -> tuple[dict[str, Any], list[float], float]:
+    """Return the device as quantiles of every level, its distances, and the share left out."""
+    device = {
+        "distribution": "table",
+        "level_quantiles": [
+            [float(f"{value:.7g}") for value in row] for row in _rows(measured, levels)
+        ],
+    }
+    at_targets = _rows(measured, measured.targets)
+    distances = [
+        _table_distance(group, row)
+        for group, row in zip(measured.deviations, at_targets, strict=True)
+    ]
+    # What lies outside the smallest and largest of n values has the distribution Beta(2, n - 1),
+    # whatever theirs is (Wilks 1941).
+    left_out = max(beta_quantile(0.95, 2, len(group) - 1) for group in measured.deviations)
+    return device, distances, left_out
+
+
+def _as_curve(measured: Measurements) -> tuple[dict[str, Any], list[float], float]:
+    """Return the device as a curve for sigma, its distances, and the share left out."""
+    coefficients = _polynomial(measured)
+    device = {"distribution": "gaussian", "z": _Z, "sigma": _curve(measured, coefficients)}
+    sigmas = np.polynomial.polynomial.polyval(_relative(measured, measured.targets), coefficients)
+    both = list(zip(measured.deviations, sigmas, strict=True))
+    distances = [_gaussian_distance(group, sigma) for group, sigma in both]
+    left_out = max(float((np.abs(group) > _Z * sigma).mean()) for group, sigma in both)
+    return device, distances, left_out
 
 
 def _rows(
@@ -232,15 +211,16 @@ def _curve(
     }
 
 
-def _target_fit(target: float, group: Float64[np.ndarray, "devices"], distance: float) -> TargetFit:
-    significant = math.sqrt(math.log(2.0 / 0.01) / (2.0 * len(group)))
-    return TargetFit(
-        float(target),
-        len(group),
-        float(group.mean()),
-        float(group.std(ddof=1)),
-        float(group[0]),
-        float(group[-1]),
-        distance,
-        significant,
+def _target_fit(
+    target: float, group: Float64[np.ndarray, "devices"], distance: float
+) -> FittedTarget:
+    return FittedTarget(
+        target=float(target),
+        devices=len(group),
+        mean=float(group.mean()),
+        sd=float(group.std(ddof=1)),
+        low=float(group[0]),
+        high=float(group[-1]),
+        distance=distance,
+        significant=math.sqrt(math.log(2.0 / 0.01) / (2.0 * len(group))),  # Massart 1990
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class Fitted:
             "box_low": low,
             "box_high": high,
             "left_out": self.fitted.left_out,
-            "targets": [asdict(target) for target in self.fitted.targets],
+            "targets": [target.model_dump() for target in self.fitted.targets],
         }
 
 

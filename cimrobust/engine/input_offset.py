@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from cimrobust.onnx_io.crossbar_nodes import CrossbarNode
@@ -54,7 +55,7 @@ def with_offset(engine: KernelEngine, step: CrossbarNode, kernel: Kernel) -> Ker
             sums = deviation.flatten(1).sum(dim=1)
             moved = activation * sums.reshape(-1, *(1,) * (weight.dim() - 2))
         else:
-            given: list[Tensor] = [deviation, deviation]
+            given: list[Float[Tensor, "..."]] = [deviation, deviation]
             other = inputs[1 - operand.slot]
             given[1 - operand.slot] = torch.full_like(other, activation)
             moved = kernel(*given)

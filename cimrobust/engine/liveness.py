@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float32, Float64, Shaped
 from torch import Tensor
 
 from cimrobust.engine.batches import Feed, first_batch
@@ -63,7 +64,7 @@ def check_liveness(
     constants: Feed,
     *,
     specialised: Deployed | None = None,
-    corner: Mapping[str, np.ndarray] | None = None,
+    corner: Mapping[str, Float32[np.ndarray, "..."]] | None = None,
     workers: int = 1,
 ) -> tuple[TensorLiveness, ...]:
     """Move every mapped initializer and see that the output follows.
@@ -122,7 +123,7 @@ def _shown_by_gradients(
     engine: OrtEngine,
     specialised: Deployed,
     placement: Placement,
-    corner: Mapping[str, np.ndarray],
+    corner: Mapping[str, Float32[np.ndarray, "..."]],
     one: Feed,
     constants: Feed,
 ) -> dict[str, float]:
@@ -150,7 +151,7 @@ def _traced(
     engine: OrtEngine,
     specialised: Deployed,
     placement: Placement,
-    corner: Mapping[str, np.ndarray],
+    corner: Mapping[str, Float32[np.ndarray, "..."]],
     one: Feed,
     constants: Feed,
 ) -> dict[str, float]:
@@ -178,10 +179,10 @@ def _traced(
 def _corner(
     engine: OrtEngine,
     placement: Placement,
-    corner: Mapping[str, np.ndarray],
+    corner: Mapping[str, Float32[np.ndarray, "..."]],
     one: Feed,
     constants: Feed,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Shaped[np.ndarray, "samples *outputs"], Float64[np.ndarray, "samples *outputs"]]:
     """Return the output at a corner and how far it is from the nominal one; zero if not finite."""
     seen = engine.run(corner, one, constants)
     change = seen.astype(np.float64) - engine.run(placement.nominal(), one, constants)
@@ -192,11 +193,11 @@ def _effects(
     engine: OrtEngine,
     specialised: Deployed,
     placement: Placement,
-    corner: Mapping[str, np.ndarray],
+    corner: Mapping[str, Float32[np.ndarray, "..."]],
     one: Feed,
     constants: Feed,
-    direction: np.ndarray,
-) -> tuple[np.ndarray, dict[str, float]] | None:
+    direction: Float64[np.ndarray, "samples *outputs"],
+) -> tuple[Float[np.ndarray, "samples *outputs"], dict[str, float]] | None:
     """Return the twin's output at a corner, and how far each tensor moves it along a direction.
 
     The second is to first order: the gradient times the way from the nominal weights to the corner.
@@ -220,17 +221,17 @@ def _effects(
 def _gradients(
     specialised: Deployed,
     output: str,
-    weights: Mapping[str, np.ndarray],
+    weights: Mapping[str, Float32[np.ndarray, "..."]],
     feed: Feed,
-    direction: np.ndarray,
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    direction: Float64[np.ndarray, "samples *outputs"],
+) -> tuple[Float[np.ndarray, "samples *outputs"], dict[str, Float32[np.ndarray, "..."]]]:
     """Return the output of the twin, and the gradients of a weighted sum of it that there are."""
     twin = to_torch(specialised.model, weight_names=specialised.weight_names, outputs=[output])
     inputs = {name: torch.from_numpy(np.array(array)) for name, array in feed.items()}
     moved = {
         name: torch.from_numpy(np.array(array)).requires_grad_() for name, array in weights.items()
     }
-    made: Tensor = twin(inputs, moved, [output])[output]
+    made: Float[Tensor, "..."] = twin(inputs, moved, [output])[output]
     found = made if made.ndim == direction.ndim else made.unsqueeze(0)
     found.backward(torch.from_numpy(direction).to(found.dtype))  # type: ignore[no-untyped-call]
     gradients = {
@@ -239,7 +240,11 @@ def _gradients(
     return found.detach().numpy(), gradients
 
 
-def _change(gradient: np.ndarray, moved: np.ndarray, nominal: np.ndarray) -> float:
+def _change(
+    gradient: Float32[np.ndarray, "*weight"],
+    moved: Float32[np.ndarray, "*weight"],
+    nominal: Float32[np.ndarray, "*weight"],
+) -> float:
     return abs(float(np.vdot(gradient.reshape(-1), (moved - nominal).reshape(-1))))
 
 
@@ -271,14 +276,14 @@ def _move(
     placement: Placement,
     inputs: Feed,
     constants: Feed,
-    base: np.ndarray,
+    base: Shaped[np.ndarray, "samples *outputs"],
     tensor: TensorPlacement,
     *,
     is_last: bool,
 ) -> TensorLiveness | None:
     """Move one tensor to a corner, and where these are the last samples anywhere."""
     weights = placement.nominal()
-    moves: Sequence[tuple[str, partial[np.ndarray]]] = (
+    moves: Sequence[tuple[str, partial[Float32[np.ndarray, "..."]]]] = (
         ("vertex", partial(random_vertex, tensor)),
         ("replaced", partial(_redrawn, tensor)),
     )
@@ -298,7 +303,7 @@ def _move(
     return TensorLiveness(tensor.initializer, "none", 0.0)
 
 
-def _redrawn(tensor: TensorPlacement) -> np.ndarray:
+def _redrawn(tensor: TensorPlacement) -> Float32[np.ndarray, "..."]:
     largest = float(np.abs(tensor.nominal).max(initial=0.0)) or 1.0
     noise = stream(_LIVENESS_SEED, "redrawn", tensor.initializer).standard_normal(
         tensor.shape, dtype=np.float32

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Shaped
+from jaxtyping import Float, Float32, Shaped
 from torch import Tensor
 
 from cimrobust.engine.input_offset import with_offset
@@ -45,7 +45,9 @@ class StraightCrossbars:
         self._lock = threading.Lock()
         self._local = threading.local()
         # What was programmed last: its name, the weights, the products.
-        self._last: tuple[object, Mapping[str, Tensor], Mapping[str, Multiplier]] | None = None
+        self._last: (
+            tuple[object, Mapping[str, Float[Tensor, "..."]], Mapping[str, Multiplier]] | None
+        ) = None
 
     @property
     def is_whole(self) -> bool:
@@ -80,7 +82,7 @@ class StraightCrossbars:
         }
 
     @contextmanager
-    def programmed(self, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    def programmed(self, weights: Mapping[str, Float[Tensor, "..."]]) -> Iterator[None]:
         """Let the nodes that this thread runs multiply with these weights.
 
         Args:
@@ -92,7 +94,7 @@ class StraightCrossbars:
         finally:
             self._local.products = None
 
-    def _products(self, weights: Mapping[str, Tensor]) -> Mapping[str, Multiplier]:
+    def _products(self, weights: Mapping[str, Float[Tensor, "..."]]) -> Mapping[str, Multiplier]:
         """Return the products of a chip, programmed once for all pieces of a pass."""
         # Tensors are told apart by where they are: what was programmed last is held, so that no
         # other tensor can be there, and a change in place counts up the version.
@@ -137,11 +139,13 @@ class StraightCrossbars:
         return run
 
 
-def _array(value: Tensor) -> Shaped[np.ndarray, "..."]:
+def _array(value: Shaped[Tensor, "..."]) -> Shaped[np.ndarray, "..."]:
     array: Shaped[np.ndarray, "..."] = value.detach().cpu().numpy()
     return array
 
 
-def _tensor(value: Float32[np.ndarray, "..."], *, like: Tensor) -> Tensor:
+def _tensor(
+    value: Float32[np.ndarray, "..."], *, like: Float[Tensor, "..."]
+) -> Float[Tensor, "..."]:
     """Return a value of the kernel where the twin computes, in its type."""
     return torch.from_numpy(np.require(value, requirements=["C", "W"])).to(like.device, like.dtype)

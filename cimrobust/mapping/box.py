@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cimrobust.array_shapes import Float, Float32
+from cimrobust.array_shapes import Float, Float32, Shaped
 from cimrobust.errors import SelfCheckError
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Box:
             for name in self.nominal
         }
 
-    def check(self, pattern: Mapping[str, Float32[np.ndarray, "..."]], *, origin: str) -> None:
+    def check(self, pattern: Mapping[str, Shaped[np.ndarray, "..."]], *, origin: str) -> None:
         """Check that a pattern is one of this box.
 
         Args:

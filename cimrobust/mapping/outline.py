@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cimrobust.array_shapes import Float32, Float64, Int32
+from cimrobust.array_shapes import Float32, Float64, Int32, Shaped
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.mapping.coding import cells_per_weight, num_slices
 from cimrobust.mapping.own_profile import own_profile
@@ -129,9 +129,9 @@ class _Quantised:
         piece: Weights of a piece.
     """
 
-    values: np.ndarray
-    group: np.ndarray | None
-    scale: np.ndarray
+    values: Shaped[np.ndarray, "*weight"]
+    group: Int32[np.ndarray, "*weight"] | None
+    scale: Float64[np.ndarray, "scales"]
     profile: DeviceProfile
     are_levels: bool
     piece: int
@@ -142,7 +142,9 @@ class _Quantised:
             yield nominal, own
 
 
-def _pieces(values: np.ndarray, group: np.ndarray | None, piece: int) -> Iterator[_Piece]:
+def _pieces(
+    values: Shaped[np.ndarray, "*weight"], group: Int32[np.ndarray, "*weight"] | None, piece: int
+) -> Iterator[_Piece]:
     """Yield a layer along its first axis that has more than one entry."""
     shape = values.shape
     while len(shape) > 1 and shape[0] == 1:

@@ -48,7 +48,9 @@ def is_whole(num_weights: int) -> bool:
     return num_weights <= _WHOLE_UP_TO
 
 
-def write_pattern(path: Path, box: Box, deviations: Mapping[str, np.ndarray]) -> None:
+def write_pattern(
+    path: Path, box: Box, deviations: Mapping[str, Shaped[np.ndarray, "..."]]
+) -> None:
     """Write a pattern, its box and the nominal weights, whole or not at all.
 
     Raises:
@@ -130,7 +132,10 @@ def _packed(
 
 def _coded(
     nominal: Float32[np.ndarray, "*weight"], axis: int | None
-) -> tuple[np.ndarray, Int64[np.ndarray, "..."], Float32[np.ndarray, "levels"]] | None:
+) -> (
+    tuple[Shaped[np.ndarray, "*weight"], Int64[np.ndarray, "..."], Float32[np.ndarray, "levels"]]
+    | None
+):
     """Number the nominal weights by their values, in the tensor or in each part along an axis.
 
     Returns:
@@ -162,12 +167,12 @@ def _in_bits(place: UInt8[np.ndarray, "*weight"]) -> UInt8[np.ndarray, "bytes"]:
 
 
 def _unpacked(
-    code: np.ndarray,
-    high: np.ndarray,
-    start: np.ndarray,
-    table: np.ndarray,
-    place: np.ndarray,
-    other: np.ndarray,
+    code: Shaped[np.ndarray, "*weight"],
+    high: UInt8[np.ndarray, "_bytes"],
+    start: Int64[np.ndarray, "..."],
+    table: Float32[np.ndarray, "rows 3"],
+    place: UInt8[np.ndarray, "_bytes"],
+    other: Float32[np.ndarray, "listed"],
 ) -> Tensors:
     """Return a layer with whose parts `_problems` found nothing wrong."""
     rows = start + _numbers(code, high)
@@ -178,7 +183,9 @@ def _unpacked(
     return dict(zip(PARTS, (nominal, lo, hi, deviation), strict=True))
 
 
-def _numbers(code: np.ndarray, high: np.ndarray) -> np.ndarray:
+def _numbers(
+    code: Shaped[np.ndarray, "*weight"], high: UInt8[np.ndarray, "bytes"]
+) -> Shaped[np.ndarray, "*weight"]:
     """Return the numbers of weights; those above 255 have two bits more, apart."""
     if not high.size:
         return code
@@ -186,11 +193,11 @@ def _numbers(code: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 def _places(place: UInt8[np.ndarray, "bytes"], count: int) -> UInt8[np.ndarray, "weights"]:
-    numbers: np.ndarray = ((place[:, None] >> _SHIFTS) & 3).ravel()
+    numbers: UInt8[np.ndarray, "all"] = ((place[:, None] >> _SHIFTS) & 3).ravel()
     return np.asarray(numbers[:count])
 
 
-def _problems(parts: Sequence[np.ndarray | None]) -> Iterator[str]:
+def _problems(parts: Sequence[Shaped[np.ndarray, "..."] | None]) -> Iterator[str]:
     """Yield what is wrong with the parts of a layer that somebody else wrote, at most one thing.
 
     Every array is checked before it is an index: they are not trusted.

@@ -21,6 +21,7 @@ from cimrobust.onnx_io.walk import attributes, op_name
 from cimrobust.onnx_io.weights import Weights, WeightUse, weights_of
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Int64
     from cimrobust.onnx_io.deployed import Deployed
 
 #: Operators that a crossbar kernel computes.
@@ -42,7 +43,7 @@ class StoredOperand:
     slot: int
     role: str
     leaves: tuple[str, ...]
-    index: np.ndarray
+    index: Int64[np.ndarray, "..."]
 
 
 @dataclass(frozen=True)

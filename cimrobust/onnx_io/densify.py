@@ -17,6 +17,7 @@ from cimrobust.onnx_io.walk import all_nodes, int_attribute, op_name
 from cimrobust.onnx_io.weights import Weights, WeightUse, weights_of
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Shaped
     from cimrobust.onnx_io.network import Network
 
 #: Grouped operators whose weight has output channels first; the other one is ConvTranspose, which
@@ -44,7 +45,7 @@ class _Grouped:
     leaf: str
     num_groups: int
     transposed: bool
-    zero: np.ndarray
+    zero: Shaped[np.ndarray, ""] | Shaped[np.ndarray, "channels"]
 
 
 def with_dense_groups(network: Network, names: Collection[str] | None = None) -> Network:
@@ -142,7 +143,9 @@ def _problem(use: WeightUse, weights: Weights, network: Network) -> str | None:
     return None
 
 
-def _zero_point(use: WeightUse, weights: Weights) -> tuple[np.ndarray | None, int]:
+def _zero_point(
+    use: WeightUse, weights: Weights
+) -> tuple[Shaped[np.ndarray, ""] | Shaped[np.ndarray, "channels"] | None, int]:
     """Return what stands for zero and its axis; None where it is no constant."""
     if use.trace.dequantisers:
         node = use.trace.dequantisers[0].node
@@ -180,7 +183,7 @@ def _grouped(use: WeightUse, weights: Weights) -> _Grouped:
 
 def _widen(
     model: onnx.ModelProto, found: Mapping[str, _Grouped], network: Network
-) -> dict[str, np.ndarray]:
+) -> dict[str, Shaped[np.ndarray, "..."]]:
     """Replace the grouped initializers, in place; return the dense values."""
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     total = sum(
@@ -195,7 +198,7 @@ def _widen(
                 f" {MAX_TENSOR_BYTES} are covered"
             ],
         )
-    dense: dict[str, np.ndarray] = {}
+    dense: dict[str, Shaped[np.ndarray, "..."]] = {}
     for name, item in found.items():
         values = dense_weight(
             decode(tensors[name]), item.num_groups, transposed=item.transposed, zero=item.zero
@@ -207,8 +210,12 @@ def _widen(
 
 
 def dense_weight(
-    weight: np.ndarray, num_groups: int, *, transposed: bool, zero: np.ndarray
-) -> np.ndarray:
+    weight: Shaped[np.ndarray, "first second *kernel"],
+    num_groups: int,
+    *,
+    transposed: bool,
+    zero: Shaped[np.ndarray, ""] | Shaped[np.ndarray, "channels"],
+) -> Shaped[np.ndarray, "first all *kernel"]:
     """Return a grouped convolution weight with its groups as blocks on the diagonal of a dense one.
 
     Args:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from cimrobust.onnx_io.batch import batch_notes, find_batch, widen_batch
+from cimrobust.onnx_io.batch import batch_notes, find_batch
 from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.fold import replace_nodes
 from cimrobust.onnx_io.integer import Rewriting, casts_to_float, is_integer_layer, rewrite
@@ -24,6 +24,7 @@ from cimrobust.onnx_io.unsigned import exact_products
 from cimrobust.onnx_io.views import FLOAT_TYPES, data_inputs
 from cimrobust.onnx_io.walk import NameMaker, all_graphs, all_nodes, defined_names
 from cimrobust.onnx_io.weights import Weights, WeightUse, weights_of
+from cimrobust.onnx_io.widened_batch import widen_batch
 
 if TYPE_CHECKING:
     from cimrobust.onnx_io.layers import LayerScan

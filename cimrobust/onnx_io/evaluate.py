@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Shaped
+
 
 def evaluate_node(
-    node: onnx.NodeProto, inputs: Sequence[np.ndarray | None], opsets: Mapping[str, int]
-) -> list[np.ndarray]:
+    node: onnx.NodeProto,
+    inputs: Sequence[Shaped[np.ndarray, "..."] | None],
+    opsets: Mapping[str, int],
+) -> list[Shaped[np.ndarray, "..."]]:
     """Return the outputs of a node without bodies for given inputs.
 
     None stands for an input left out.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -17,6 +18,9 @@ from cimrobust.onnx_io.shapes import TensorType, infer_types
 from cimrobust.onnx_io.tensors import element_bits
 from cimrobust.onnx_io.unsigned import exact_products
 from cimrobust.onnx_io.walk import op_name, read_names
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Shaped
 
 #: Operators whose output is levels, or sums of products of levels, computed in integers.
 LEVEL_OPS = frozenset(
@@ -85,7 +89,9 @@ def cut_tensors(model: onnx.ModelProto, output: str) -> tuple[str, ...]:
     return (*(name for name in found if name != output), output)
 
 
-def as_declared(model: onnx.ModelProto, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def as_declared(
+    model: onnx.ModelProto, given: Mapping[str, Shaped[np.ndarray, "..."]]
+) -> dict[str, Shaped[np.ndarray, "..."]]:
     """Return inner tensors as the model declares them.
 
     The exact form has unsigned levels in place of signed ones.

@@ -32,6 +32,7 @@ from cimrobust.onnx_io.views import FLOAT_TYPES
 from cimrobust.onnx_io.walk import all_graphs, all_nodes, int_attribute, read_names
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float32
     from cimrobust.onnx_io.layouts import Layout
     from cimrobust.onnx_io.shapes import TensorType
     from cimrobust.onnx_io.weights import Weights, WeightUse
@@ -173,7 +174,9 @@ def _formula(use: WeightUse, layout: Layout, weights: Weights) -> str | None:
     return named_tables.name_of(_matrix(values, layout))
 
 
-def _matrix(values: np.ndarray, layout: Layout) -> np.ndarray:
+def _matrix(
+    values: Float32[np.ndarray, "..."], layout: Layout
+) -> Float32[np.ndarray, "rows columns"]:
     """Return values as a matrix of one column an output."""
     column = layout.column
     moving = [
@@ -186,7 +189,7 @@ def _matrix(values: np.ndarray, layout: Layout) -> np.ndarray:
     return rows.reshape(layout.num_cols, layout.num_rows).T
 
 
-def _values(use: WeightUse, weights: Weights) -> np.ndarray | None:
+def _values(use: WeightUse, weights: Weights) -> Float32[np.ndarray, "..."] | None:
     """Return a constant as the node sees it, None where it is no view of one float tensor."""
     tensor = (
         weights.constants.tensor(use.trace.leaves[0])
@@ -196,7 +199,7 @@ def _values(use: WeightUse, weights: Weights) -> np.ndarray | None:
     if tensor is None or tensor.data_type not in FLOAT_TYPES:
         return None
     stored = weights.array(tensor).astype(np.float32, copy=False)
-    values: np.ndarray = (
+    values: Float32[np.ndarray, "..."] = (
         stored.reshape(use.trace.shape)
         if use.trace.is_whole
         else stored.reshape(-1)[use.trace.index]
@@ -204,7 +207,7 @@ def _values(use: WeightUse, weights: Weights) -> np.ndarray | None:
     return values
 
 
-def _is_monotonic(values: np.ndarray) -> bool:
+def _is_monotonic(values: Float32[np.ndarray, "inputs"]) -> bool:
     steps = np.diff(values)
     return bool((values > 0).all() and ((steps <= 0).all() or (steps >= 0).all()))
 

@@ -25,6 +25,7 @@ from cimrobust.onnx_io.tensors import decode, element_bits, encode, num_bytes, n
 from cimrobust.onnx_io.walk import all_graphs, all_nodes, attributes, int_attribute, subgraphs
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Shaped
     from cimrobust.onnx_io.shapes import TensorType
 
 #: Exact on integers and short float vectors: what exporters compute shapes with.
@@ -127,7 +128,7 @@ class Constants:
         self._makers = {name: node for node in all_nodes(graph) for name in node.output if name}
         self._opsets = opsets
         self._types = types
-        self._values: dict[str, np.ndarray | None] = {}
+        self._values: dict[str, Shaped[np.ndarray, "..."] | None] = {}
         stored = sum(num_bytes(tensor) for tensor in graph.initializer)
         self._bytes_left = min(
             max(MIN_COMPUTED_BYTES, MAX_COMPUTED_SHARE * stored), 2 * MAX_TENSOR_BYTES
@@ -155,7 +156,7 @@ class Constants:
         """
         return name in self._constant
 
-    def value(self, name: str) -> np.ndarray | None:
+    def value(self, name: str) -> Shaped[np.ndarray, "..."] | None:
         """Return the value of a tensor, None if it is not constant or cannot be computed.
 
         Raises:
@@ -198,11 +199,13 @@ class Constants:
         kinds = [self._types.get(name) for name in node.output if name]
         return all(kind is not None and _bytes_of(kind) <= self._bytes_left for kind in kinds)
 
-    def _compute(self, name: str, node: onnx.NodeProto | None) -> dict[str, np.ndarray | None]:
+    def _compute(
+        self, name: str, node: onnx.NodeProto | None
+    ) -> dict[str, Shaped[np.ndarray, "..."] | None]:
         if node is None:
             return {name: decode(self._tensors[name])}
         inputs = [self._values[source] if source else None for source in node.input]
-        nothing: dict[str, np.ndarray | None] = dict.fromkeys(node.output)
+        nothing: dict[str, Shaped[np.ndarray, "..."] | None] = dict.fromkeys(node.output)
         if any(source and value is None for source, value in zip(node.input, inputs, strict=True)):
             return nothing
         self._spend(node, inputs)
@@ -212,7 +215,9 @@ class Constants:
             return nothing
         return dict(zip(node.output, results, strict=True))
 
-    def _spend(self, node: onnx.NodeProto, inputs: Sequence[np.ndarray | None]) -> None:
+    def _spend(
+        self, node: onnx.NodeProto, inputs: Sequence[Shaped[np.ndarray, "..."] | None]
+    ) -> None:
         """Count what a node is about to take.
 
         Raises:
@@ -243,7 +248,7 @@ def _bytes_of(kind: TensorType) -> float:
     return math.inf if shape is None else math.prod(shape) * element_bits(kind.elem_type) / 8
 
 
-def _num_products(node: onnx.NodeProto, inputs: Sequence[np.ndarray | None]) -> int:
+def _num_products(node: onnx.NodeProto, inputs: Sequence[Shaped[np.ndarray, "..."] | None]) -> int:
     """Return about how many multiplications a matrix product takes, 0 for other operators."""
     shapes = [value.shape for value in inputs if value is not None]
     if node.op_type in ("MatMul", "Gemm") and len(shapes) > 1 and shapes[0] and shapes[1]:
@@ -302,10 +307,10 @@ def _is_shape_like(elem_type: int) -> bool:
 
 def _fold_small(
     node: onnx.NodeProto,
-    known: Mapping[str, np.ndarray],
+    known: Mapping[str, Shaped[np.ndarray, "..."]],
     opsets: Mapping[str, int],
     types: Mapping[str, TensorType],
-) -> dict[str, np.ndarray] | None:
+) -> dict[str, Shaped[np.ndarray, "..."]] | None:
     if (
         node.domain
         or node.op_type not in SHAPE_OPS
@@ -341,7 +346,9 @@ def replace_nodes(graph: onnx.GraphProto, kept: Iterable[onnx.NodeProto]) -> Non
     graph.node.extend(copies)
 
 
-def replace_by_initializer(graph: onnx.GraphProto, name: str, value: np.ndarray) -> None:
+def replace_by_initializer(
+    graph: onnx.GraphProto, name: str, value: Shaped[np.ndarray, "..."]
+) -> None:
     """Make a tensor that a node (of the graph or a body) computes an initializer, in place.
 
     A node without outputs left goes.

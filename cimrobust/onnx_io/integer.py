@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -16,6 +17,9 @@ from cimrobust.onnx_io.fold import Constants
 from cimrobust.onnx_io.layouts import Slot
 from cimrobust.onnx_io.tensors import encode
 from cimrobust.onnx_io.walk import NameMaker, int_attribute, op_name
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float, Float32, Int32, Shaped
 
 
 @dataclass
@@ -46,7 +50,7 @@ class Rewriting:
         """Return the name of an input, ``""`` if it is left out."""
         return self.node.input[index] if index < len(self.node.input) else ""
 
-    def value(self, index: int) -> np.ndarray | None:
+    def value(self, index: int) -> Shaped[np.ndarray, "..."] | None:
         """Return the constant value of an input, None if it is left out."""
         return self.constants.value(self.input(index)) if self.input(index) else None
 
@@ -70,7 +74,7 @@ class Rewriting:
             attribute for attribute in self.node.attribute if attribute.name in names
         )
 
-    def constant(self, values: np.ndarray, suffix: str) -> str:
+    def constant(self, values: Shaped[np.ndarray, "..."], suffix: str) -> str:
         """Add an initializer; return its name."""
         name = self.names.take(f"{self.node.output[0]}.{suffix}")
         self.initializers.append(encode(values, name))
@@ -97,11 +101,11 @@ def _qlinear_conv(job: Rewriting) -> None:
 
 
 def _float_bias(
-    bias: np.ndarray,
-    input_scale: np.ndarray | None,
-    weight_scale: np.ndarray | None,
+    bias: Int32[np.ndarray, "*shape"],
+    input_scale: Float[np.ndarray, "..."] | None,
+    weight_scale: Float[np.ndarray, "..."] | None,
     factor: float = 1.0,
-) -> np.ndarray:
+) -> Float32[np.ndarray, "*shape"]:
     """Return an int32 bias in real units.
 
     Its scale is the product of the scales of input and weight.

@@ -8,8 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float32, Int32, Shaped
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,10 @@ class ValuesOfFile:
         name: The initializer.
     """
 
-    initializers: Mapping[str, np.ndarray]
+    initializers: Mapping[str, Shaped[np.ndarray, "..."]]
     name: str
 
-    def read(self) -> np.ndarray:
+    def read(self) -> Float32[np.ndarray, "..."]:
         """Return the weights, float32, read-only."""
         values = np.ascontiguousarray(self.initializers[self.name], np.float32)
         values.setflags(write=False)
@@ -82,15 +86,15 @@ class CrossbarLayer:
     num_groups: int
     num_rows: int
     num_cols: int
-    stored: np.ndarray | ValuesOfFile
-    column: np.ndarray
-    levels: np.ndarray | None = None
-    scale_group: np.ndarray | None = None
+    stored: Float32[np.ndarray, "*weight"] | ValuesOfFile
+    column: Int32[np.ndarray, "*weight"]
+    levels: Int32[np.ndarray, "*weight"] | None = None
+    scale_group: Int32[np.ndarray, "*weight"] | None = None
     bits: int | None = None
     rule: int | None = None
 
     @property
-    def values(self) -> np.ndarray:
+    def values(self) -> Float32[np.ndarray, "..."]:
         """Weights, float32, own shape; perhaps made anew at every call."""
         return self.stored.read() if isinstance(self.stored, ValuesOfFile) else self.stored
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 
 from cimrobust.onnx_io.walk import attributes, int_attribute, op_name
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Int32
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Layout:
         num_cols: Output columns of one matrix.
     """
 
-    column: np.ndarray
+    column: Int32[np.ndarray, "..."]
     num_groups: int
     num_rows: int
     num_cols: int
@@ -58,7 +62,7 @@ class Slot:
     scalars: tuple[int, ...] = ()
 
 
-def _along(shape: tuple[int, ...], axis: int, count: int) -> np.ndarray:
+def _along(shape: tuple[int, ...], axis: int, count: int) -> Int32[np.ndarray, "..."]:
     """Return 0 .. count-1 along an axis of an int32 array of a shape."""
     view = [1] * len(shape)
     view[axis] = count

@@ -16,6 +16,7 @@ from cimrobust.onnx_io.views import FLOAT_TYPES, LEVEL_TYPES, Trace
 from cimrobust.onnx_io.walk import int_attribute
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float32, Int32, Int64, Shaped
     from cimrobust.onnx_io.fold import Constants
     from cimrobust.onnx_io.weights import WeightUse
 
@@ -30,9 +31,9 @@ class StoredValues:
         scale_group: Index of the scale of every element, int32, own shape; None: one scale.
     """
 
-    values: np.ndarray
-    levels: np.ndarray | None
-    scale_group: np.ndarray | None
+    values: Float32[np.ndarray, "*weight"]
+    levels: Int32[np.ndarray, "*weight"] | None
+    scale_group: Int32[np.ndarray, "*weight"] | None
 
 
 class ScaleMap:
@@ -45,27 +46,27 @@ class ScaleMap:
 
     # Three numbers an element, which weights that nothing dequantises never ask for.
     @cached_property
-    def scale(self) -> np.ndarray:
+    def scale(self) -> Float32[np.ndarray, "weights"]:
         """Scale of every element, float32."""
         return np.ones(self._size, np.float32)
 
     @cached_property
-    def zero_point(self) -> np.ndarray:
+    def zero_point(self) -> Int32[np.ndarray, "weights"]:
         """Zero point of every element, int32."""
         return np.zeros(self._size, np.int32)
 
     @cached_property
-    def group(self) -> np.ndarray:
+    def group(self) -> Int32[np.ndarray, "weights"]:
         """Number of the scale of every element, int32; -1 where no node has said one."""
         return np.full(self._size, -1, np.int32)
 
     def add(
         self,
         key: str,
-        positions: np.ndarray,
-        scale: np.ndarray,
-        zero_point: np.ndarray,
-        group: np.ndarray,
+        positions: Int64[np.ndarray, "some"],
+        scale: Float32[np.ndarray, "some"],
+        zero_point: Int32[np.ndarray, "some"],
+        group: Int64[np.ndarray, "some"],
     ) -> None:
         """Add what one node says about the elements at `positions`.
 
@@ -90,7 +91,7 @@ class ScaleMap:
         self.group[positions] = group + self._num_groups
         self._num_groups += num_groups
 
-    def groups(self, shape: tuple[int, ...]) -> np.ndarray | None:
+    def groups(self, shape: tuple[int, ...]) -> Int32[np.ndarray, "..."] | None:
         """Return the scale groups numbered from 0, None if there is one."""
         # Counted, not sorted: millions of elements have few scales.
         is_there = np.bincount(self.group + 1, minlength=self._num_groups + 1) > 0
@@ -126,7 +127,7 @@ def add_scales(scales: ScaleMap, leaf: str, use: WeightUse, constants: Constants
 
 def _constant(
     node: onnx.NodeProto, position: int | None, constants: Constants
-) -> np.ndarray | None:
+) -> Shaped[np.ndarray, "..."] | None:
     """Return a quantisation input, None if the node has none there.
 
     Raises:
@@ -146,8 +147,10 @@ def _add(
     scales: ScaleMap,
     key: str,
     leaf: str,
-    place: tuple[Trace, np.ndarray],
-    quantisation: tuple[np.ndarray | None, np.ndarray | None, int, int],
+    place: tuple[Trace, Int64[np.ndarray, "..."]],
+    quantisation: tuple[
+        Shaped[np.ndarray, "..."] | None, Shaped[np.ndarray, "..."] | None, int, int
+    ],
 ) -> None:
     traced, index = place
     scale, zero, axis, block = quantisation
@@ -165,7 +168,9 @@ def _add(
     scales.add(key, positions, spread[0].astype(np.float32), spread[1].astype(np.int32), spread[2])
 
 
-def first_reads(index: np.ndarray, start: int, size: int) -> tuple[np.ndarray, np.ndarray | slice]:
+def first_reads(
+    index: Int64[np.ndarray, "..."], start: int, size: int
+) -> tuple[Int64[np.ndarray, "some"], Int64[np.ndarray, "some"] | slice]:
     """Return which elements of an initializer a tensor holds, and where each stands first.
 
     Args:
@@ -185,8 +190,8 @@ def first_reads(index: np.ndarray, start: int, size: int) -> tuple[np.ndarray, n
 
 
 def spread_along(
-    values: np.ndarray, shape: tuple[int, ...], *, axis: int, block: int
-) -> np.ndarray:
+    values: Shaped[np.ndarray, "..."], shape: tuple[int, ...], *, axis: int, block: int
+) -> Shaped[np.ndarray, "..."]:
     """Spread scales over a tensor.
 
     One for all, one an index of an axis, or one a block along an axis.
@@ -213,7 +218,9 @@ def spread_along(
     )
 
 
-def stored_values(tensor: onnx.TensorProto, raw: np.ndarray, scales: ScaleMap) -> StoredValues:
+def stored_values(
+    tensor: onnx.TensorProto, raw: Shaped[np.ndarray, "..."], scales: ScaleMap
+) -> StoredValues:
     """Return the weights an initializer stands for; `raw` are its values in the file's type."""
     shape = tuple(tensor.dims)
     if tensor.data_type in FLOAT_TYPES:

@@ -14,6 +14,7 @@ from cimrobust.freed_memory import share_freed
 from cimrobust.onnx_io import functions, normalise
 from cimrobust.onnx_io.bfloat16 import Widened, widen_bfloat16
 from cimrobust.onnx_io.branches import Branches, resolve_branches
+from cimrobust.onnx_io.checked_types import check_types, complete_outputs
 from cimrobust.onnx_io.external import ExternalFiles
 from cimrobust.onnx_io.fold import Constants, fold_shape_arithmetic
 from cimrobust.onnx_io.loops import iteration_problems, repeating_nodes
@@ -23,14 +24,10 @@ from cimrobust.onnx_io.model_files import model_kind
 from cimrobust.onnx_io.network import FileDigest, Network
 from cimrobust.onnx_io.parsed_model import read_model
 from cimrobust.onnx_io.problems import not_covered, one_line, refuse
-from cimrobust.onnx_io.sandbox import inference_problem
 from cimrobust.onnx_io.shapes import (
     TensorType,
-    checker_problem,
     infer_types,
     read_type,
-    size_problems,
-    skeleton,
     spec_of,
 )
 from cimrobust.onnx_io.size_limits import MAX_MODEL_BYTES
@@ -161,9 +158,9 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
     unknown += widened.instead
     unknown += [*lowered.instead, *(note for note in (_leave_training_mode(path, model),) if note)]
     notes += [f"{reason}; what this tool reads is run in place of the file" for reason in unknown]
-    types = _check_types(path, model, notes)
+    types = check_types(path, model, notes)
     branches = _fold(path, model, types, notes)
-    _complete_outputs(path, model)
+    complete_outputs(path, model)
     opsets = opset_versions(model)
     refuse(path, weight_problems(model.graph, opsets, infer_types(model, strict=False)))
     return Network(
@@ -327,56 +324,6 @@ def _leave_training_mode(path: Path, model: onnx.ModelProto) -> str:
         if found
         else ""
     )
-
-
-def _check_types(path: Path, model: onnx.ModelProto, notes: list[str]) -> dict[str, TensorType]:
-    """Check operators and types strictly; return the type of every tensor."""
-    for graph in all_graphs(model.graph):
-        del graph.value_info[:]
-    model.graph.name = model.graph.name or "graph"
-    refused = checker_problem(model)
-    refuse(path, [f"the ONNX checker says: {refused[:400]}"] if refused else [])
-    unsafe = inference_problem(skeleton(model).SerializeToString())
-    refuse(path, [unsafe] if unsafe else [])
-    try:
-        types = infer_types(model, strict=True)
-    except ValueError as first:
-        try:
-            types = infer_types(model, strict=True, ignore_output_shapes=True)
-        except ValueError as err:
-            refuse(path, [f"its shapes or types contradict each other: {err}"])
-            raise
-        notes.append(
-            f"the file states wrong shapes for its outputs; they are ignored ({str(first)[:200]})"
-        )
-        for value in model.graph.output:
-            kind = types.get(value.name)
-            value.CopyFrom(
-                onnx.helper.make_tensor_value_info(
-                    value.name, value.type.tensor_type.elem_type, kind.shape if kind else None
-                )
-            )
-    refuse(path, size_problems(types))
-    return types
-
-
-def _complete_outputs(path: Path, model: onnx.ModelProto) -> None:
-    """Give outputs the inferred type and shape where the file says nothing, in place."""
-    types = infer_types(model, strict=False)
-    for value in model.graph.output:
-        kind, stated = types.get(value.name), value.type.tensor_type
-        if stated.elem_type == onnx.TensorProto.UNDEFINED and (
-            kind is None or kind.elem_type == onnx.TensorProto.UNDEFINED
-        ):
-            not_covered(path, [f"the type of graph output '{value.name}' is not known"])
-        if kind is not None and (
-            stated.elem_type == onnx.TensorProto.UNDEFINED or not stated.HasField("shape")
-        ):
-            value.CopyFrom(
-                onnx.helper.make_tensor_value_info(
-                    value.name, stated.elem_type or kind.elem_type, kind.shape
-                )
-            )
 
 
 def _fold(

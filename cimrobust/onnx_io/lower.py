@@ -22,6 +22,7 @@ from cimrobust.onnx_io.walk import NameMaker, all_graphs, all_nodes, defined_nam
 from cimrobust.onnx_io.weights import WeightUse, weights_of
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Shaped
     from cimrobust.onnx_io.deployed import Deployed
 
 _Values = Mapping[str, float | list[int]]
@@ -86,7 +87,7 @@ class _Lowering:
         self.nodes.append(node)
         return output
 
-    def constant(self, values: np.ndarray, wish: str) -> str:
+    def constant(self, values: Shaped[np.ndarray, "..."], wish: str) -> str:
         """Add an initializer; return its name."""
         name = self.names.take(f"{self.node.output[0]}.{wish}")
         self.initializers.append(encode(values, name))

@@ -18,7 +18,9 @@ from cimrobust.onnx_io.estimator import converted
 from cimrobust.onnx_io.walk import all_graphs
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
+
+    from cimrobust.array_shapes import Shaped
 
 _ACCEPTED = (
     "give the path of an ONNX file, its bytes, an onnx.ModelProto, a torch.nn.Module with"
@@ -91,7 +93,7 @@ def _exported(module: Any, example_input: object) -> bytes:
     return _serialised(model)
 
 
-def _export(module: Any, inputs: tuple[torch.Tensor, ...]) -> onnx.ModelProto:
+def _export(module: Any, inputs: tuple[Shaped[Tensor, "..."], ...]) -> onnx.ModelProto:
     import torch  # noqa: PLC0415  # imported already: there is a module
 
     batch = tuple({0: torch.export.Dim.AUTO} if tensor.ndim else None for tensor in inputs)
@@ -111,7 +113,7 @@ def _export(module: Any, inputs: tuple[torch.Tensor, ...]) -> onnx.ModelProto:
     return program.model_proto
 
 
-def _tensors(module: Any, example_input: object) -> tuple[torch.Tensor, ...]:
+def _tensors(module: Any, example_input: object) -> tuple[Shaped[Tensor, "..."], ...]:
     """Return the inputs on the device of the module.
 
     One sample is given twice: torch takes a first axis of 1 for a constant.

@@ -10,7 +10,12 @@ half-precision copies are weights too: rounding hides the formula.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float, Float64, Int64
 
 # Of the largest magnitude. A table of 1,024 points made in float32 is off by 2e-4, since the angle
 # itself is rounded.
@@ -26,7 +31,7 @@ _FEWEST_ROWS = 4
 _ROWS_AT_ONCE = 64
 
 
-def name_of(matrix: np.ndarray) -> str | None:
+def name_of(matrix: Float[np.ndarray, "..."]) -> str | None:
     """Return what table a matrix is, None if it is none that is known.
 
     Args:
@@ -49,7 +54,7 @@ def name_of(matrix: np.ndarray) -> str | None:
     return None
 
 
-def same_kernels(kernels: np.ndarray) -> bool:
+def same_kernels(kernels: Float[np.ndarray, "channels points"]) -> bool:
     """Tell whether all channels have one filter.
 
     One of blurring, averaging or interpolation, which no training gives to the last bit.
@@ -67,7 +72,7 @@ def same_kernels(kernels: np.ndarray) -> bool:
     )
 
 
-def _is_positions(values: np.ndarray) -> bool:
+def _is_positions(values: Float[np.ndarray, "inputs outputs"]) -> bool:
     """One output whose inputs count 0, 1, 2, .
 
     Up to scale and offset: an expectation over bins, as of box distributions.
@@ -77,7 +82,7 @@ def _is_positions(values: np.ndarray) -> bool:
     return _is_equally_spaced(values[:, 0].astype(np.float64))
 
 
-def _is_equally_spaced(numbers: np.ndarray) -> bool:
+def _is_equally_spaced(numbers: Float64[np.ndarray, "numbers"]) -> bool:
     steps = np.diff(numbers)
     return bool(
         np.abs(steps - steps.mean()).max(initial=0.0) <= _EXACT * np.abs(numbers).max()
@@ -85,7 +90,7 @@ def _is_equally_spaced(numbers: np.ndarray) -> bool:
     )
 
 
-def _is_selection(values: np.ndarray) -> bool:
+def _is_selection(values: Float[np.ndarray, "inputs outputs"]) -> bool:
     """Every output is one of the inputs: identity, permutation, reversal, space to depth."""
     if min(values.shape) < _FEWEST_SELECTED:
         return False
@@ -99,7 +104,7 @@ def _is_selection(values: np.ndarray) -> bool:
     return bool((num_ones == 1).all())
 
 
-def _is_running_sum(values: np.ndarray) -> bool:
+def _is_running_sum(values: Float[np.ndarray, "inputs outputs"]) -> bool:
     """All ones on and to one side of the diagonal, up to a factor."""
     if values.shape[0] != values.shape[1] or len(values) < _FEWEST:
         return False
@@ -111,7 +116,7 @@ def _is_running_sum(values: np.ndarray) -> bool:
     )
 
 
-def _is_hadamard(values: np.ndarray) -> bool:
+def _is_hadamard(values: Float[np.ndarray, "inputs outputs"]) -> bool:
     """Signs alone, all rows orthogonal."""
     if values.shape[0] != values.shape[1] or len(values) < _FEWEST:
         return False
@@ -124,7 +129,7 @@ def _is_hadamard(values: np.ndarray) -> bool:
     return np.allclose(signs @ signs.T, len(values) * np.eye(len(values)))
 
 
-def _is_grid(values: np.ndarray) -> bool:
+def _is_grid(values: Float[np.ndarray, "inputs outputs"]) -> bool:
     """Return whether values are the coordinates of all points of a grid.
 
     Each output (or input) is one axis; constant ones may stand beside the axes.
@@ -132,7 +137,7 @@ def _is_grid(values: np.ndarray) -> bool:
     return any(_is_grid_of(table) for table in (values, values.T))
 
 
-def _is_grid_of(table: np.ndarray) -> bool:
+def _is_grid_of(table: Float[np.ndarray, "inputs outputs"]) -> bool:
     if not 2 <= table.shape[1] <= 4 or len(table) < 2 * _FEWEST:
         return False
     table = table.astype(np.float64)
@@ -147,7 +152,7 @@ def _is_grid_of(table: np.ndarray) -> bool:
     return len(points) == len(table) == int(np.prod([len(level) for level in levels]))
 
 
-def _is_sinusoids(values: np.ndarray) -> bool:
+def _is_sinusoids(values: Float[np.ndarray, "inputs outputs"]) -> bool:
     """Return whether every output (or every input) is a sinusoid at a bin of the transform.
 
     All sinusoids share one window.
@@ -155,7 +160,7 @@ def _is_sinusoids(values: np.ndarray) -> bool:
     return any(_are_sinusoids(table) for table in (values.T, values))
 
 
-def _are_sinusoids(rows: np.ndarray) -> bool:
+def _are_sinusoids(rows: Float[np.ndarray, "rows points"]) -> bool:
     count, length = rows.shape
     if count < _FEWEST_ROWS or length < _FEWEST:
         return False
@@ -168,7 +173,7 @@ def _are_sinusoids(rows: np.ndarray) -> bool:
     return any(_fit(rows, window) for window in _windows(rows))
 
 
-def _windows(rows: np.ndarray) -> list[np.ndarray]:
+def _windows(rows: Float[np.ndarray, "rows points"]) -> list[Float64[np.ndarray, "points"]]:
     """Return windows that the rows may have in common.
 
     None, what sines and cosines square to, and the constant row.
@@ -184,7 +189,7 @@ def _windows(rows: np.ndarray) -> list[np.ndarray]:
     return [np.ones(rows.shape[1]), energy / energy.max(), np.abs(first) / np.abs(first).max()]
 
 
-def _fit(rows: np.ndarray, window: np.ndarray) -> bool:
+def _fit(rows: Float[np.ndarray, "rows points"], window: Float64[np.ndarray, "points"]) -> bool:
     """Return whether each row is the window times one sinusoid.
 
     Each sinusoid has a whole or half number of periods, and enough of them differ.
@@ -204,7 +209,9 @@ def _fit(rows: np.ndarray, window: np.ndarray) -> bool:
     return 2 * len(frequencies) >= len(rows)
 
 
-def _frequency(signal: np.ndarray, inside: np.ndarray) -> tuple[int, int] | None:
+def _frequency(
+    signal: Float64[np.ndarray, "points"], inside: Int64[np.ndarray, "known"]
+) -> tuple[int, int] | None:
     """Return half periods and phase class of the sinusoid that a signal is, None if it is none.
 
     The signal counts only where it is known, at the positions `inside`.
@@ -222,7 +229,7 @@ def _frequency(signal: np.ndarray, inside: np.ndarray) -> tuple[int, int] | None
     return None
 
 
-def _is_filter_bank(values: np.ndarray) -> bool:
+def _is_filter_bank(values: Float[np.ndarray, "inputs outputs"]) -> bool:
     """Overlapping triangles of rising centre, one an output."""
     if (values < 0).any():
         return False

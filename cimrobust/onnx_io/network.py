@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Shaped
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Network:
 
     path: Path
     model: onnx.ModelProto
-    initializers: Mapping[str, np.ndarray]
+    initializers: Mapping[str, Shaped[np.ndarray, "..."]]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     opsets: Mapping[str, int]

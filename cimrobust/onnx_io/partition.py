@@ -19,6 +19,7 @@ from cimrobust.onnx_io.shapes import infer_values, read_type
 from cimrobust.onnx_io.walk import opset_versions, read_names
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Shaped
     from cimrobust.onnx_io.deployed import Deployed
 
 
@@ -51,7 +52,7 @@ class Plan:
     """
 
     steps: tuple[Segment | CrossbarNode, ...]
-    constants: Mapping[str, np.ndarray]
+    constants: Mapping[str, Shaped[np.ndarray, "..."]]
     releases: tuple[tuple[str, ...], ...]
 
 
@@ -92,7 +93,9 @@ class _Partition:
         self.crossbar = {node.name: node for node in nodes}
         self.constants = self._constant_inputs(nodes)
 
-    def _constant_inputs(self, nodes: Sequence[CrossbarNode]) -> dict[str, np.ndarray]:
+    def _constant_inputs(
+        self, nodes: Sequence[CrossbarNode]
+    ) -> dict[str, Shaped[np.ndarray, "..."]]:
         """Return the values of crossbar inputs that are known before the network runs."""
         types = {
             name: kind
@@ -101,7 +104,7 @@ class _Partition:
         }
         known = Constants(self.graph, opset_versions(self.deployed.model), types)
         varying = self._made_from(self.deployed.weight_names)
-        values: dict[str, np.ndarray] = {}
+        values: dict[str, Shaped[np.ndarray, "..."]] = {}
         for name in dict.fromkeys(name for node in nodes for name in node.data_inputs):
             value = None if name in varying else known.value(name)
             if value is not None:

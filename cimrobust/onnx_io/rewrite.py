@@ -21,6 +21,7 @@ from cimrobust.onnx_io.walk import NameMaker, all_graphs, all_nodes, defined_nam
 from cimrobust.onnx_io.weights import WeightUse, weights_of
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float32
     from cimrobust.onnx_io.deployed import Deployed
 
 #: Operator domain of crossbar nodes, and its version.
@@ -48,7 +49,7 @@ class CrossbarModel:
 
 def with_crossbar_nodes(
     deployed: Deployed,
-    weights: Mapping[str, np.ndarray],
+    weights: Mapping[str, Float32[np.ndarray, "..."]],
     *,
     layers: Mapping[str, Facts],
     properties: Mapping[str, str],

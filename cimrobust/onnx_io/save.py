@@ -27,6 +27,7 @@ from cimrobust.onnx_io.size_limits import MOST_SESSION_BYTES
 from cimrobust.onnx_io.tensors import encode, num_bytes
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Shaped
     from cimrobust.onnx_io.deployed import Deployed
     from cimrobust.onnx_io.network import Network
 
@@ -39,14 +40,14 @@ class Weighted:
     """A model, and other values for some of its initializers; made by `weighted`."""
 
     model: onnx.ModelProto
-    weights: Mapping[str, np.ndarray]
+    weights: Mapping[str, Shaped[np.ndarray, "..."]]
 
 
 #: What `save_model` writes; callers need not know what it is.
 Model = onnx.ModelProto | Weighted
 
 
-def weighted(deployed: Deployed, weights: Mapping[str, np.ndarray]) -> Weighted:
+def weighted(deployed: Deployed, weights: Mapping[str, Shaped[np.ndarray, "..."]]) -> Weighted:
     """Return the deployed model with other weights, of which nothing is copied.
 
     Arguments and errors as `with_weights`.
@@ -55,7 +56,9 @@ def weighted(deployed: Deployed, weights: Mapping[str, np.ndarray]) -> Weighted:
     return Weighted(deployed.model, weights)
 
 
-def with_weights(deployed: Deployed, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+def with_weights(
+    deployed: Deployed, weights: Mapping[str, Shaped[np.ndarray, "..."]]
+) -> onnx.ModelProto:
     """Return the deployed model with other values in its stored initializers.
 
     Args:
@@ -70,7 +73,7 @@ def with_weights(deployed: Deployed, weights: Mapping[str, np.ndarray]) -> onnx.
     return _with_values(deployed.model, weights)
 
 
-def _check_weights(deployed: Deployed, weights: Mapping[str, np.ndarray]) -> None:
+def _check_weights(deployed: Deployed, weights: Mapping[str, Shaped[np.ndarray, "..."]]) -> None:
     """Raise ValueError unless weights are those of stored initializers."""
     for name, values in weights.items():
         expected = deployed.weight_shapes.get(name)
@@ -81,7 +84,9 @@ def _check_weights(deployed: Deployed, weights: Mapping[str, np.ndarray]) -> Non
             )
 
 
-def _with_values(model: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+def _with_values(
+    model: onnx.ModelProto, weights: Mapping[str, Shaped[np.ndarray, "..."]]
+) -> onnx.ModelProto:
     changed = without_data(model, weights)
     for tensor in changed.graph.initializer:
         if tensor.name in weights:
@@ -89,7 +94,9 @@ def _with_values(model: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> o
     return changed
 
 
-def with_initializers(network: Network, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+def with_initializers(
+    network: Network, weights: Mapping[str, Shaped[np.ndarray, "..."]]
+) -> onnx.ModelProto:
     """Return the model of a network with other values in some initializers.
 
     The initializers must be in the network, of the same shape and type.
@@ -148,7 +155,9 @@ def _whole(given: Weighted) -> onnx.ModelProto:
     return _with_values(given.model, given.weights) if given.weights else given.model
 
 
-def _data(tensors: Iterable[TensorProto], weights: Mapping[str, np.ndarray]) -> Iterator[bytes]:
+def _data(
+    tensors: Iterable[TensorProto], weights: Mapping[str, Shaped[np.ndarray, "..."]]
+) -> Iterator[bytes]:
     """Yield the data of one tensor after the other, each followed by what aligns the next."""
     for tensor in tensors:
         values = weights.get(tensor.name)

@@ -25,6 +25,7 @@ from cimrobust.onnx_io.walk import node_depths, op_name, opset_versions
 from cimrobust.onnx_io.weights import Weights, WeightUse
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float32, Int32, Real
     from cimrobust.onnx_io.layouts import Layout
     from cimrobust.onnx_io.network import Network
 
@@ -44,7 +45,7 @@ class _Leaf:
 
     scales: ScaleMap
     size: int
-    column: np.ndarray | None = None
+    column: Int32[np.ndarray, "weights"] | None = None
     is_full: bool = False
     parts: list[tuple[int, int, int]] = field(default_factory=list)
     uses: list[LayerUse] = field(default_factory=list)
@@ -175,7 +176,7 @@ def _layer(name: str, leaf: _Leaf, weights: Weights, network: Network) -> Crossb
     tensor = weights.constants.tensor(name)
     assert tensor is not None
     assert leaf.column is not None
-    kept: np.ndarray | ValuesOfFile = ValuesOfFile(network.initializers, name)
+    kept: Float32[np.ndarray, "..."] | ValuesOfFile = ValuesOfFile(network.initializers, name)
     levels, scale_group = None, None
     if tensor.data_type not in FLOAT_TYPES:
         stored = stored_values(tensor, weights.array(tensor), leaf.scales)
@@ -244,6 +245,6 @@ def _matrix_shape(leaf: _Leaf) -> tuple[int, int, int]:
     return 1, max(rows), total_cols
 
 
-def _frozen(values: np.ndarray) -> np.ndarray:
+def _frozen(values: Real[np.ndarray, "*weight"]) -> Real[np.ndarray, "*weight"]:
     values.setflags(write=False)
     return values

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
+from jaxtyping import Shaped
 
 from cimrobust.onnx_io.large_models import (
     is_large,
@@ -31,7 +32,7 @@ def template_bytes(deployed: Deployed) -> bytes:
     return external_bytes(deployed.model, deployed.weight_names)
 
 
-def session_template(deployed: Deployed) -> tuple[bytes, dict[str, np.ndarray]]:
+def session_template(deployed: Deployed) -> tuple[bytes, dict[str, Shaped[np.ndarray, "..."]]]:
     """Return what sessions of chips are opened from, and arrays that each of them gets as well.
 
     Stored weights are marked as external. Where the other initializers do not fit into one message

@@ -16,6 +16,7 @@ from cimrobust.onnx_io.symbolic import Algebra, Expression, TooMuchWorkError, Wo
 from cimrobust.onnx_io.walk import attributes, int_attribute
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Int64, Shaped
     from cimrobust.onnx_io.fold import Constants
     from cimrobust.onnx_io.shapes import TensorType
 
@@ -83,9 +84,9 @@ class SizeValues:
         self._types = types
         self._work = work
         self._algebra = Algebra(work)
-        self._values: dict[str, np.ndarray | None] = {}
+        self._values: dict[str, Shaped[np.ndarray, "..."] | None] = {}
 
-    def value(self, name: str) -> np.ndarray | None:
+    def value(self, name: str) -> Shaped[np.ndarray, "..."] | None:
         """Return the elements of a tensor, an object array.
 
         None where not even its shape or type is known, or it is no integer.
@@ -125,7 +126,7 @@ class SizeValues:
             return None
         return None if value is None or value.size != 1 else value.reshape(-1)[0].constant
 
-    def _unknown(self, name: str) -> np.ndarray | None:
+    def _unknown(self, name: str) -> Shaped[np.ndarray, "..."] | None:
         """Return a tensor of which its shape and type are known at most."""
         kind = self._types.get(name)
         shape = kind.static_shape if kind is not None else None
@@ -145,7 +146,9 @@ class SizeValues:
             shape,
         )
 
-    def _computed(self, name: str, node: onnx.NodeProto | None) -> dict[str, np.ndarray]:
+    def _computed(
+        self, name: str, node: onnx.NodeProto | None
+    ) -> dict[str, Shaped[np.ndarray, "..."]]:
         """Return what is known of a tensor and of others that its node makes.
 
         Return nothing where that is no more than the types say.
@@ -185,7 +188,7 @@ class SizeValues:
             output: value for output, value in zip(node.output, results, strict=False) if output
         }
 
-    def _sizes_of(self, node: onnx.NodeProto) -> dict[str, np.ndarray]:
+    def _sizes_of(self, node: onnx.NodeProto) -> dict[str, Shaped[np.ndarray, "..."]]:
         kind = self._types.get(node.input[0])
         if kind is None or kind.shape is None:
             return {}
@@ -199,7 +202,9 @@ class SizeValues:
         part = sizes[int_attribute(node, "start", 0) : int_attribute(node, "end", len(sizes))]
         return {node.output[0]: _array(part, (len(part),))}
 
-    def _moved(self, node: onnx.NodeProto, inputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+    def _moved(
+        self, node: onnx.NodeProto, inputs: Sequence[Shaped[np.ndarray, "..."] | None]
+    ) -> list[Shaped[np.ndarray, "..."]]:
         """Move positions in place of elements, by the operator itself."""
         if node.op_type == "Identity":
             return [array for array in inputs if array is not None]
@@ -210,7 +215,7 @@ class SizeValues:
                 raise NotImplementedError
         count = len(inputs) if node.op_type == "Concat" else 1
         elements: list[Expression] = []
-        arguments: list[np.ndarray | None] = []
+        arguments: list[Shaped[np.ndarray, "..."] | None] = []
         for index, array in enumerate(inputs):
             if array is None:
                 arguments.append(None)
@@ -227,7 +232,7 @@ class SizeValues:
             for places in moved
         ]
 
-    def _arithmetic(self, node: onnx.NodeProto, inputs: _Arrays) -> list[np.ndarray]:
+    def _arithmetic(self, node: onnx.NodeProto, inputs: _Arrays) -> list[Shaped[np.ndarray, "..."]]:
         kind = self._types.get(node.output[0])
         if kind is None or kind.elem_type not in _RANGES:
             return []
@@ -239,7 +244,7 @@ class SizeValues:
             made = self._elementwise(node, inputs)
         return [self._in_range(made, kind.elem_type)]
 
-    def _elementwise(self, node: onnx.NodeProto, inputs: _Arrays) -> np.ndarray:
+    def _elementwise(self, node: onnx.NodeProto, inputs: _Arrays) -> Shaped[np.ndarray, "..."]:
         compute = _ELEMENTWISE.get(node.op_type)
         if (
             compute is None
@@ -250,7 +255,7 @@ class SizeValues:
         rows = zip(*(array.reshape(-1) for array in together), strict=True)
         return _array([compute(self._algebra, node, row) for row in rows], together[0].shape)
 
-    def _cast(self, array: np.ndarray, to: int) -> np.ndarray:
+    def _cast(self, array: Shaped[np.ndarray, "*shape"], to: int) -> Shaped[np.ndarray, "*shape"]:
         if to != TensorProto.BOOL:
             return array
         return _array(
@@ -258,7 +263,9 @@ class SizeValues:
             array.shape,
         )
 
-    def _in_range(self, array: np.ndarray, kind: int) -> np.ndarray:
+    def _in_range(
+        self, array: Shaped[np.ndarray, "*shape"], kind: int
+    ) -> Shaped[np.ndarray, "*shape"]:
         """Return elements that may leave the range of their type as unknowns.
 
         Machines wrap around there.
@@ -275,7 +282,7 @@ class SizeValues:
 
         return _array([held(value) for value in array.reshape(-1)], array.shape)
 
-    def _reduced(self, node: onnx.NodeProto, inputs: _Arrays) -> np.ndarray:
+    def _reduced(self, node: onnx.NodeProto, inputs: _Arrays) -> Shaped[np.ndarray, "..."]:
         array, attribute = inputs[0], attributes(node).get("axes")
         stated = (
             _numbers(inputs[1]).tolist()
@@ -301,13 +308,13 @@ class SizeValues:
         )
 
 
-def _array(elements: Sequence[Expression], shape: Sequence[int]) -> np.ndarray:
+def _array(elements: Sequence[Expression], shape: Sequence[int]) -> Shaped[np.ndarray, "..."]:
     array = np.empty(len(elements), object)
     array[:] = elements
     return array.reshape(tuple(shape))
 
 
-def _numbers(array: np.ndarray) -> np.ndarray:
+def _numbers(array: Shaped[np.ndarray, "*shape"]) -> Int64[np.ndarray, "*shape"]:
     """Return the numbers of a tensor that must be known.
 
     Raises:

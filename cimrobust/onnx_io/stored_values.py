@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from weakref import WeakValueDictionary
 
 import numpy as np
 import onnx
 
+from cimrobust.array_shapes import Shaped
 from cimrobust.onnx_io.tensors import decode
 
+_Arrays = dict[str, Shaped[np.ndarray, "..."]]
 
-class StoredValues(Mapping[str, np.ndarray]):
+
+class StoredValues(Mapping[str, Shaped[np.ndarray, "..."]]):
     """Initializers by name, read-only.
 
     The model holds their bytes; an array of them lives as long as somebody uses it, so that a
@@ -20,15 +23,15 @@ class StoredValues(Mapping[str, np.ndarray]):
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self._tensors = {tensor.name: tensor for tensor in graph.initializer}
-        self._arrays: WeakValueDictionary[str, np.ndarray] = WeakValueDictionary()
+        self._arrays: WeakValueDictionary[str, Shaped[np.ndarray, "..."]] = WeakValueDictionary()
 
-    def __getitem__(self, name: str) -> np.ndarray:
+    def __getitem__(self, name: str) -> Shaped[np.ndarray, "..."]:
         known = self._arrays.get(name)
         if known is None:
             known = self._arrays[name] = decode(self._tensors[name])
         return known
 
-    def __reduce__(self) -> tuple[type[dict[str, np.ndarray]], tuple[dict[str, np.ndarray]]]:
+    def __reduce__(self) -> tuple[Callable[..., _Arrays], tuple[_Arrays]]:
         return dict, (dict(self),)
 
     def __iter__(self) -> Iterator[str]:

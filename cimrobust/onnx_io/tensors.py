@@ -6,12 +6,16 @@ Sizes are checked before anything is allocated.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
 from cimrobust.onnx_io.size_limits import MAX_RANK, MAX_TENSOR_BYTES
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Shaped
 
 #: ONNX numbers of UINT2 and INT2, which the oldest onnx package that is supported does not name.
 TWO_BIT_TYPES = (25, 26)
@@ -116,14 +120,14 @@ def _num_entries(tensor: TensorProto) -> int:
     return -(-count * bits // 8) if bits in (2, 4) else count
 
 
-def decode(tensor: TensorProto) -> np.ndarray:
+def decode(tensor: TensorProto) -> Shaped[np.ndarray, "..."]:
     """Return the values of a checked tensor as a read-only array."""
     values = np.asarray(numpy_helper.to_array(tensor))
     values.setflags(write=False)
     return values
 
 
-def is_float(values: np.ndarray) -> bool:
+def is_float(values: Shaped[np.ndarray, "..."]) -> bool:
     """Return whether an array holds floating-point values.
 
     Small types that NumPy does not know itself count too.
@@ -133,7 +137,7 @@ def is_float(values: np.ndarray) -> bool:
     )
 
 
-def finite_problem(name: str, values: np.ndarray) -> str | None:
+def finite_problem(name: str, values: Shaped[np.ndarray, "..."]) -> str | None:
     """Return a message if a float tensor holds NaN, None otherwise.
 
     Infinity is legal here: attention masks are made of it.
@@ -147,12 +151,12 @@ def finite_problem(name: str, values: np.ndarray) -> str | None:
     return f"tensor '{name}' must be finite, holds {int(bad.sum())} NaN, first at {list(first)}"
 
 
-def encode(values: np.ndarray, name: str) -> TensorProto:
+def encode(values: Shaped[np.ndarray, "..."], name: str) -> TensorProto:
     """Return an array as a tensor with raw data."""
     return numpy_helper.from_array(np.ascontiguousarray(values).reshape(values.shape), name)
 
 
-def constant_value(attribute: onnx.AttributeProto) -> np.ndarray | None:
+def constant_value(attribute: onnx.AttributeProto) -> Shaped[np.ndarray, "..."] | None:
     """Return the value of one of the short attribute forms of Constant, None for others."""
     match attribute.name:
         case "value_float":

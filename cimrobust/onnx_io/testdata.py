@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -13,11 +14,14 @@ from cimrobust.errors import InputRefusedError
 from cimrobust.input_file import FileKind, printable, read_input, refusing_what_fails
 from cimrobust.onnx_io.tensors import data_problem, form_problem
 
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Shaped
+
 _HINT = "write it with onnx.numpy_helper.from_array"
 _TENSOR = FileKind("tensor file", 2**31 - 1, missing=InputRefusedError)
 
 
-def read_tensor(path: Path) -> tuple[str, np.ndarray, str]:
+def read_tensor(path: Path) -> tuple[str, Shaped[np.ndarray, "..."], str]:
     """Read one ``input_N.pb`` or ``output_N.pb`` file.
 
     Returns:

@@ -18,9 +18,9 @@ QuantizeLinear and DequantizeLinear, which therefore become unsigned here, all o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -30,6 +30,7 @@ from cimrobust.onnx_io.external import ExternalFiles
 from cimrobust.onnx_io.large_models import require_one_message, tensor_bytes
 from cimrobust.onnx_io.normalise import drop_initializer_inputs, make_names_unique
 from cimrobust.onnx_io.shapes import infer_types
+from cimrobust.onnx_io.signed_operands import DEQUANTISERS, MICROSOFT, OPERANDS, QUANTISERS, Operand
 from cimrobust.onnx_io.tensors import decode, encode
 from cimrobust.onnx_io.walk import (
     all_graphs,
@@ -40,7 +41,9 @@ from cimrobust.onnx_io.walk import (
     read_names,
 )
 
-_MS = "com.microsoft::"
+if TYPE_CHECKING:
+    from jaxtyping import Int8, Shaped, UInt8
+
 _HALF = 128
 #: Two products of 255 and a weight of at most this magnitude fit in 16 bits.
 _SAFE = 64
@@ -48,49 +51,10 @@ _SAFE = 64
 _FLOAT_ACTIVATIONS = 1
 
 
-@dataclass(frozen=True)
-class _Operand:
-    """Where an operator has the operand that may be signed while the other one is not.
-
-    Attributes:
-        index: Its place among the inputs.
-        zero: Place of its zero point.
-        other: Place of the other operand; None: it is quantised inside the operator, to u8.
-        other_zero: Place of the other one's zero point, which has the type of it; None: there is
-            none.
-        converted: The session option rewrites the operand also where the other one is signed, and
-            no kernel takes the two then.
-    """
-
-    index: int
-    zero: int
-    other: int | None
-    other_zero: int | None
-    converted: bool = False
-
-
-_OPERANDS: Mapping[str, tuple[_Operand, ...]] = {
-    "QLinearConv": (_Operand(3, 5, 0, 2, converted=True),),
-    f"{_MS}QLinearConv": (_Operand(3, 5, 0, 2),),
-    "QLinearMatMul": (_Operand(3, 5, 0, 2, converted=True),),
-    f"{_MS}QGemm": (_Operand(3, 5, 0, 2, converted=True),),
-    f"{_MS}MatMulIntegerToFloat": (_Operand(1, 5, 0, 4, converted=True),),
-    f"{_MS}QAttention": (_Operand(1, 7, 0, 6),),
-    "MatMulInteger": (_Operand(1, 3, 0, 2),),
-    # The filter is the left operand of the matrix product inside, so that signed data meet an
-    # unsigned filter.
-    "ConvInteger": (_Operand(0, 2, 1, 3),),
-    f"{_MS}DynamicQuantizeMatMul": (_Operand(1, 3, None, None),),
-    f"{_MS}DynamicQuantizeLSTM": (_Operand(1, 9, None, None), _Operand(2, 11, None, None)),
-}
-_DEQUANTISERS = frozenset({"DequantizeLinear", f"{_MS}DequantizeLinear"})
-_QUANTISERS = frozenset({"QuantizeLinear", f"{_MS}QuantizeLinear"})
-
-
 def may_saturate(model: onnx.ModelProto) -> bool:
     """Return whether a model has operators that `exact_products` looks at; cheap."""
     names = {op_name(node) for node in all_nodes(model.graph)}
-    return bool(names & ({*_OPERANDS, f"{_MS}MatMulNBits"} | _DEQUANTISERS))
+    return bool(names & ({*OPERANDS, f"{MICROSOFT}MatMulNBits"} | DEQUANTISERS))
 
 
 def exact_products(model: onnx.ModelProto) -> onnx.ModelProto | None:
@@ -200,13 +164,13 @@ class _Work:
         """Make a node's operands unsigned where it needs that; return nodes to run before it."""
         before: list[onnx.NodeProto] = []
         name = op_name(node)
-        if name in _DEQUANTISERS:
+        if name in DEQUANTISERS:
             self._shift_stored_weight(node)
-        elif name in _QUANTISERS:
+        elif name in QUANTISERS:
             self._shift_quantised(node)
-        elif name == f"{_MS}MatMulNBits":
+        elif name == f"{MICROSOFT}MatMulNBits":
             self._keep_activations(node)
-        for operand in _OPERANDS.get(name, ()):
+        for operand in OPERANDS.get(name, ()):
             given = _input(node, operand.index)
             if self._kind(
                 node, operand.index, operand.zero
@@ -249,7 +213,7 @@ class _Work:
             if self._types.get(name):
                 return self._types[name]
         maker = self._makers.get(_input(node, index))
-        if maker is None or not op_name(maker).startswith(_MS):
+        if maker is None or not op_name(maker).startswith(MICROSOFT):
             return None
         # Operators of com.microsoft on levels have the zero point of their output last.
         return self._kind(maker, len(maker.input) - 1, None) if maker.input else None
@@ -258,7 +222,7 @@ class _Work:
         tensor = self._stored.get(name)
         return tensor is None or bool((np.abs(decode(tensor).astype(np.int16)) > _SAFE).any())
 
-    def _shift(self, node: onnx.NodeProto, operand: _Operand) -> list[onnx.NodeProto]:
+    def _shift(self, node: onnx.NodeProto, operand: Operand) -> list[onnx.NodeProto]:
         """Replace a signed operand and its zero point by unsigned ones.
 
         Return the nodes that make them.
@@ -350,7 +314,7 @@ class _Work:
         Its zero point is shifted with the levels.
         """
         if (
-            op_name(reader) not in _DEQUANTISERS
+            op_name(reader) not in DEQUANTISERS
             or list(reader.input).count(name) != 1
             or reader.input[0] != name
         ):
@@ -372,7 +336,7 @@ class _Work:
                 attribute.i = _FLOAT_ACTIVATIONS
         self.changed = True
 
-    def _hold_open(self, node: onnx.NodeProto, operand: _Operand) -> None:
+    def _hold_open(self, node: onnx.NodeProto, operand: Operand) -> None:
         """Give a node a zero point that a caller could override, though nobody does.
 
         That keeps the session option away.
@@ -388,14 +352,14 @@ class _Work:
             onnx.helper.make_tensor_value_info(name, TensorProto.INT8, list(values.shape))
         )
 
-    def _constant(self, values: np.ndarray, wish: str) -> str:
+    def _constant(self, values: Shaped[np.ndarray, "..."], wish: str) -> str:
         name = self._names.take(wish)
         self.model.graph.initializer.append(encode(values, name))
         return name
 
 
-def _shifted(values: np.ndarray) -> np.ndarray:
-    return (values.astype(np.int16) + _HALF).astype(np.uint8)
+def _shifted(values: Int8[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
+    return np.asarray(values.astype(np.int16) + _HALF, np.uint8)
 
 
 def _input(node: onnx.NodeProto, index: int) -> str:

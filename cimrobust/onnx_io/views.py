@@ -14,6 +14,7 @@ from onnx import TensorProto
 from cimrobust.onnx_io.evaluate import evaluate_node
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Int64, Shaped
     from cimrobust.onnx_io.fold import Constants
 
 #: Operators that move, repeat or leave out elements of their first input (Concat: of all), the
@@ -77,10 +78,10 @@ class Places:
     """
 
     shape: tuple[int, ...]
-    moved: np.ndarray | None = None
+    moved: Int64[np.ndarray, "..."] | None = None
 
     @property
-    def index(self) -> np.ndarray:
+    def index(self) -> Int64[np.ndarray, "..."]:
         """The positions, int64, in the shape of the tensor."""
         if self.moved is not None:
             return self.moved
@@ -100,7 +101,7 @@ class Dequantiser:
     places: Places
 
     @property
-    def index(self) -> np.ndarray:
+    def index(self) -> Int64[np.ndarray, "..."]:
         """What `Trace.index` is at its input."""
         return self.places.index
 
@@ -124,7 +125,7 @@ class Trace:
     dequantisers: tuple[Dequantiser, ...] = ()
 
     @property
-    def index(self) -> np.ndarray:
+    def index(self) -> Int64[np.ndarray, "..."]:
         """Position of every element, int64, in the leaves flattened, in the tensor's shape."""
         return self.places.index
 
@@ -243,7 +244,7 @@ def _move(
     """Return what a node makes of places."""
     if node.op_type == "Identity":
         return sources[0]
-    inputs: list[np.ndarray | None] = [places.index for places in sources]
+    inputs: list[Shaped[np.ndarray, "..."] | None] = [places.index for places in sources]
     if node.op_type != "Concat":
         rest = [constants.value(source) if source else None for source in node.input[1:]]
         if any(

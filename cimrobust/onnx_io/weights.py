@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -20,10 +21,13 @@ from cimrobust.onnx_io.tensors import decode, is_float
 from cimrobust.onnx_io.views import Trace, data_inputs, is_view, trace
 from cimrobust.onnx_io.walk import all_graphs, all_nodes, opset_versions
 
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Bool, Shaped
+
 _NORMALISATIONS = frozenset(
     {"BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization"}
 )
-_NO_ARRAYS: Mapping[str, np.ndarray] = MappingProxyType({})
+_NO_ARRAYS: Mapping[str, Shaped[np.ndarray, "..."]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Weights:
         opsets: Mapping[str, int],
         types: Mapping[str, TensorType],
         *,
-        arrays: Mapping[str, np.ndarray] = _NO_ARRAYS,
+        arrays: Mapping[str, Shaped[np.ndarray, "..."]] = _NO_ARRAYS,
     ) -> None:
         """Look through a graph.
 
@@ -70,7 +74,7 @@ class Weights:
         self.constants = Constants(graph, opsets, types)
         self._arrays = arrays
 
-    def array(self, tensor: onnx.TensorProto) -> np.ndarray:
+    def array(self, tensor: onnx.TensorProto) -> Shaped[np.ndarray, "..."]:
         """Return the values of an initializer, read-only; no copy of those at hand."""
         found = self._arrays.get(tensor.name)
         return decode(tensor) if found is None else found
@@ -211,7 +215,7 @@ class _Recipes:
 def _partly_read(weights: Weights) -> list[str]:
     """Return inputs of weight slots whose initializers they all together read only in part."""
     whole: set[str] = set()
-    read: dict[str, np.ndarray] = {}
+    read: dict[str, Bool[np.ndarray, "_weights"]] = {}
     users: dict[str, list[str]] = {}
     for use in weights.uses():
         if use.trace.is_whole:

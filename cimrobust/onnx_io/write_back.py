@@ -11,6 +11,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -27,14 +28,17 @@ from cimrobust.onnx_io.tensors import num_bytes
 from cimrobust.onnx_io.views import FLOAT_TYPES
 from cimrobust.onnx_io.walk import all_graphs, all_tensors, defined_names, op_name
 
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float, Shaped
+
 _BITS_IN_INT32 = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16})
 
 
 def write_back(
     path: Path,
     out: Path,
-    values: Mapping[str, np.ndarray],
-    levels: Mapping[str, np.ndarray] | None = None,
+    values: Mapping[str, Float[np.ndarray, "..."]],
+    levels: Mapping[str, Shaped[np.ndarray, "..."]] | None = None,
 ) -> tuple[Path, ...]:
     """Write a model file with other values in some of its initializers.
 
@@ -156,7 +160,9 @@ def _external(tensor: TensorProto) -> dict[str, str]:
     return {entry.key: entry.value for entry in tensor.external_data}
 
 
-def _replace(tensor: TensorProto, array: np.ndarray, external: Mapping[str, bytearray]) -> None:
+def _replace(
+    tensor: TensorProto, array: Shaped[np.ndarray, "..."], external: Mapping[str, bytearray]
+) -> None:
     """Put an array into the field that holds a tensor's data, in the tensor's type."""
     stored = array.astype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
     raw = numpy_helper.from_array(stored, tensor.name).raw_data

@@ -20,6 +20,7 @@ from cimrobust.data.sources import RawData, read_arrays, read_csv
 from cimrobust.errors import UsageError
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Shaped
     from cimrobust.onnx_io.network import TensorSpec
 
 #: Samples that a description is tried on.
@@ -96,6 +97,6 @@ def _image_size(inputs: Sequence[TensorSpec]) -> list[int] | None:
     )
 
 
-def label_array(arrays: Mapping[str, np.ndarray]) -> str | None:
+def label_array(arrays: Mapping[str, Shaped[np.ndarray, "_samples ..."]]) -> str | None:
     """Return the array that holds the labels, if its name says so."""
     return next((name for wanted in LABEL_NAMES for name in arrays if name.lower() == wanted), None)

@@ -32,6 +32,7 @@ from cimrobust.pipeline.described_source import (
 from cimrobust.pipeline.understanding import Understanding, understand
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Real
     from cimrobust.onnx_io.network import Network, TensorSpec
 
 _BYTE = 255
@@ -237,7 +238,7 @@ def _fed(spec: TensorSpec, source: Source, label: str | None, *, alone: bool) ->
     return DraftInput(spec.name, says, name, spec.dtype, (*source.image_steps, *steps), note)
 
 
-def _range(array: np.ndarray) -> str:
+def _range(array: Real[np.ndarray, "..."]) -> str:
     return f"{float(array.min()):g} to {float(array.max()):g}" if array.size else "empty"
 
 

@@ -6,12 +6,11 @@ Open, choose the settings, train and write, certify, compare.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cimrobust.certificate.models.retrained import Equivalent
 from cimrobust.certificate.result_names import AFTER, BEFORE, RETRAINED_MODEL, TRAINING_LOG, WITNESS
 from cimrobust.cluster.address import Address
 from cimrobust.data.dataset import DataSet
@@ -37,7 +36,7 @@ from cimrobust.pipeline.inspection import resolve_profile
 from cimrobust.pipeline.kept_retraining import kept_certificate, retraining_digest
 from cimrobust.pipeline.retrain_request import RetrainRequest
 from cimrobust.settings.training_settings import TrainingSettings
-from cimrobust.training.equivalent_tolerance import EquivalentTolerance, equivalent_tolerance
+from cimrobust.training.equivalent_tolerance import equivalent_tolerance
 from cimrobust.training.log import write_log
 from cimrobust.training.loop import Trained, train
 from cimrobust.training.methods.method_catalogue import recipe_of
@@ -45,7 +44,7 @@ from cimrobust.training.pace import choose_pace
 from cimrobust.training.parameters import Parameters, check_changed, stored_integers
 from cimrobust.training.session import Session, open_session
 from cimrobust.training.training_protocol import Method, Recipe
-from cimrobust.training.training_records import Paced
+from cimrobust.training.training_records import Equivalent, Paced
 from cimrobust.training.training_roles import ATTACK, CLIP, CONTROL, METHOD, without_bound
 from cimrobust.training.tuning import Tuning, tune
 from cimrobust.training.written import check_written
@@ -323,9 +322,9 @@ def compare(
         return None
     with clock.stage("equivalent_tolerance"):
         target = certificates[AFTER].worst_found.score
-        found = opened.parts.within("equivalent", target).recall(
+        return opened.parts.within("equivalent", target).recall(
             "tolerance",
-            EquivalentTolerance,
+            Equivalent,
             partial(
                 equivalent_tolerance,
                 opened.network,
@@ -336,7 +335,6 @@ def compare(
                 witness=opened.asked.out / BEFORE / WITNESS,
             ),
         )
-    return Equivalent(**asdict(found))
 
 
 def _training_data(train: str | Path | None, data: str | Path, network: Network) -> DataSet:

@@ -31,6 +31,7 @@ from cimrobust.search.ensemble import search
 from cimrobust.twin_trials.confirmed_trials import run_trials_on_device
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Shaped
     from cimrobust.attack.diagnosis_protocol import Diagnosis
     from cimrobust.mapping.box import Pattern
     from cimrobust.mapping.placement import Placement
@@ -144,7 +145,9 @@ def certify(opened: OpenedAnalysis, trials: TrialTable, diagnosis: Diagnosis) ->
     return certification
 
 
-def bound(opened: OpenedAnalysis, worst_output: np.ndarray) -> Certification:
+def bound(
+    opened: OpenedAnalysis, worst_output: Shaped[np.ndarray, "samples *outputs"]
+) -> Certification:
     """Return the certified bound, or why there is none: it may have been left out on request.
 
     Args:

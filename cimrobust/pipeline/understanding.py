@@ -18,6 +18,7 @@ from cimrobust.data.load_dataset import load_data
 from cimrobust.engine.judged_outputs import Judged, judge
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Shaped
     from cimrobust.data.dataset import DataSet
     from cimrobust.data.task import Task
     from cimrobust.onnx_io.network import Network
@@ -119,7 +120,7 @@ def examined(network: Network, dataset: DataSet, *, workers: int = 1) -> Underst
     return Understanding(judged, check_clean(judged.task, judged.dataset, judged.output))
 
 
-def _input(name: str, array: np.ndarray) -> dict[str, Any]:
+def _input(name: str, array: Shaped[np.ndarray, "..."]) -> dict[str, Any]:
     return {
         "name": name,
         "dtype": str(array.dtype),
@@ -159,7 +160,9 @@ def named(index: int, task: Task, reading: LabelReading) -> str:
     return str(names[index]) if index < len(names) else str(index + (reading.first or 0))
 
 
-def _rows(task: Task, dataset: DataSet, output: np.ndarray) -> list[dict[str, Any]]:
+def _rows(
+    task: Task, dataset: DataSet, output: Shaped[np.ndarray, "samples *outputs"]
+) -> list[dict[str, Any]]:
     """Return the first decisions that are counted: sample and place, label, decision, margin.
 
     For a regression target, value, error.

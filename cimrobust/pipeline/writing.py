@@ -34,6 +34,7 @@ from cimrobust.search.device_witness import DeviceCheck, write_device_witness
 from cimrobust.search.witness import SAFETY_FILE, write_witness
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Shaped
     from cimrobust.data.decision import Score
     from cimrobust.engine.open import Runtime
     from cimrobust.pipeline.clock import Clock
@@ -130,7 +131,7 @@ def _evidence(
     findings: Findings,
     *,
     devices: DeviceCheck,
-    worst_output: np.ndarray,
+    worst_output: Shaped[np.ndarray, "samples *outputs"],
     timings: Timings,
 ) -> Evidence:
     """Return all that the certificate is made of; `folder` has the files of the witness."""
@@ -181,7 +182,9 @@ def _move(made: Path, out: Path) -> None:
         (made / name).replace(out / name)
 
 
-def _worst_output(path: Path, opened: OpenedAnalysis, found: SearchResult) -> np.ndarray:
+def _worst_output(
+    path: Path, opened: OpenedAnalysis, found: SearchResult
+) -> Shaped[np.ndarray, "samples *outputs"]:
     """Return the decision output of the worst chip on all samples.
 
     Of the witness file, or with converters of the kernel.
@@ -206,7 +209,9 @@ def _worst_output(path: Path, opened: OpenedAnalysis, found: SearchResult) -> np
     return output
 
 
-def _self_check(runtime: Runtime, reported: Score, output: np.ndarray, where: str) -> None:
+def _self_check(
+    runtime: Runtime, reported: Score, output: Shaped[np.ndarray, "samples *outputs"], where: str
+) -> None:
     """Raise SelfCheckError unless an output gives the reported score."""
     again = runtime.task.score(output)
     if again != reported:

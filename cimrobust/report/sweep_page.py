@@ -45,37 +45,9 @@ def curve(sweep: SweepModel) -> str:
     """Draw worst found, certified, percentile bound and mean over the tolerance."""
     sweep = drawable(sweep)
     points = sweep.points
-    lines: list[tuple[str, str, str, list[float | None]]] = [
-        ("average chip", NEUTRAL, "o-", [point.monte_carlo.mean for point in points]),
-        (
-            "1 % KPP bound",
-            NEUTRAL,
-            "^--",
-            [point.monte_carlo.kpp[0].lower_bound for point in points],
-        ),
-        ("worst found", BAD, "X-", [point.worst_found.score for point in points]),
-        ("certified", GOOD, "s-", [point.certified.score for point in points]),
-    ]
     with mpl.rc_context(STYLE):
         figure, axes = chart_parts.new_figure(chart_parts.WIDTH, 3.6)
-        shown = [sweep.clean.score]
-        for label, colour, style, values in lines:
-            pairs = [
-                (100 * point.tolerance, value)
-                for point, value in zip(points, values, strict=True)
-                if value is not None
-            ]
-            if pairs:
-                axes.plot(
-                    [x for x, _ in pairs],
-                    [y for _, y in pairs],
-                    style,
-                    color=colour,
-                    markersize=5,
-                    linewidth=1.5,
-                    label=label,
-                )
-                shown += [y for _, y in pairs]
+        shown = [sweep.clean.score, *_draw_lines(axes, points)]
         axes.axhline(
             sweep.clean.score, color=INK, linewidth=0.8, linestyle=(0, (1, 3)), label="clean"
         )
@@ -134,6 +106,40 @@ def safe(sweep: SweepModel) -> str:
         axes.set_xlabel("write-verify tolerance, % of the conductance range")
         text = ", ".join(f"{name} {100 * value:.4g} %" for name, value, _ in rows)
         return chart_parts.svg(figure, "safe", f"Largest safe tolerances: {text}.")
+
+
+def _draw_lines(axes: Any, points: Sequence[SweptPoint]) -> list[float]:
+    """Draw a line for each kind of score where there are some, and return all of them."""
+    lines: list[tuple[str, str, str, list[float | None]]] = [
+        ("average chip", NEUTRAL, "o-", [point.monte_carlo.mean for point in points]),
+        (
+            "1 % KPP bound",
+            NEUTRAL,
+            "^--",
+            [point.monte_carlo.kpp[0].lower_bound for point in points],
+        ),
+        ("worst found", BAD, "X-", [point.worst_found.score for point in points]),
+        ("certified", GOOD, "s-", [point.certified.score for point in points]),
+    ]
+    shown: list[float] = []
+    for label, colour, style, values in lines:
+        pairs = [
+            (100 * point.tolerance, value)
+            for point, value in zip(points, values, strict=True)
+            if value is not None
+        ]
+        if pairs:
+            axes.plot(
+                [x for x, _ in pairs],
+                [y for _, y in pairs],
+                style,
+                color=colour,
+                markersize=5,
+                linewidth=1.5,
+                label=label,
+            )
+            shown += [y for _, y in pairs]
+    return shown
 
 
 def _score(sweep: SweepModel, value: float) -> str:

@@ -6,11 +6,10 @@ Its files, then each of its certificates with the network of its folder.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cimrobust.certificate.models.retrained import Equivalent, Retraining
 from cimrobust.certificate.result_names import AFTER, BEFORE, WITNESS
 from cimrobust.device.load_profile import profile_of
 from cimrobust.review.at_the_reviewer import AtHand, open_given
@@ -24,6 +23,7 @@ from cimrobust.training.equivalent_tolerance import equivalent_tolerance
 
 if TYPE_CHECKING:
     from cimrobust.certificate.models import CertificateModel
+    from cimrobust.certificate.models.retrained import Retraining
     from cimrobust.review.depth import Depth
 
 _NOT_TRAINED = (
@@ -104,8 +104,7 @@ def _equivalent(
         target=certificates[AFTER].worst_found.score,
         witness=directory / BEFORE / WITNESS,
     )
-    derived = Equivalent(**asdict(found))
-    wrong = list(differences(derived, described.equivalent, place="equivalent"))
+    wrong = list(differences(found, described.equivalent, place="equivalent"))
     said = (
         "the same searches end at the same tolerance"
         if not wrong

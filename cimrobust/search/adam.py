@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 _MEAN_DECAY, _SQUARE_DECAY = 0.9, 0.999
@@ -22,7 +23,7 @@ class Adam:
         D. P. Kingma, J. Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1.
     """
 
-    def __init__(self, tensors: Sequence[Tensor], rate: float) -> None:
+    def __init__(self, tensors: Sequence[Float[Tensor, "..."]], rate: float) -> None:
         self._tensors = tensors
         self._rate = rate
         self._means = [torch.zeros_like(tensor) for tensor in tensors]
@@ -30,7 +31,7 @@ class Adam:
         self._steps = 0
 
     @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor]) -> None:
+    def step(self, gradients: Sequence[Float[Tensor, "..."]]) -> None:
         """Move every tensor in place, once.
 
         Args:

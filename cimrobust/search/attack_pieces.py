@@ -1,6 +1,6 @@
-"""The pieces that the attack set is cut into: how large, and what is made of one that does not fit.
+"""How large the pieces are that the attack set is cut into.
 
-They are a function of the network and the device, but for those that do not fit into memory.
+A function of the network and the device; those that do not fit into memory are made smaller.
 """
 
 from __future__ import annotations
@@ -19,13 +19,6 @@ if TYPE_CHECKING:
 _PIECE = 64
 # An accelerator is fed by one thread, with as many samples as keep it busy.
 _ACCELERATOR_PIECE = 512
-
-
-def halves(piece: slice, unit: int) -> list[slice]:
-    """Return the two halves of a piece, each of whole runs; itself where it is one run."""
-    runs = -(-(piece.stop - piece.start) // unit)
-    middle = piece.start + unit * (runs // 2)
-    return [piece] if runs < 2 else [slice(piece.start, middle), slice(middle, piece.stop)]
 
 
 def most_runs(runtime: Runtime, piece: int) -> int:

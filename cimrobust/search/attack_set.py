@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from jaxtyping import Int64, Real, Shaped
+from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -29,7 +31,9 @@ _OPERATIONS_PER_ELEMENT = 50
 _SHARING_SAMPLES = 16
 
 
-def attack_subset(labels: np.ndarray, *, count: int, seed: int, is_regression: bool) -> np.ndarray:
+def attack_subset(
+    labels: Real[np.ndarray, "samples *rest"], *, count: int, seed: int, is_regression: bool
+) -> Int64[np.ndarray, "chosen"]:
     """Return sorted indices of at most `count` samples.
 
     With one label a sample, classes are taken in turn, so that each has its share as far as it has
@@ -96,11 +100,11 @@ def _counted(compute: Callable[[], object]) -> int:
     return products.count + _OPERATIONS_PER_ELEMENT * elements.count
 
 
-def _drop(_saved: torch.Tensor) -> None:
+def _drop(_saved: Shaped[Tensor, "..."]) -> None:
     """Keep nothing for a backward run that never comes."""
 
 
-def _never_asked(_kept: None) -> torch.Tensor:
+def _never_asked(_kept: None) -> Shaped[Tensor, "..."]:
     raise AssertionError("operations are counted without a backward run")
 
 

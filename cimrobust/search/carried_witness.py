@@ -15,6 +15,7 @@ from cimrobust.mapping.pattern_file import read_pattern
 from cimrobust.search.witness import DEVIATIONS_FILE
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float32, Shaped
     from cimrobust.mapping.box import Pattern
     from cimrobust.mapping.placement import Placement
 
@@ -44,7 +45,11 @@ def transferred_pattern(folder: Path, placement: Placement) -> Pattern:
     return pattern
 
 
-def _carried(parts: list[np.ndarray | None], lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
+def _carried(
+    parts: list[Shaped[np.ndarray, "*weight"] | None],
+    lo: Float32[np.ndarray, "*weight"],
+    hi: Float32[np.ndarray, "*weight"],
+) -> Float32[np.ndarray, "*weight"]:
     low, high, deviation = (np.asarray(part, np.float64) for part in parts)
     end = np.where(deviation > 0, high, low)
     fraction = np.divide(deviation, end, out=np.zeros_like(end), where=end != 0)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Int8
 from torch import Tensor
 
 from cimrobust.search.candidate import Candidate
@@ -59,7 +60,7 @@ class _Best:
 
     loss: float
     unit: Unit
-    signs: Mapping[str, Tensor]
+    signs: Mapping[str, Int8[Tensor, "..."]]
 
 
 def climb(
@@ -118,7 +119,7 @@ def _climb(
     for index in range(passes):
         pattern = space.pattern(position)
         evaluation = scorer.evaluate(pattern, loss, scale)
-        signs: Mapping[str, Tensor] = {
+        signs: Mapping[str, Int8[Tensor, "..."]] = {
             name: grad.sign().to(torch.int8) for name, grad in evaluation.gradients.items()
         }
         # Gradients are as large as the network, and scoring holds other weights of it.
@@ -197,12 +198,17 @@ def climb_in_turn(
     return found
 
 
-def _leads_on(signs: Mapping[str, Tensor]) -> bool:
+def _leads_on(signs: Mapping[str, Int8[Tensor, "..."]]) -> bool:
     return any(bool(sign.any()) for sign in signs.values())
 
 
 def _next(
-    position: Unit, before: Unit, signs: Mapping[str, Tensor], step: float, *, first: bool
+    position: Unit,
+    before: Unit,
+    signs: Mapping[str, Int8[Tensor, "..."]],
+    step: float,
+    *,
+    first: bool,
 ) -> Unit:
     share = 1.0 if first else _MOMENTUM
     moved: Unit = {}

@@ -25,6 +25,7 @@ from cimrobust.mapping.device_levels import (
 from cimrobust.mapping.pattern_file import is_whole
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float, Float32, Float64, Real, Shaped
     from cimrobust.mapping.placement import Placement, TensorPlacement
 
 DEVICES_FILE = "devices.safetensors"
@@ -66,14 +67,16 @@ class DevicePattern:
         scale: Weight of one level, float64, broadcasts to the initializer's shape.
     """
 
-    level: np.ndarray
-    deviation: np.ndarray
-    lo: np.ndarray
-    hi: np.ndarray
-    scale: np.ndarray
+    level: Float32[np.ndarray, "cells weights"]
+    deviation: Float32[np.ndarray, "cells weights"]
+    lo: Float32[np.ndarray, "cells weights"] | Float32[np.ndarray, "1 1"]
+    hi: Float32[np.ndarray, "cells weights"] | Float32[np.ndarray, "1 1"]
+    scale: Float64[np.ndarray, "..."]
 
 
-def device_pattern(tensor: TensorPlacement, deviation: np.ndarray) -> DevicePattern:
+def device_pattern(
+    tensor: TensorPlacement, deviation: Float32[np.ndarray, "*weight"]
+) -> DevicePattern:
     """Return devices that make the weights of a layer deviate as given.
 
     Args:
@@ -90,7 +93,9 @@ def device_pattern(tensor: TensorPlacement, deviation: np.ndarray) -> DevicePatt
     )
 
 
-def check_pattern(tensor: TensorPlacement, deviation: np.ndarray, pattern: DevicePattern) -> float:
+def check_pattern(
+    tensor: TensorPlacement, deviation: Float32[np.ndarray, "*weight"], pattern: DevicePattern
+) -> float:
     """Check that devices may deviate as they do and make the weights they should.
 
     Return the largest error as a share of the largest weight.
@@ -136,7 +141,7 @@ def check_pattern(tensor: TensorPlacement, deviation: np.ndarray, pattern: Devic
 
 
 def write_device_witness(
-    folder: Path, placement: Placement, deviations: Mapping[str, np.ndarray]
+    folder: Path, placement: Placement, deviations: Mapping[str, Float32[np.ndarray, "..."]]
 ) -> DeviceCheck:
     """Project a pattern to devices, check every one of them, and write the file of small networks.
 
@@ -151,7 +156,7 @@ def write_device_witness(
     Raises:
         SelfCheckError: See `check_pattern`.
     """
-    tensors: dict[str, np.ndarray] = {}
+    tensors: dict[str, Shaped[np.ndarray, "..."]] = {}
     devices = weights = 0
     largest = 0.0
     is_written = is_whole(sum(tensor.nominal.size for tensor in placement.tensors.values()))
@@ -166,7 +171,9 @@ def write_device_witness(
     return DeviceCheck(devices, weights, largest)
 
 
-def _written(name: str, tensor: TensorPlacement, pattern: DevicePattern) -> dict[str, np.ndarray]:
+def _written(
+    name: str, tensor: TensorPlacement, pattern: DevicePattern
+) -> dict[str, Shaped[np.ndarray, "..."]]:
     """Return the tensors of a file that one layer has."""
     parts = {
         "level": _compact_levels(pattern.level, tensor),
@@ -178,7 +185,9 @@ def _written(name: str, tensor: TensorPlacement, pattern: DevicePattern) -> dict
     return {f"{name}.{part}": np.ascontiguousarray(array) for part, array in parts.items()}
 
 
-def _sum_of_levels(tensor: TensorPlacement, levels: np.ndarray) -> np.ndarray:
+def _sum_of_levels(
+    tensor: TensorPlacement, levels: Float[np.ndarray, "cells weights"]
+) -> Float64[np.ndarray, "*weight"]:
     """Return the sum of the magnitudes that are added up in every weight.
 
     In levels of the weight and the initializer's shape.
@@ -186,7 +195,9 @@ def _sum_of_levels(tensor: TensorPlacement, levels: np.ndarray) -> np.ndarray:
     return np.asarray((np.abs(device_factors(tensor)) @ np.abs(levels)).reshape(tensor.shape))
 
 
-def _compact_levels(levels: np.ndarray, tensor: TensorPlacement) -> np.ndarray:
+def _compact_levels(
+    levels: Float32[np.ndarray, "cells weights"], tensor: TensorPlacement
+) -> Real[np.ndarray, "cells weights"]:
     """Return levels in the smallest type that holds them: whole ones as unsigned integers."""
     if tensor.levels_given:
         return np.ascontiguousarray(levels, dtype=np.float32)
@@ -195,7 +206,7 @@ def _compact_levels(levels: np.ndarray, tensor: TensorPlacement) -> np.ndarray:
     )
 
 
-def _compact_scale(tensor: TensorPlacement) -> np.ndarray:
+def _compact_scale(tensor: TensorPlacement) -> Float64[np.ndarray, "..."]:
     """Return the weight of one level, as few elements as broadcast to the initializer's shape."""
     if tensor.scale_group is None:
         return tensor.scale[:1].astype(np.float64)

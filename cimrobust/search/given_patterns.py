@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float32
 
 from cimrobust.errors import UsageError
 from cimrobust.search.candidate import Candidate, Key
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from cimrobust.search.scorer import Scorer
 
 #: Patterns by where they come from: deviations by initializer, float32.
-Given = Mapping[str, Mapping[str, np.ndarray]]
+Given = Mapping[str, Mapping[str, Float32[np.ndarray, "..."]]]
 
 
 def check_given(box: Box, patterns: Given, *, taken: Iterable[str]) -> None:
@@ -47,7 +48,7 @@ def check_given(box: Box, patterns: Given, *, taken: Iterable[str]) -> None:
 
 
 def score_known(
-    problem: Problem, origin: str, deviations: Mapping[str, np.ndarray]
+    problem: Problem, origin: str, deviations: Mapping[str, Float32[np.ndarray, "..."]]
 ) -> tuple[Scored, MemberResult]:
     """Score a pattern, brought into the box, on all samples."""
     begin = time.perf_counter()
@@ -59,7 +60,7 @@ def score_known(
 
 
 def take_start(
-    scorer: Scorer, origin: str, deviations: Mapping[str, np.ndarray]
+    scorer: Scorer, origin: str, deviations: Mapping[str, Float32[np.ndarray, "..."]]
 ) -> tuple[Candidate, Scored, MemberResult]:
     """Score a pattern, brought into the box, for members to go on from.
 
@@ -77,7 +78,7 @@ def take_start(
     return candidate, entry, row
 
 
-def _inside(box: Box, deviations: Mapping[str, np.ndarray]) -> tuple[Pattern, str]:
+def _inside(box: Box, deviations: Mapping[str, Float32[np.ndarray, "..."]]) -> tuple[Pattern, str]:
     inside = box.clip(deviations)
     moved = any(not np.array_equal(inside[name], deviations[name]) for name in inside)
     return inside, "brought to the border of the box" if moved else "given"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64, Shaped
 
 from cimrobust.available_memory import is_about_memory, planned_memory
 from cimrobust.engine.activation_sizes import activation_bytes
@@ -69,7 +70,7 @@ class TwinStatus:
     """
 
     oracle: GradientOracle | None
-    attack_set: np.ndarray
+    attack_set: Int64[np.ndarray, "samples"]
     reason: str | None
     warnings: tuple[Warned, ...]
     operations: float = 0.0
@@ -85,7 +86,9 @@ class TwinStatus:
         box = subject.box if box is None else box
         return Problem(subject, box, self.attack_set, self.oracle, run)
 
-    def on(self, runtime: Runtime, attack_set: np.ndarray, box: Box | None = None) -> TwinStatus:
+    def on(
+        self, runtime: Runtime, attack_set: Int64[np.ndarray, "samples"], box: Box | None = None
+    ) -> TwinStatus:
         """Return the same for other samples, or around the nominal weights of another box.
 
         Arguments as for `GradientOracle.on`.
@@ -112,7 +115,7 @@ def open_gradients(
     runtime, task = subject.runtime, subject.runtime.task
     device, budget = open_device(run.device_type), budget or budget_for(run)
 
-    def subset(count: int) -> np.ndarray:
+    def subset(count: int) -> Int64[np.ndarray, "samples"]:
         return attack_subset(
             task.labels, count=count, seed=run.seed, is_regression=task.is_regression
         )
@@ -247,7 +250,7 @@ def _approximation(
     )
 
 
-def _without(attack_set: np.ndarray, reason: str, code: str) -> TwinStatus:
+def _without(attack_set: Int64[np.ndarray, "samples"], reason: str, code: str) -> TwinStatus:
     text = (
         f"{reason[:1].upper()}{reason[1:]}. Only gradient-free members searched; they find far"
         " less."
@@ -258,7 +261,7 @@ def _without(attack_set: np.ndarray, reason: str, code: str) -> TwinStatus:
 def _agreeing(
     twin: Twin,
     subject: Subject,
-    attack_set: np.ndarray,
+    attack_set: Int64[np.ndarray, "samples"],
     workers: int,
     device: torch.device,
     crossbars: StraightCrossbars | None,
@@ -325,7 +328,12 @@ def _tolerance(runtime: Runtime) -> float:
     return _VALUE_TOLERANCE if runtime.task.is_regression else _FLOAT_TOLERANCE
 
 
-def _disagreement(task: Task, readout: Readout, logits: np.ndarray, output: np.ndarray) -> float:
+def _disagreement(
+    task: Task,
+    readout: Readout,
+    logits: Float[np.ndarray, "decisions classes"],
+    output: Shaped[np.ndarray, "samples ..."],
+) -> float:
     """Return the share of decisions that differ.
 
     For a regression the largest difference over the range of outputs.

@@ -15,15 +15,17 @@ Shapes: logits [decisions, classes] (of a regression [values, 1]), labels int64 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float, Float32, Int64, Real
 from torch import Tensor
 from torch.nn import functional
 
 _SMALLEST_SCALE = 1e-12
 
 
+@runtime_checkable
 class Loss(Protocol):
     """A loss to maximise."""
 
@@ -31,24 +33,28 @@ class Loss(Protocol):
     def name(self) -> str:
         """Short name."""
 
-    def terms(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def terms(
+        self, logits: Float[Tensor, "decisions classes"], labels: Real[Tensor, "decisions"]
+    ) -> Float[Tensor, "decisions"]:
         """Return what the loss of each decision is a function of, [decisions]."""
 
-    def scale_of(self, terms: Tensor) -> float:
+    def scale_of(self, terms: Float[Tensor, "decisions"]) -> float:
         """Return the scale that the terms of all decisions, detached, give for the next pass."""
 
-    def loss(self, terms: Tensor, scale: float) -> Tensor:
+    def loss(self, terms: Float[Tensor, "decisions"], scale: float) -> Float[Tensor, "decisions"]:
         """Return the loss of each decision, [decisions]."""
 
 
-def median_scale(terms: Tensor) -> float:
+def median_scale(terms: Float[Tensor, "decisions"]) -> float:
     """Return the median magnitude of the terms that are finite and not 0, else 1."""
     sizes = terms.abs()
     sizes = sizes[torch.isfinite(sizes) & (sizes > 0)]
     return max(float(sizes.median()), _SMALLEST_SCALE) if sizes.numel() else 1.0
 
 
-def margins(logits: Tensor, labels: Tensor) -> Tensor:
+def margins(
+    logits: Float[Tensor, "decisions classes"], labels: Int64[Tensor, "decisions"]
+) -> Float[Tensor, "decisions"]:
     """Return the logit of the label minus the best other one, [decisions].
 
     Positive where the decision is correct.
@@ -60,7 +66,7 @@ def margins(logits: Tensor, labels: Tensor) -> Tensor:
     return own - logits.scatter(1, labels[:, None], -torch.inf).amax(dim=1)
 
 
-def smooth_accuracy_of(margin: Tensor, temperature: float = 0.25) -> float:
+def smooth_accuracy_of(margin: Float[Tensor, "decisions"], temperature: float = 0.25) -> float:
     """Return the mean of ``sigmoid(margin / (temperature * median |margin|))``.
 
     Accuracy with soft edges, for breaking ties. Margins that are no number count as wrong.
@@ -79,15 +85,17 @@ class SmoothAccuracy:
     temperature: float = 0.25
     name: str = "smooth_accuracy"
 
-    def terms(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def terms(
+        self, logits: Float[Tensor, "decisions classes"], labels: Int64[Tensor, "decisions"]
+    ) -> Float[Tensor, "decisions"]:
         """Return the margins."""
         return margins(logits, labels)
 
-    def scale_of(self, terms: Tensor) -> float:
+    def scale_of(self, terms: Float[Tensor, "decisions"]) -> float:
         """Return the median margin."""
         return median_scale(terms)
 
-    def loss(self, terms: Tensor, scale: float) -> Tensor:
+    def loss(self, terms: Float[Tensor, "decisions"], scale: float) -> Float[Tensor, "decisions"]:
         """Return the smoothed error."""
         return torch.sigmoid(-terms / (self.temperature * scale))
 
@@ -101,15 +109,17 @@ class CrossEntropy:
 
     name: str = "cross_entropy"
 
-    def terms(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def terms(
+        self, logits: Float[Tensor, "decisions classes"], labels: Int64[Tensor, "decisions"]
+    ) -> Float[Tensor, "decisions"]:
         """Return the cross-entropies."""
         return functional.cross_entropy(logits, labels, reduction="none")
 
-    def scale_of(self, terms: Tensor) -> float:
+    def scale_of(self, terms: Float[Tensor, "decisions"]) -> float:
         """Return 1."""
         return 1.0
 
-    def loss(self, terms: Tensor, scale: float) -> Tensor:
+    def loss(self, terms: Float[Tensor, "decisions"], scale: float) -> Float[Tensor, "decisions"]:
         """Return the cross-entropy."""
         return terms
 
@@ -127,16 +137,18 @@ class MarginRatio:
 
     name: str = "dlr"
 
-    def terms(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def terms(
+        self, logits: Float[Tensor, "decisions classes"], labels: Int64[Tensor, "decisions"]
+    ) -> Float[Tensor, "decisions"]:
         """Return margins over distances."""
         best = logits.topk(3, dim=1).values
         return margins(logits, labels) / (best[:, 0] - best[:, 2] + _SMALLEST_SCALE)
 
-    def scale_of(self, terms: Tensor) -> float:
+    def scale_of(self, terms: Float[Tensor, "decisions"]) -> float:
         """Return 1."""
         return 1.0
 
-    def loss(self, terms: Tensor, scale: float) -> Tensor:
+    def loss(self, terms: Float[Tensor, "decisions"], scale: float) -> Float[Tensor, "decisions"]:
         """Return minus the ratio."""
         return -terms
 
@@ -152,18 +164,20 @@ class Collapse:
     temperature: float = 0.25
     name: str = "class_collapse"
 
-    def terms(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def terms(
+        self, logits: Float[Tensor, "decisions classes"], labels: Int64[Tensor, "decisions"]
+    ) -> Float[Tensor, "decisions"]:
         """Return the margin over the target: logit of the label minus logit of the target.
 
         0 for decisions whose label is the target.
         """
         return logits.gather(1, labels[:, None])[:, 0] - logits[:, self.target]
 
-    def scale_of(self, terms: Tensor) -> float:
+    def scale_of(self, terms: Float[Tensor, "decisions"]) -> float:
         """Return the median margin over the target."""
         return median_scale(terms)
 
-    def loss(self, terms: Tensor, scale: float) -> Tensor:
+    def loss(self, terms: Float[Tensor, "decisions"], scale: float) -> Float[Tensor, "decisions"]:
         """Return the smoothed share of decisions beyond their label."""
         return torch.sigmoid(-terms / (self.temperature * scale))
 
@@ -183,16 +197,18 @@ class PairCollapse:
     reach: float = 0.2
     name: str = "pair_collapse"
 
-    def terms(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def terms(
+        self, logits: Float[Tensor, "decisions classes"], labels: Int64[Tensor, "decisions"]
+    ) -> Float[Tensor, "decisions"]:
         """Return the margin over the goal: logit of the label minus logit of the goal."""
         goals = torch.where(labels == self.target, self.other, self.target)
         return (logits.gather(1, labels[:, None]) - logits.gather(1, goals[:, None]))[:, 0]
 
-    def scale_of(self, terms: Tensor) -> float:
+    def scale_of(self, terms: Float[Tensor, "decisions"]) -> float:
         """Return the median margin over the goal."""
         return median_scale(terms)
 
-    def loss(self, terms: Tensor, scale: float) -> Tensor:
+    def loss(self, terms: Float[Tensor, "decisions"], scale: float) -> Float[Tensor, "decisions"]:
         """Return minus the margins, cut off at the reach."""
         return torch.clamp(-terms / scale, max=self.reach)
 
@@ -207,15 +223,17 @@ class Hinge:
     reach: float = 0.0
     name: str = "margin_hinge"
 
-    def terms(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def terms(
+        self, logits: Float[Tensor, "decisions classes"], labels: Int64[Tensor, "decisions"]
+    ) -> Float[Tensor, "decisions"]:
         """Return the margins."""
         return margins(logits, labels)
 
-    def scale_of(self, terms: Tensor) -> float:
+    def scale_of(self, terms: Float[Tensor, "decisions"]) -> float:
         """Return the median margin."""
         return median_scale(terms)
 
-    def loss(self, terms: Tensor, scale: float) -> Tensor:
+    def loss(self, terms: Float[Tensor, "decisions"], scale: float) -> Float[Tensor, "decisions"]:
         """Return minus the margins, cut off at the reach."""
         return torch.clamp(-terms / scale, max=self.reach)
 
@@ -227,17 +245,19 @@ class RegressionError:
     metric: str = "rmse"
     name: str = "regression_error"
 
-    def terms(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def terms(
+        self, logits: Float[Tensor, "decisions classes"], labels: Float32[Tensor, "decisions"]
+    ) -> Float[Tensor, "decisions"]:
         """Return value minus target."""
         return logits[:, 0] - labels
 
-    def scale_of(self, terms: Tensor) -> float:
+    def scale_of(self, terms: Float[Tensor, "decisions"]) -> float:
         """Return a typical error; the largest one for a maximum."""
         if self.metric == "max_error":
             return max(float(torch.nan_to_num(terms).abs().max()), _SMALLEST_SCALE)
         return median_scale(terms)
 
-    def loss(self, terms: Tensor, scale: float) -> Tensor:
+    def loss(self, terms: Float[Tensor, "decisions"], scale: float) -> Float[Tensor, "decisions"]:
         """Return the error a value, in units of the scale."""
         errors = terms.abs() / scale
         if self.metric == "mae":
@@ -252,14 +272,16 @@ class Shift:
     direction: float
     name: str = "class_collapse"
 
-    def terms(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def terms(
+        self, logits: Float[Tensor, "decisions classes"], labels: Float32[Tensor, "decisions"]
+    ) -> Float[Tensor, "decisions"]:
         """Return value minus target."""
         return logits[:, 0] - labels
 
-    def scale_of(self, terms: Tensor) -> float:
+    def scale_of(self, terms: Float[Tensor, "decisions"]) -> float:
         """Return the median error."""
         return median_scale(terms)
 
-    def loss(self, terms: Tensor, scale: float) -> Tensor:
+    def loss(self, terms: Float[Tensor, "decisions"], scale: float) -> Float[Tensor, "decisions"]:
         """Return the signed error."""
         return self.direction * terms / scale

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
 from cimrobust.engine.parallel import check_stopped, map_ordered
@@ -41,25 +42,25 @@ class Evaluation:
 
     loss: float
     scale: float
-    correct: Tensor
-    margins: Tensor
-    gradients: Mapping[str, Tensor]
+    correct: Bool[Tensor, "decisions"]
+    margins: Float[Tensor, "decisions"]
+    gradients: Mapping[str, Float[Tensor, "..."]]
 
 
 @dataclass(frozen=True)
 class _Part:
     loss: float
-    terms: Tensor
-    correct: Tensor
-    margins: Tensor
-    gradients: Mapping[str, Tensor]
+    terms: Float[Tensor, "decisions"]
+    correct: Bool[Tensor, "decisions"]
+    margins: Float[Tensor, "decisions"]
+    gradients: Mapping[str, Float[Tensor, "..."]]
 
 
 class GradientOracle(SampledTwin):
     """The torch twin on the attack set, with gradients."""
 
     def on(
-        self, runtime: Runtime, attack_set: np.ndarray, box: Box | None = None
+        self, runtime: Runtime, attack_set: Int64[np.ndarray, "samples"], box: Box | None = None
     ) -> GradientOracle:
         """Return the gradients of the same network on other samples.
 
@@ -74,24 +75,28 @@ class GradientOracle(SampledTwin):
             self.readout,
             attack_set,
             self._box if box is None else box,
-            workers=self._workers,
+            workers=self._cut.workers,
             device=self.device,
             sample_bytes=self._sample_bytes,
             crossbars=self._crossbars,
         )
 
-    def evaluate(self, pattern: Mapping[str, Tensor], loss: Loss, scale: float) -> Evaluation:
+    def evaluate(
+        self, pattern: Mapping[str, Float[Tensor, "..."]], loss: Loss, scale: float
+    ) -> Evaluation:
         """Return loss and gradients at a pattern: one pass."""
-        return self.in_pieces(partial(self._evaluate, pattern, loss, scale))
+        return self._cut.run(partial(self._evaluate, pattern, loss, scale))
 
-    def _evaluate(self, pattern: Mapping[str, Tensor], loss: Loss, scale: float) -> Evaluation:
+    def _evaluate(
+        self, pattern: Mapping[str, Float[Tensor, "..."]], loss: Loss, scale: float
+    ) -> Evaluation:
         weights = {name: nominal + pattern[name] for name, nominal in self._nominal.items()}
         with one_torch_thread(), repeatable_convolutions(self.device):
             work = partial(self._part, weights, loss, scale)
-            total: dict[str, Tensor] = {}
+            total: dict[str, Float[Tensor, "..."]] = {}
             value, parts = 0.0, []
             for part in map_ordered(
-                work, self._pieces, workers=min(self._workers, len(self._pieces))
+                work, self._cut.pieces, workers=min(self._cut.workers, len(self._cut.pieces))
             ):
                 value += part.loss
                 for name, gradient in part.gradients.items():
@@ -110,8 +115,8 @@ class GradientOracle(SampledTwin):
         )
 
     def margin_gradients(
-        self, weights: Mapping[str, np.ndarray], factors: Tensor
-    ) -> dict[str, Tensor]:
+        self, weights: Mapping[str, Float32[np.ndarray, "..."]], factors: Float[Tensor, "decisions"]
+    ) -> dict[str, Float[Tensor, "..."]]:
         """Return the gradient of a weighted sum of the margins with respect to every weight.
 
         One pass.
@@ -122,7 +127,9 @@ class GradientOracle(SampledTwin):
         """
         factors = factors.to(self.device)
 
-        def weighted(logits: Tensor, where: slice) -> Tensor:
+        def weighted(
+            logits: Float[Tensor, "decisions classes"], where: slice
+        ) -> Float[Tensor, "decisions"]:
             return factors[where] * torch.nan_to_num(
                 self._margin(logits, self.labels[where]), nan=0.0, posinf=0.0, neginf=0.0
             )
@@ -130,8 +137,10 @@ class GradientOracle(SampledTwin):
         return self._pull_back(tensors_of(weights, self.device), weighted, needed=factors != 0)
 
     def logit_gradients(
-        self, pattern: Mapping[str, Tensor], function: Callable[[Tensor, slice], Tensor]
-    ) -> dict[str, Tensor]:
+        self,
+        pattern: Mapping[str, Float[Tensor, "..."]],
+        function: Callable[[Float[Tensor, "decisions classes"], slice], Float[Tensor, "..."]],
+    ) -> dict[str, Float[Tensor, "..."]]:
         """Return the gradient of the sum of a function of the logits at a pattern, by initializer.
 
         One pass.
@@ -147,30 +156,30 @@ class GradientOracle(SampledTwin):
 
     def _pull_back(
         self,
-        weights: Mapping[str, Tensor],
-        function: Callable[[Tensor, slice], Tensor],
+        weights: Mapping[str, Float[Tensor, "..."]],
+        function: Callable[[Float[Tensor, "decisions classes"], slice], Float[Tensor, "..."]],
         *,
-        needed: Tensor | None = None,
-    ) -> dict[str, Tensor]:
+        needed: Bool[Tensor, "decisions"] | None = None,
+    ) -> dict[str, Float[Tensor, "..."]]:
         """Add up the gradients of all pieces; those without a needed decision are left out."""
-        return self.in_pieces(partial(self._added_up, weights, function, needed))
+        return self._cut.run(partial(self._added_up, weights, function, needed))
 
     def _added_up(
         self,
-        weights: Mapping[str, Tensor],
-        function: Callable[[Tensor, slice], Tensor],
-        needed: Tensor | None,
-    ) -> dict[str, Tensor]:
+        weights: Mapping[str, Float[Tensor, "..."]],
+        function: Callable[[Float[Tensor, "decisions classes"], slice], Float[Tensor, "..."]],
+        needed: Bool[Tensor, "decisions"] | None,
+    ) -> dict[str, Float[Tensor, "..."]]:
         total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         pieces = [
             piece
-            for piece in self._pieces
+            for piece in self._cut.pieces
             if needed is None or bool(needed[self._positions(piece)].any())
         ]
         with one_torch_thread(), repeatable_convolutions(self.device):
             work = partial(self._pulled, weights, function)
             for gradients in map_ordered(
-                work, pieces, workers=max(min(self._workers, len(pieces)), 1)
+                work, pieces, workers=max(min(self._cut.workers, len(pieces)), 1)
             ):
                 for name, gradient in zip(total, gradients, strict=True):
                     total[name] += (
@@ -182,10 +191,10 @@ class GradientOracle(SampledTwin):
 
     def _pulled(
         self,
-        weights: Mapping[str, Tensor],
-        function: Callable[[Tensor, slice], Tensor],
+        weights: Mapping[str, Float[Tensor, "..."]],
+        function: Callable[[Float[Tensor, "decisions classes"], slice], Float[Tensor, "..."]],
         piece: slice,
-    ) -> tuple[Tensor | None, ...]:
+    ) -> tuple[Float[Tensor, "..."] | None, ...]:
         check_stopped()
         torch.set_num_threads(1)
         leaves = {name: tensor.detach().requires_grad_() for name, tensor in weights.items()}
@@ -193,7 +202,9 @@ class GradientOracle(SampledTwin):
             value = function(self._logits(leaves, piece), self._positions(piece)).sum()
             return torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
 
-    def _part(self, weights: Mapping[str, Tensor], loss: Loss, scale: float, piece: slice) -> _Part:
+    def _part(
+        self, weights: Mapping[str, Float[Tensor, "..."]], loss: Loss, scale: float, piece: slice
+    ) -> _Part:
         check_stopped()
         torch.set_num_threads(1)  # the setting belongs to a thread, and this may be a new one
         leaves = {name: tensor.detach().requires_grad_() for name, tensor in weights.items()}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float, Float32, UInt8, UInt32
 
 if TYPE_CHECKING:
     from cimrobust.mapping.box import Box, Pattern
@@ -30,11 +31,11 @@ class PackedPattern:
     """
 
     names: tuple[str, ...]
-    codes: tuple[np.ndarray, ...]
-    others: tuple[np.ndarray, ...]
+    codes: tuple[UInt8[np.ndarray, "_bytes"], ...]
+    others: tuple[Float32[np.ndarray, "_inside"], ...]
 
 
-def pack(box: Box, pattern: Mapping[str, np.ndarray]) -> PackedPattern:
+def pack(box: Box, pattern: Mapping[str, Float32[np.ndarray, "..."]]) -> PackedPattern:
     """Return a pattern of a box in little space; `unpack` gives the same bits."""
     packed = [_packed(array, box.lo[name], box.hi[name]) for name, array in pattern.items()]
     return PackedPattern(
@@ -74,7 +75,11 @@ def unchecked(box: Box, packed: PackedPattern) -> Pattern:
     }
 
 
-def _packed(deviation: np.ndarray, lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _packed(
+    deviation: Float32[np.ndarray, "*weight"],
+    lo: Float32[np.ndarray, "*weight"],
+    hi: Float32[np.ndarray, "*weight"],
+) -> tuple[UInt8[np.ndarray, "bytes"], Float32[np.ndarray, "inside"]]:
     bits = _bits(deviation)
     where = np.full(bits.size, _OTHER, dtype=np.uint8)
     # Bits, not values: -0 is a bound of some boxes.
@@ -86,7 +91,12 @@ def _packed(deviation: np.ndarray, lo: np.ndarray, hi: np.ndarray) -> tuple[np.n
     return codes, bits[where == _OTHER].view(np.float32)
 
 
-def _unpacked(codes: np.ndarray, others: np.ndarray, lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
+def _unpacked(
+    codes: UInt8[np.ndarray, "bytes"],
+    others: Float32[np.ndarray, "inside"],
+    lo: Float32[np.ndarray, "*weight"],
+    hi: Float32[np.ndarray, "*weight"],
+) -> Float32[np.ndarray, "*weight"]:
     if codes.dtype != np.uint8 or codes.shape != (-(-lo.size // 4),):
         raise ValueError(f"layer must have codes of {lo.size} weights, got {codes.shape}")
     where = ((codes[:, None] // _PLACES) % 4).reshape(-1)[: lo.size]
@@ -100,5 +110,5 @@ def _unpacked(codes: np.ndarray, others: np.ndarray, lo: np.ndarray, hi: np.ndar
     return flat.reshape(lo.shape)
 
 
-def _bits(array: np.ndarray) -> np.ndarray:
+def _bits(array: Float[np.ndarray, "..."]) -> UInt32[np.ndarray, "weights"]:
     return np.ascontiguousarray(array, dtype=np.float32).reshape(-1).view(np.uint32)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from cimrobust.search.torch_patterns import array_of
@@ -40,7 +41,7 @@ class Problem:
 
     subject: Subject
     box: Box
-    attack_set: np.ndarray
+    attack_set: Int64[np.ndarray, "samples"]
     oracle: GradientOracle | None
     run: Run
 
@@ -60,7 +61,7 @@ class Problem:
         return unit_box(self.box, None if self.oracle is None else self.oracle.device)
 
     @cached_property
-    def nominal_logits(self) -> Tensor:
+    def nominal_logits(self) -> Float[Tensor, "decisions classes"]:
         """Logits of the attack set without deviation, by the twin, [decisions, classes]."""
         assert self.oracle is not None
         return self.oracle.logits(self.box.weights(self.box.zero()))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float64, Int64, Real, Shaped
 from torch import Tensor
 
 from cimrobust.data.decision import NO_DECISION
@@ -65,7 +66,7 @@ class Readout:
     sign: float = 1.0
     threshold: tuple[float, ...] = (0.0,)
 
-    def logits(self, output: Tensor) -> Tensor:
+    def logits(self, output: Shaped[Tensor, "samples ..."]) -> Float[Tensor, "decisions classes"]:
         """Return [decisions, classes] (``value``: [values, 1]) of a tensor, samples first."""
         if self.kind == "value":
             return output.reshape(-1, 1)
@@ -91,7 +92,7 @@ def task_readout(task: Task, tensor: str) -> Readout | None:
     )
 
 
-def _shortest(thresholds: np.ndarray) -> tuple[float, ...]:
+def _shortest(thresholds: Float64[np.ndarray, "decisions"]) -> tuple[float, ...]:
     """Return thresholds as numbers: one where all are the same."""
     return tuple(thresholds.tolist()) if len(np.unique(thresholds)) > 1 else (float(thresholds[0]),)
 
@@ -186,8 +187,8 @@ def _before_choice(twin: Twin, output: str) -> list[Readout]:
 
 
 def counted_logits(
-    task: Task, readout: Readout, output: np.ndarray, *, double: bool = False
-) -> tuple[Tensor, Tensor]:
+    task: Task, readout: Readout, output: Shaped[np.ndarray, "samples ..."], *, double: bool = False
+) -> tuple[Float[Tensor, "decisions classes"], Real[Tensor, "decisions"]]:
     """Return the logits of the decisions that are counted, as `decisive` ones, and their labels.
 
     Args:
@@ -203,7 +204,9 @@ def counted_logits(
     return decisive(logits[counted], labels, k=task.decision.k), labels
 
 
-def decisive(logits: Tensor, labels: Tensor, *, k: int = 1) -> Tensor:
+def decisive(
+    logits: Float[Tensor, "decisions classes"], labels: Int64[Tensor, "decisions"], *, k: int = 1
+) -> Float[Tensor, "decisions classes"]:
     """Return logits in which the label is the first highest exactly if it is among the k highest.
 
     All finite where there is a decision.
@@ -235,7 +238,7 @@ def decisive(logits: Tensor, labels: Tensor, *, k: int = 1) -> Tensor:
     return torch.where(torch.isfinite(held.amax(1, keepdim=True)), made, torch.nan)
 
 
-def decide(logits: np.ndarray) -> np.ndarray:
+def decide(logits: Float[np.ndarray, "decisions classes"]) -> Int64[np.ndarray, "decisions"]:
     """Return the decisions that logits stand for, int64 [decisions].
 
     `NO_DECISION` where a score is NaN or +infinity, or none is finite.

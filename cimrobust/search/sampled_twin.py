@@ -11,32 +11,31 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Float32, Int64, Real, Shaped
 from torch import Tensor
 
-from cimrobust.available_memory import fitting_workers, is_about_memory, planned_memory
 from cimrobust.engine.parallel import map_ordered
 from cimrobust.engine.torch_device import repeatable_convolutions
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.engine.twin_runs import run_outputs, runs_at_once
-from cimrobust.errors import MemoryShortError
-from cimrobust.search.attack_pieces import halves, most_runs, piece_size
+from cimrobust.search.attack_pieces import most_runs, piece_size
+from cimrobust.search.fitting_pieces import FittingPieces
 from cimrobust.search.losses import margins
 from cimrobust.search.readout import Readout, decisive
 from cimrobust.search.torch_patterns import array_of, shared_tensors, tensors_of
 from cimrobust.twin.ops.surrogate import COARSE, HARD
-from cimrobust.twin.to_torch import Twin, TwinRunError
 
 if TYPE_CHECKING:
+    from cimrobust.data.task import Task
     from cimrobust.engine.open import Runtime
     from cimrobust.engine.straight_crossbars import StraightCrossbars
     from cimrobust.mapping.box import Box
     from cimrobust.twin.ops.outside import OutsideNode
-
-ResultT = TypeVar("ResultT")
+    from cimrobust.twin.to_torch import Twin
 
 # Bytes a stored weight that a piece needs beside its activations: a copy, its gradient, and their
 # sum.
@@ -58,7 +57,7 @@ class SampledTwin:
         twin: Twin,
         runtime: Runtime,
         readout: Readout,
-        attack_set: np.ndarray,
+        attack_set: Int64[np.ndarray, "samples"],
         box: Box,
         *,
         workers: int,
@@ -73,7 +72,6 @@ class SampledTwin:
         self._follows_chip = runtime.converters is None or (
             crossbars is not None and crossbars.is_whole
         )
-        self._workers = workers if device.type == "cpu" else 1
         self._nominal = shared_tensors(box.nominal, device)
         self._box = box
         self._feeding = runtime.engine.feeding
@@ -82,43 +80,40 @@ class SampledTwin:
             {name: array[attack_set] for name, array in dataset.inputs.items()}, device
         )
         self._constants = tensors_of(dataset.constants, device)
-        part = replace(task, labels=task.labels[attack_set])
-        kind = torch.float32 if task.is_regression else torch.int64
         self._is_regression = task.is_regression
-        self._counted = part.counted.reshape(len(attack_set), -1)
-        self.labels = (
-            torch.from_numpy(part.labels.reshape(len(attack_set), -1)[self._counted])
-            .to(kind)
-            .to(device)
-        )
+        self._k = task.decision.k
+        self._counted, self.labels = _counted_labels(task, attack_set, device)
         # Where the decisions of a sample begin, and after the last one.
         self._starts = np.concatenate([[0], np.cumsum(self._counted.sum(axis=1))])
-        self._k = task.decision.k
         size = piece_size(self._feeding, device)
-        self._at_once = runs_at_once(
-            self._twin,
-            readout.tensor,
-            self._inputs,
-            self._constants,
-            feeding=self._feeding,
-            most=most_runs(runtime, size),
+        self._cut = FittingPieces(
+            len(attack_set),
+            size,
+            unit=self._feeding.size if self._feeding.mode == "fixed" else 1,
+            at_once=runs_at_once(
+                self._twin,
+                readout.tensor,
+                self._inputs,
+                self._constants,
+                feeding=self._feeding,
+                most=most_runs(runtime, size),
+            ),
+            device=device,
+            sample_bytes=sample_bytes,
         )
-        self._pieces = [
-            slice(start, min(start + size, len(attack_set)))
-            for start in range(0, len(attack_set), size)
-        ]
-        self._were_halved = 0
         self._sample_bytes = sample_bytes
         if device.type == "cpu":
             weights = sum(tensor.numel() for tensor in self._nominal.values())
-            self._plan_memory(
-                _WEIGHT_BYTES * weights, 0 if crossbars is None else crossbars.num_bytes
+            self._cut.plan(
+                workers,
+                a_thread=_WEIGHT_BYTES * weights,
+                at_all=0 if crossbars is None else crossbars.num_bytes,
             )
 
     @property
     def num_samples(self) -> int:
         """Samples of the attack set."""
-        return self._pieces[-1].stop
+        return self._cut.pieces[-1].stop
 
     @property
     def operators(self) -> frozenset[str]:
@@ -189,87 +184,27 @@ class SampledTwin:
         }
         size = self._feeding.size if self._feeding.mode == "fixed" else 1
 
-        def run() -> Tensor:
-            first = self._pieces[0] if self._feeding.mode == "free" else slice(0, size)
+        def run() -> Float[Tensor, "decisions classes"]:
+            first = self._cut.pieces[0] if self._feeding.mode == "free" else slice(0, size)
             return self._plain_logits(weights, first)
 
         with self._twin.listing_steps() as steps, one_torch_thread(), torch.enable_grad():
-            self.in_pieces(run)
+            self._cut.run(run)
         self._twin.width = width if any(spread < COARSE for spread in steps) else None
 
     @property
     def run_together(self) -> int:
         """Samples of the first run; what a network quantises at run time depends on all of them."""
-        return int(self._pieces[0].stop)
+        return int(self._cut.pieces[0].stop)
 
     @property
     def memory_note(self) -> str:
         """What is to be known where pieces did not fit into the memory; empty where they did."""
-        if not self._were_halved:
-            return ""
-        largest = max(piece.stop - piece.start for piece in self._pieces)
-        return (
-            f"The usual pieces of the attack set did not fit into the memory of {self.device}:"
-            f" gradients were added up over pieces of at most {largest} samples, which rounds their"
-            " last bits otherwise than where there is more."
-        )
-
-    def in_pieces(self, run: Callable[[], ResultT]) -> ResultT:
-        """Return what a run over all pieces gives; where they do not fit, of smaller ones.
-
-        Raises:
-            MemoryShortError: Not even one run of the network fits.
-        """
-        while True:
-            try:
-                return run()
-            except (MemoryError, RuntimeError, TwinRunError) as err:
-                if not is_about_memory(err):
-                    raise
-                reason = str(err)
-            # Out of the handler, which holds on to all that did not fit.
-            self._halve(reason)
-
-    def _plan_memory(self, a_thread: int, at_all: int) -> None:
-        """Work with fewer threads where pieces do not fit at once, then with smaller pieces.
-
-        Args:
-            a_thread: Bytes that every thread needs beside the activations.
-            at_all: Bytes that all threads share.
-        """
-
-        def needed() -> int:
-            largest = max(piece.stop - piece.start for piece in self._pieces)
-            return a_thread + largest * self._sample_bytes
-
-        def left() -> int:
-            return planned_memory() - at_all
-
-        while self._sample_bytes and needed() > left():
-            try:
-                self._halve(
-                    f"{needed() / 1e9:.2g} GB are needed, {left() / 1e9:.2g} GB may be taken"
-                )
-            except MemoryShortError:
-                break  # What is needed is an estimate: one run at a time is tried all the same.
-        self._workers = fitting_workers(self._workers, needed(), beside=at_all)
-
-    def _halve(self, reason: str) -> None:
-        unit = self._feeding.size if self._feeding.mode == "fixed" else 1
-        smaller = [part for piece in self._pieces for part in halves(piece, unit)]
-        if len(smaller) == len(self._pieces):
-            raise MemoryShortError(
-                "memory must hold one run of the network with gradients, got less on"
-                f" {self.device}: {reason} (search); free memory, or use another --device-type"
-            )
-        self._pieces, self._at_once = smaller, max(self._at_once // 2, 1)
-        self._were_halved += 1
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        return self._cut.memory_note
 
     def logits(
-        self, weights: Mapping[str, np.ndarray], *, num_samples: int | None = None
-    ) -> Tensor:
+        self, weights: Mapping[str, Float32[np.ndarray, "..."]], *, num_samples: int | None = None
+    ) -> Float[Tensor, "decisions classes"]:
         """Return the logits of the first samples, without gradients, [decisions, classes].
 
         Of the decisions that are counted, see `readout.decisive`.
@@ -281,7 +216,9 @@ class SampledTwin:
             else logits[: int(self._starts[min(num_samples, self.num_samples)])]
         )
 
-    def plain_logits(self, weights: Mapping[str, np.ndarray], *, num_samples: int) -> Tensor:
+    def plain_logits(
+        self, weights: Mapping[str, Float32[np.ndarray, "..."]], *, num_samples: int
+    ) -> Float[Tensor, "decisions classes"]:
         """Return the logits of all decisions of the first samples, [decisions, classes].
 
         As the network gives them, without gradients.
@@ -291,23 +228,31 @@ class SampledTwin:
         )
         return logits[: num_samples * self._counted.shape[1]]
 
-    def _forward(self, run: Callable[[slice], Tensor], num_samples: int | None) -> Tensor:
+    def _forward(
+        self, run: Callable[[slice], Float[Tensor, "_decisions classes"]], num_samples: int | None
+    ) -> Float[Tensor, "decisions classes"]:
         """Return what the pieces of the first samples give, without gradients."""
 
-        def joined() -> Tensor:
+        def joined() -> Float[Tensor, "decisions classes"]:
             pieces = [
-                piece for piece in self._pieces if num_samples is None or piece.start < num_samples
+                piece
+                for piece in self._cut.pieces
+                if num_samples is None or piece.start < num_samples
             ]
             with one_torch_thread(), repeatable_convolutions(self.device), torch.no_grad():
                 return torch.cat(
-                    list(map_ordered(run, pieces, workers=min(self._workers, len(pieces))))
+                    list(map_ordered(run, pieces, workers=min(self._cut.workers, len(pieces))))
                 )
 
-        return self.in_pieces(joined)
+        return self._cut.run(joined)
 
     def promising(
-        self, pattern: Mapping[str, Tensor], *, order: np.ndarray, most_correct: float
-    ) -> tuple[tuple[int, Tensor] | None, int]:
+        self,
+        pattern: Mapping[str, Float[Tensor, "..."]],
+        *,
+        order: Int64[np.ndarray, "samples"],
+        most_correct: float,
+    ) -> tuple[tuple[int, Float[Tensor, "decisions"]] | None, int]:
         """Return correct decisions and margins at a pattern, and how many samples were run.
 
         None in place of both as soon as too many decisions are correct.
@@ -322,20 +267,26 @@ class SampledTwin:
             Correct decisions and the margins of all [decisions], in the order of the attack set,
             where at most so many are correct.
         """
-        return self.in_pieces(
+        return self._cut.run(
             partial(self._promising, pattern, order=order, most_correct=most_correct)
         )
 
     def _promising(
-        self, pattern: Mapping[str, Tensor], *, order: np.ndarray, most_correct: float
-    ) -> tuple[tuple[int, Tensor] | None, int]:
+        self,
+        pattern: Mapping[str, Float[Tensor, "..."]],
+        *,
+        order: Int64[np.ndarray, "samples"],
+        most_correct: float,
+    ) -> tuple[tuple[int, Float[Tensor, "decisions"]] | None, int]:
         weights = {name: nominal + pattern[name] for name, nominal in self._nominal.items()}
         correct, parts = 0, []
         with one_torch_thread(), repeatable_convolutions(self.device), torch.no_grad():
             work = partial(self._logits, weights, order=order)
             for piece, logits in zip(
-                self._pieces,
-                map_ordered(work, self._pieces, workers=min(self._workers, len(self._pieces))),
+                self._cut.pieces,
+                map_ordered(
+                    work, self._cut.pieces, workers=min(self._cut.workers, len(self._cut.pieces))
+                ),
                 strict=True,
             ):
                 chosen = self.labels[self._decisions_of(order[piece])]
@@ -346,7 +297,7 @@ class SampledTwin:
         back = torch.argsort(self._decisions_of(order))
         return (correct, torch.cat(parts)[back]), self.num_samples
 
-    def safest_first(self, margin: Tensor) -> np.ndarray:
+    def safest_first(self, margin: Float[Tensor, "decisions"]) -> Int64[np.ndarray, "samples"]:
         """Return the samples, those first that are correct by the widest margin.
 
         Args:
@@ -362,7 +313,9 @@ class SampledTwin:
         )
         return np.argsort(-means, kind="stable")
 
-    def margins(self, weights: Mapping[str, np.ndarray]) -> Tensor:
+    def margins(
+        self, weights: Mapping[str, Float32[np.ndarray, "..."]]
+    ) -> Float[Tensor, "decisions"]:
         """Return the margin of every decision, positive where it is correct.
 
         For regression the error; without gradients, [decisions].
@@ -373,23 +326,31 @@ class SampledTwin:
         """Return which of all decisions those of a piece are."""
         return slice(int(self._starts[piece.start]), int(self._starts[piece.stop]))
 
-    def _decisions_of(self, samples: np.ndarray) -> Tensor:
+    def _decisions_of(self, samples: Int64[np.ndarray, "some"]) -> Int64[Tensor, "decisions"]:
         """Return which of all decisions those of some samples are, int64, in their order."""
         found = [np.arange(self._starts[sample], self._starts[sample + 1]) for sample in samples]
         return torch.from_numpy(np.concatenate(found)).to(self.device)
 
-    def _margin(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def _margin(
+        self, logits: Float[Tensor, "decisions classes"], labels: Real[Tensor, "decisions"]
+    ) -> Float[Tensor, "decisions"]:
         return logits[:, 0] - labels if self._is_regression else margins(logits, labels)
 
-    def correct(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def correct(
+        self, logits: Float[Tensor, "decisions classes"], labels: Real[Tensor, "decisions"]
+    ) -> Bool[Tensor, "decisions"]:
         """Return which decisions are correct, bool [decisions]; for a regression none."""
         if self._is_regression:
             return torch.zeros(len(logits), dtype=torch.bool, device=self.device)
         return (logits.argmax(dim=1) == labels) & torch.isfinite(logits).all(dim=1)
 
     def _logits(
-        self, weights: Mapping[str, Tensor], piece: slice, *, order: np.ndarray | None = None
-    ) -> Tensor:
+        self,
+        weights: Mapping[str, Float[Tensor, "..."]],
+        piece: slice,
+        *,
+        order: Int64[np.ndarray, "samples"] | None = None,
+    ) -> Float[Tensor, "decisions classes"]:
         logits = self._plain_logits(weights, piece, order=order)
         if self._is_regression:
             return logits
@@ -408,15 +369,22 @@ class SampledTwin:
         return decisive(logits, labels, k=self._k)
 
     def _plain_logits(
-        self, weights: Mapping[str, Tensor], piece: slice, *, order: np.ndarray | None = None
-    ) -> Tensor:
+        self,
+        weights: Mapping[str, Float[Tensor, "..."]],
+        piece: slice,
+        *,
+        order: Int64[np.ndarray, "samples"] | None = None,
+    ) -> Float[Tensor, "decisions classes"]:
         torch.set_num_threads(1)
         with nullcontext() if self._crossbars is None else self._crossbars.programmed(weights):
             return self.readout.logits(self._output(weights, piece, order))
 
     def _output(
-        self, weights: Mapping[str, Tensor], piece: slice, order: np.ndarray | None
-    ) -> Tensor:
+        self,
+        weights: Mapping[str, Float[Tensor, "..."]],
+        piece: slice,
+        order: Int64[np.ndarray, "samples"] | None,
+    ) -> Shaped[Tensor, "piece ..."]:
         """Return the tensor read, samples first, in runs of as many samples as the network takes.
 
         Samples in an order of their own if given.
@@ -437,10 +405,22 @@ class SampledTwin:
                 self._constants,
                 feeding=self._feeding,
                 taken=taken,
-                at_once=self._at_once,
+                at_once=self._cut.at_once,
             )
             return joined[: piece.stop - piece.start]
         chosen = slice(piece.start, piece.stop) if order is None else order[piece]
         feed = {name: array[chosen] for name, array in self._inputs.items()}
-        output: Tensor = self._twin({**feed, **self._constants}, weights, [tensor])[tensor]
+        output: Shaped[Tensor, "samples ..."] = self._twin(
+            {**feed, **self._constants}, weights, [tensor]
+        )[tensor]
         return output
+
+
+def _counted_labels(
+    task: Task, attack_set: Int64[np.ndarray, "samples"], device: torch.device
+) -> tuple[Bool[np.ndarray, "samples most"], Real[Tensor, "decisions"]]:
+    """Return which decisions of every sample are counted, and the labels of those that are."""
+    part = replace(task, labels=task.labels[attack_set])
+    counted = part.counted.reshape(len(attack_set), -1)
+    labels = torch.from_numpy(part.labels.reshape(len(attack_set), -1)[counted])
+    return counted, labels.to(torch.float32 if task.is_regression else torch.int64).to(device)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from jaxtyping import Float, Float64, Shaped
 from torch import Tensor
 
 from cimrobust.engine.parallel import map_ordered
@@ -53,7 +54,9 @@ class Scorer:
         assert self.problem.oracle is not None
         return self.problem.oracle
 
-    def evaluate(self, pattern: Mapping[str, Tensor], loss: Loss, scale: float) -> Evaluation:
+    def evaluate(
+        self, pattern: Mapping[str, Float[Tensor, "..."]], loss: Loss, scale: float
+    ) -> Evaluation:
         """Return loss and gradients at a pattern: one pass."""
         self.ledger.spend_pass(f"loss {loss.name}")
         evaluation = self.oracle.evaluate(pattern, loss, scale)
@@ -64,7 +67,7 @@ class Scorer:
         """Return the scale of a loss at a pattern: one forward run of the twin."""
         return loss.scale_of(loss.terms(self.logits(pattern), self.oracle.labels))
 
-    def logits(self, pattern: Pattern) -> Tensor:
+    def logits(self, pattern: Pattern) -> Float[Tensor, "decisions classes"]:
         """Return the logits of the attack set, [decisions, classes]: a forward run of the twin."""
         self._count(1)
         return self.oracle.logits(self.problem.box.weights(pattern))
@@ -135,7 +138,7 @@ class Scorer:
         self.ledger.ran(runs * len(self.problem.attack_set))
 
 
-def key_of_output(task: Task, output: np.ndarray) -> Key:
+def key_of_output(task: Task, output: Shaped[np.ndarray, "samples ..."]) -> Key:
     """Return the key of a decision output of the task's samples."""
     if task.is_regression:
         values = np.asarray(output, dtype=np.float64).reshape(task.labels.shape)
@@ -154,7 +157,7 @@ def _score(problem: Problem, threads: int, pattern: Pattern) -> Key:
     return key_of_output(problem.task, output)
 
 
-def _error_key(metric: str, errors: np.ndarray) -> Key:
+def _error_key(metric: str, errors: Float64[np.ndarray, "..."]) -> Key:
     sizes = np.abs(errors)
     if not np.isfinite(sizes).all():
         return Key(-np.inf, 0.0)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cimrobust.data.decision import Score
 from cimrobust.search.search_records import EffortCurve, Warned
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float32
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class SearchResult:
     score: Score
     file_score: Score
     member: str
-    deviations: Mapping[str, np.ndarray]
+    deviations: Mapping[str, Float32[np.ndarray, "..."]]
     members: tuple[MemberResult, ...]
     has_twin: bool
     twin_reason: str | None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from cimrobust.errors import UsageError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from cimrobust.mapping.box import Box, Pattern
 
 #: A point of the stretched box by initializer name.
-Unit = dict[str, Tensor]
+Unit = dict[str, Float[Tensor, "..."]]
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,14 @@ class UnitBox:
     ``d = centre + half * u``, with u = -1 exactly at lo and 1 exactly at hi.
     """
 
-    lo: Mapping[str, Tensor]
-    hi: Mapping[str, Tensor]
+    lo: Mapping[str, Float[Tensor, "..."]]
+    hi: Mapping[str, Float[Tensor, "..."]]
 
-    def centre(self, name: str) -> Tensor:
+    def centre(self, name: str) -> Float[Tensor, "..."]:
         """Return the middle of every interval, made anew: held, it would be another network."""
         return (self.lo[name] + self.hi[name]) / 2
 
-    def half(self, name: str) -> Tensor:
+    def half(self, name: str) -> Float[Tensor, "..."]:
         """Return half the width of every interval, made anew."""
         return (self.hi[name] - self.lo[name]) / 2
 
@@ -45,7 +46,7 @@ class UnitBox:
         """Return the deviations of a point, inside the box exactly."""
         return {name: self._deviations(name, u) for name, u in unit.items()}
 
-    def _deviations(self, name: str, u: Tensor) -> Tensor:
+    def _deviations(self, name: str, u: Float[Tensor, "*weight"]) -> Float[Tensor, "*weight"]:
         lo, hi = self.lo[name], self.hi[name]
         inside = torch.minimum(torch.maximum(self.centre(name) + self.half(name) * u, lo), hi)
         return torch.where(u >= 1, hi, torch.where(u <= -1, lo, inside))
@@ -67,7 +68,7 @@ def unit_box(box: Box, device: torch.device | None = None) -> UnitBox:
     return UnitBox(shared_tensors(box.lo, device), shared_tensors(box.hi, device))
 
 
-def rescaled(pattern: Mapping[str, np.ndarray], *, of: Box, to: Box) -> Pattern:
+def rescaled(pattern: Mapping[str, Float32[np.ndarray, "..."]], *, of: Box, to: Box) -> Pattern:
     """Return the pattern at the same place of another box.
 
     What was found at one tolerance, as a start for the search at the next.

@@ -18,6 +18,7 @@ from cimrobust.onnx_io.large_models import is_large
 from cimrobust.onnx_io.save import Model, save_model, weighted
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float32
     from cimrobust.engine.open import Runtime
     from cimrobust.mapping.box import Box
 
@@ -27,7 +28,7 @@ SAFETY_FILE = "safety_class.safetensors"
 
 
 def write_witness(
-    folder: Path, runtime: Runtime, box: Box, deviations: Mapping[str, np.ndarray]
+    folder: Path, runtime: Runtime, box: Box, deviations: Mapping[str, Float32[np.ndarray, "..."]]
 ) -> None:
     """Write both files of a pattern into a folder, each whole or not at all.
 
@@ -44,7 +45,7 @@ def write_witness(
     save_model(witness_model(runtime, box.weights(deviations)), folder / MODEL_FILE)
 
 
-def witness_model(runtime: Runtime, weights: Mapping[str, np.ndarray]) -> Model:
+def witness_model(runtime: Runtime, weights: Mapping[str, Float32[np.ndarray, "..."]]) -> Model:
     """Return the network with these weights, and inputs and outputs as in its file."""
     engine = runtime.engine
     if (

@@ -22,6 +22,7 @@ from cimrobust.search.replay_tolerance import allowed_difference
 from cimrobust.search.witness import MODEL_FILE, witness_model
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float32
     from cimrobust.data.dataset import DataSet
     from cimrobust.data.decision import Score
     from cimrobust.data.task import Task
@@ -52,7 +53,11 @@ def replay_file(path: Path, dataset: DataSet, task: Task, *, workers: int = 1) -
 
 
 def replay_pattern(
-    runtime: Runtime, box: Box, pattern: Mapping[str, np.ndarray], *, workers: int = 1
+    runtime: Runtime,
+    box: Box,
+    pattern: Mapping[str, Float32[np.ndarray, "..."]],
+    *,
+    workers: int = 1,
 ) -> Score:
     """Write the model of a pattern to a file and replay it."""
     with tempfile.TemporaryDirectory(prefix="cimrobust-") as folder:
@@ -62,7 +67,12 @@ def replay_pattern(
 
 
 def confirm(
-    runtime: Runtime, box: Box, pattern: Mapping[str, np.ndarray], found: Score, *, workers: int = 1
+    runtime: Runtime,
+    box: Box,
+    pattern: Mapping[str, Float32[np.ndarray, "..."]],
+    found: Score,
+    *,
+    workers: int = 1,
 ) -> tuple[Score, str]:
     """Replay a pattern in an independent engine.
 

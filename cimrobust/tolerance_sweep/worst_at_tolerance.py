@@ -11,6 +11,7 @@ from cimrobust.data.decision import Score
 from cimrobust.mapping.box import Pattern
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Bool
     from cimrobust.search.search_results import SearchResult
 
 
@@ -64,7 +65,7 @@ class Proof:
     """
 
     score: Score | None
-    certified: np.ndarray | None
+    certified: Bool[np.ndarray, "samples"] | None
     not_tried: int
     reason: str
 

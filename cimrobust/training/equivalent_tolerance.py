@@ -5,7 +5,7 @@ How much tighter it would have to be for a network as it is to withstand its dev
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from cimrobust.search.carried_witness import transferred_pattern
 from cimrobust.search.ensemble import search
 from cimrobust.search.unit import rescaled
 from cimrobust.training.session import as_trained
+from cimrobust.training.training_records import Equivalent
 
 if TYPE_CHECKING:
     from cimrobust.data.dataset import DataSet
@@ -32,21 +33,6 @@ _SMALLEST_SHARE = 1 / 32
 EFFORT = "quick"
 
 
-@dataclass(frozen=True)
-class EquivalentTolerance:
-    """The tolerance at which the old network would be as good as the new one.
-
-    Attributes:
-        tolerance: Fraction of the conductance range; None: there is none.
-        effort: Of the searches.
-        reason: Why it is none, or what limits it; None: nothing does.
-    """
-
-    tolerance: float | None
-    effort: str
-    reason: str | None
-
-
 def equivalent_tolerance(
     network: Network,
     profile: DeviceProfile,
@@ -55,7 +41,7 @@ def equivalent_tolerance(
     *,
     target: float,
     witness: Path,
-) -> EquivalentTolerance:
+) -> Equivalent:
     """Bisect for the largest tolerance at which the old network is no worse than the new one.
 
     What is compared is the worst chip that was found.
@@ -120,5 +106,5 @@ def equivalent_tolerance(
     return _at(held, None)
 
 
-def _at(tolerance: float | None, reason: str | None) -> EquivalentTolerance:
-    return EquivalentTolerance(tolerance, EFFORT, reason)
+def _at(tolerance: float | None, reason: str | None) -> Equivalent:
+    return Equivalent(tolerance=tolerance, effort=EFFORT, reason=reason)

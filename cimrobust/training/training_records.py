@@ -43,3 +43,18 @@ class TunedTrial(Record):
     """Whether it was ended early."""
     score: float
     """Attacked validation score; far below 0 where too much clean accuracy was lost."""
+
+
+class Equivalent(Record):
+    """Tolerance at which the old network would be as good as the new one is at the stated one.
+
+    It is found by quick searches.
+    """
+
+    tolerance: float | None
+    """Tolerance at which the old network is as good, fraction of the full conductance range;
+    null: none."""
+    effort: str
+    """Effort of the search: quick, standard or thorough."""
+    reason: str | None
+    """Why it is none, or what limits it."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from cimrobust.errors import CimrobustError
@@ -16,7 +17,8 @@ from cimrobust.onnx_io.views import MOVING_OPS, TYPE_OPS
 from cimrobust.onnx_io.walk import all_graphs, all_nodes, read_names
 from cimrobust.twin.ops import converter_catalogue  # noqa: F401  (registers the converters)
 from cimrobust.twin.ops.converter_registry import CannotConvertError, Settings
-from cimrobust.twin.ops.program import Program, Scope, TwinRunError, Wrapper, to_tensor
+from cimrobust.twin.ops.program import Program, Scope, TwinRunError, Wrapper
+from cimrobust.twin.ops.torch_tensors import to_tensor
 from cimrobust.twin.twin_module import Twin
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ def to_torch(
             `cimrobust.onnx_io.normalise.normalised`.
         weight_names: Initializers that are stored in devices. Each is one tensor of the twin, also
             where it is used more than once or reaches its layer through Reshape, Transpose and the
-            like. Integer ones are held as floating-point tensors.
+            like. Int ones are held as floating-point tensors.
         outputs: Graph outputs wanted; nodes that none of them depends on need no torch form. None:
             all.
         outside: Nodes without a torch form run in onnxruntime, and their gradients are estimates;
@@ -118,12 +120,12 @@ def to_torch(
     ).eval()
 
 
-def _constants(graph: onnx.GraphProto, scope: Scope) -> dict[str, Tensor]:
+def _constants(graph: onnx.GraphProto, scope: Scope) -> dict[str, Shaped[Tensor, "..."]]:
     """Return the initializers; texts, which only nodes run outside can read, are left out."""
     read = {name for node in graph.node for name in read_names(node)} | {
         value.name for value in graph.output
     }
-    constants: dict[str, Tensor] = {}
+    constants: dict[str, Shaped[Tensor, "..."]] = {}
     for proto in graph.initializer:
         try:
             constants[proto.name] = to_tensor(proto)

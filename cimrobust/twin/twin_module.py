@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from cimrobust.errors import CimrobustError
@@ -52,7 +53,7 @@ class Twin(torch.nn.Module):
         # twin works in.
         self.register_buffer("_probe", torch.zeros(()))
         self._buffer_of: dict[str, str] = {}
-        self._fixed: dict[str, Tensor] = {}
+        self._fixed: dict[str, Shaped[Tensor, "..."]] = {}
         self._constant_names = frozenset(program.constants)
         for index, (name, tensor) in enumerate(program.constants.items()):
             if tensor.dtype == torch.int64 and name not in self.weight_names:
@@ -73,7 +74,7 @@ class Twin(torch.nn.Module):
         ) = None
 
     @property
-    def weights(self) -> dict[str, Tensor]:
+    def weights(self) -> dict[str, Shaped[Tensor, "..."]]:
         """Nominal values of the mapped weights, detached, in the initializers' own shapes."""
         return {name: getattr(self, self._buffer_of[name]).detach() for name in self.weight_names}
 
@@ -145,7 +146,7 @@ class Twin(torch.nn.Module):
             step for step, _dead in self._program.plan((self._program.slots[tensor],), filled).steps
         )
 
-    def constants(self) -> dict[str, Tensor]:
+    def constants(self) -> dict[str, Shaped[Tensor, "..."]]:
         """Return all values that constants alone decide, by name, in the twin's type.
 
         The mapped weights are not among them.
@@ -169,7 +170,7 @@ class Twin(torch.nn.Module):
 
     def _ready(self) -> tuple[list[Any], frozenset[int]]:
         """Return the list of values that constants alone decide, and the slots filled."""
-        probe: Tensor = self._probe  # type: ignore[assignment]
+        probe: Float[Tensor, ""] = self._probe  # type: ignore[assignment]
         key = (probe.dtype, probe.device)
         if self._template is not None and self._template[0] == key:
             return self._template[1], self._template[2]
@@ -189,10 +190,10 @@ class Twin(torch.nn.Module):
 
     def forward(
         self,
-        inputs: Mapping[str, Tensor],
-        weights: Mapping[str, Tensor] | None = None,
+        inputs: Mapping[str, Value],
+        weights: Mapping[str, Shaped[Tensor, "..."]] | None = None,
         outputs: Sequence[str] | None = None,
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, Value]:
         """Run the graph.
 
         Only the nodes that the wanted outputs depend on run; intermediates are freed as soon as
@@ -240,11 +241,11 @@ class Twin(torch.nn.Module):
 
     def each(
         self,
-        inputs: Mapping[str, Tensor],
-        constants: Mapping[str, Tensor],
-        weights: Mapping[str, Tensor],
+        inputs: Mapping[str, Shaped[Tensor, "_runs ..."]],
+        constants: Mapping[str, Shaped[Tensor, "..."]],
+        weights: Mapping[str, Shaped[Tensor, "..."]],
         outputs: Sequence[str],
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, Shaped[Tensor, "..."]]:
         """Run the graph on many sets of inputs, each as if it were alone.
 
         Args:
@@ -261,11 +262,11 @@ class Twin(torch.nn.Module):
                 of a run.
         """
 
-        def alone(feed: dict[str, Tensor]) -> dict[str, Tensor]:
+        def alone(feed: dict[str, Shaped[Tensor, "..."]]) -> Any:
             return self.forward({**feed, **constants}, weights, outputs)
 
         try:
-            made: dict[str, Tensor] = torch.func.vmap(alone)(dict(inputs))
+            made: dict[str, Shaped[Tensor, "..."]] = torch.func.vmap(alone)(dict(inputs))
         except (RuntimeError, ValueError, TypeError) as error:
             raise TwinRunError(
                 f"runs must have outputs of one shape to share a pass, got {error}"

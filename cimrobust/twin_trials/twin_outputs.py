@@ -17,7 +17,8 @@ from cimrobust.available_memory import is_about_memory
 from cimrobust.engine.torch_device import open_device, repeatable_convolutions
 from cimrobust.engine.twin_runs import run_outputs, runs_at_once
 from cimrobust.errors import CimrobustError, MemoryShortError, UsageError
-from cimrobust.search.attack_pieces import halves, most_runs, piece_size
+from cimrobust.search.attack_pieces import most_runs, piece_size
+from cimrobust.search.fitting_pieces import halves
 from cimrobust.search.torch_patterns import array_of, tensors_of
 from cimrobust.twin.to_torch import Twin, TwinRunError, to_torch
 from cimrobust.twin_trials.near_ties import largest_difference, largest_score

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,3 +58,30 @@ def test_another_shape_is_an_error(tmp_path: Path) -> None:
         "--confcutdir", str(ROOT), "-p", "tests.conftest", str(tmp_path / "test_wrong.py")
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
+
+
+#: An array with its element type and shape, and one without.
+SHAPED = re.compile(r"\b[A-Z]\w+\[(?:np\.ndarray|Tensor), '[^']*'\]")
+BARE = re.compile(r"np\.ndarray|(?<!TypeProto\.)\bTensor\b")
+
+
+def annotations(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yield line and text of every annotation."""
+    for node in ast.walk(tree):
+        stated = node.returns if isinstance(node, ast.FunctionDef) else None
+        if isinstance(node, ast.arg | ast.AnnAssign):
+            stated = node.annotation
+        if stated is not None:
+            yield stated.lineno, ast.unparse(stated)
+
+
+def test_every_array_in_an_annotation_has_a_shape() -> None:
+    bare = [
+        f"{path.relative_to(ROOT)}:{line}: {text}"
+        for path in sorted((ROOT / "cimrobust").rglob("*.py"))
+        # `Tensor` is a record there: an input or output of the network.
+        if not path.is_relative_to(ROOT / "cimrobust" / "certificate")
+        for line, text in annotations(ast.parse(path.read_text(encoding="utf-8")))
+        if BARE.search(SHAPED.sub("", text))
+    ]
+    assert not bare

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from cimrobust.montecarlo.stopping import Watch
 from cimrobust.montecarlo.trial_table import TrialTable, failure_rate
 from cimrobust.montecarlo.two_source import TwoSourceBound, two_source_bound
 from cimrobust.records import finite
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float64, Int64
 
 CONFIDENCE = 0.95
 KPP_PERCENTAGES = (1.0, 5.0, 10.0)
@@ -86,7 +90,9 @@ def monte_carlo(
     )
 
 
-def _histogram(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _histogram(
+    values: Float64[np.ndarray, "chips"],
+) -> tuple[Int64[np.ndarray, "bins"], Float64[np.ndarray, "edges"]]:
     """Return counts and edges.
 
     Chips that all score the same make one bin, a hundredth of their score wide.

@@ -11,6 +11,7 @@ from cimrobust.certificate.blocks.picture import is_image, picture, png_base64
 from cimrobust.data.failure import margins_of
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float64, Int64, Real, Shaped
     from cimrobust.certificate.evidence import Evidence
     from cimrobust.data.task import Task
 
@@ -84,14 +85,14 @@ def _form(shape: tuple[int, ...]) -> Literal["image", "signal", "table"]:
     )
 
 
-def _most(form: str, one: np.ndarray) -> int:
+def _most(form: str, one: Real[np.ndarray, "..."]) -> int:
     """Return how many inputs are shown, so that the certificate stays small."""
     if form == "image":
         return max(1, min(MOST_SHOWN, _MOST_BYTES // len(png_base64(picture(one)))))
     return max(1, min(MOST_SHOWN, _MOST_VALUES // len(_values(one))))
 
 
-def _values(one: np.ndarray) -> list[float]:
+def _values(one: Real[np.ndarray, "..."]) -> list[float]:
     """Return an input as numbers of four significant digits.
 
     Every so many of a long signal, the first of a table.
@@ -105,7 +106,9 @@ def _values(one: np.ndarray) -> list[float]:
     return [float(f"{value:.4g}") for value in kept]
 
 
-def _all_margins(task: Task, output: np.ndarray) -> np.ndarray:
+def _all_margins(
+    task: Task, output: Shaped[np.ndarray, "samples *outputs"]
+) -> Float64[np.ndarray, "decisions"]:
     """Return the margin of every decision.
 
     NaN where the output is the decision itself, or the decision is not counted.
@@ -117,7 +120,10 @@ def _all_margins(task: Task, output: np.ndarray) -> np.ndarray:
 
 
 def _chosen(
-    lost: np.ndarray, labels: np.ndarray, decisions: np.ndarray, margins: np.ndarray
+    lost: Int64[np.ndarray, "lost"],
+    labels: Int64[np.ndarray, "lost"],
+    decisions: Int64[np.ndarray, "lost"],
+    margins: Float64[np.ndarray, "lost"],
 ) -> list[int]:
     """Return inputs in the order in which they are shown, see `_CHOICE`."""
     kinds: dict[tuple[int, int], list[int]] = {}

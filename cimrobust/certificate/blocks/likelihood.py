@@ -11,6 +11,7 @@ from cimrobust.certificate import models
 from cimrobust.mapping.device_levels import level_weights
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float64
     from cimrobust.certificate.evidence import Evidence
     from cimrobust.device.profile import DeviceProfile
     from cimrobust.mapping.placement import TensorPlacement
@@ -67,7 +68,7 @@ def _statement(distance: float, drawn: float, log10: float) -> str:
     )
 
 
-def _variances(tensor: TensorPlacement) -> np.ndarray:
+def _variances(tensor: TensorPlacement) -> Float64[np.ndarray, "weights"]:
     """Return the variance of every weight that its devices give it, float64 [num_weights]."""
     device = tensor.profile.device
     # A uniform deviation is no heavier than a Gaussian one of its own variance: sinh(x)/x <=

@@ -12,6 +12,7 @@ from cimrobust.montecarlo.rare_failures import Probability, first_order
 from cimrobust.records import finite
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float64
     from cimrobust.montecarlo.montecarlo_records import FirstOrderProbability
     from cimrobust.reliability.likely_chip import Attempt, LikelySearch, ProbableChip
 
@@ -167,6 +168,6 @@ def _start(attempt: Attempt, chip: ProbableChip) -> models.ProbableStart:
     )
 
 
-def _beyond(latents: np.ndarray) -> dict[str, int]:
+def _beyond(latents: Float64[np.ndarray, "latents"]) -> dict[str, int]:
     sizes = np.abs(latents)
     return {f"beyond_{limit}": int((sizes > limit).sum()) for limit in (1, 2, 3)}

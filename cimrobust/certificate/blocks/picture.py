@@ -8,8 +8,12 @@ from __future__ import annotations
 import base64
 import struct
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float64, Real, UInt8
 
 #: Most pixels along an edge, by channels; larger pictures are averaged down.
 LARGEST_EDGE = {1: 32, 3: 24}
@@ -26,7 +30,7 @@ def is_image(shape: tuple[int, ...]) -> bool:
     return _layout(shape) is not None
 
 
-def picture(values: np.ndarray) -> np.ndarray:
+def picture(values: Real[np.ndarray, "..."]) -> UInt8[np.ndarray, "rows columns channels"]:
     """Return an input as a small picture, uint8 [rows, columns, channels].
 
     Its least value black, its largest white.
@@ -45,7 +49,7 @@ def picture(values: np.ndarray) -> np.ndarray:
     return np.asarray(np.rint(255 * (small - low) / (high - low or 1.0)), dtype=np.uint8)
 
 
-def png_base64(pixels: np.ndarray) -> str:
+def png_base64(pixels: UInt8[np.ndarray, "rows columns channels"]) -> str:
     """Return a picture as PNG in base64.
 
     Args:
@@ -72,7 +76,9 @@ def _layout(shape: tuple[int, ...]) -> str | None:
     return None
 
 
-def _averaged(pixels: np.ndarray, axis: int, most: int) -> np.ndarray:
+def _averaged(
+    pixels: Float64[np.ndarray, "_rows _columns channels"], axis: int, most: int
+) -> Float64[np.ndarray, "_rows _columns channels"]:
     size = pixels.shape[axis]
     if size <= most:
         return pixels

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from cimrobust.certificate.models.printed_base import Printed, PrintedList
+from cimrobust.device.device_records import FittedTarget
 from cimrobust.records import Count, Fraction, Record
 
 Table = dict[str, Any]
@@ -112,27 +113,6 @@ class DevicesCheckOutput(Printed):
     """Probability that a device leaves the box."""
     rules: list[CheckedRule]
     """Rules for layers."""
-
-
-class FittedTarget(Record):
-    """How well the profile describes the devices of one target."""
-
-    target: float
-    """Normalised conductance."""
-    devices: Count
-    """Devices measured."""
-    mean: float
-    """Mean deviation, fraction of the full range."""
-    sd: float
-    """Standard deviation."""
-    low: float
-    """Smallest deviation."""
-    high: float
-    """Largest deviation."""
-    distance: float
-    """Largest distance of the distribution functions of measurement and profile."""
-    significant: float
-    """What the distance stays below at 99 % confidence if the profile is right."""
 
 
 class DevicesFitOutput(Printed):

@@ -8,7 +8,7 @@ from cimrobust.certificate.models.compared import LayerComparison, ToleranceComp
 from cimrobust.certificate.models.item import FileHash, Metric, Tool
 from cimrobust.certificate.models.result_file import ResultFile
 from cimrobust.records import Count, Record, Rows
-from cimrobust.training.training_records import Paced, TunedTrial
+from cimrobust.training.training_records import Equivalent, Paced, TunedTrial
 
 
 class Splits(Record):
@@ -137,21 +137,6 @@ class Outcome(Record):
     """Effort of the search: quick, standard or thorough."""
     verdict: str
     """Verdict word."""
-
-
-class Equivalent(Record):
-    """Tolerance at which the old network would be as good as the new one is at the stated one.
-
-    It is found by quick searches.
-    """
-
-    tolerance: float | None
-    """Tolerance at which the old network is as good, fraction of the full conductance range;
-    null: none."""
-    effort: str
-    """Effort of the search: quick, standard or thorough."""
-    reason: str | None
-    """Why it is none, or what limits it."""
 
 
 class AuthorsScore(Record):

@@ -13,6 +13,7 @@ from cimrobust.onnx_io.lowering.lowering_errors import RefusedError, StaysError
 from cimrobust.onnx_io.lowering.lowering_registry import lowers
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float32, Int64, Shaped, UInt8
     from cimrobust.onnx_io.lowering.job import Job
 
 _BLOCKED_SINCE = 21
@@ -50,14 +51,16 @@ _CODES = (
 )
 
 
-def unpacked(packed: np.ndarray, bits: int) -> np.ndarray:
+def unpacked(
+    packed: UInt8[np.ndarray, "*rows bytes"], bits: int
+) -> UInt8[np.ndarray, "*rows columns"]:
     """Return integers packed along the last axis, the first in the lowest bits of a byte."""
     shifts = np.arange(0, 8, bits, dtype=np.uint8)
     parts = (packed[..., None] >> shifts) & np.uint8(2**bits - 1)
     return np.asarray(parts.reshape(*packed.shape[:-1], -1), np.uint8)
 
 
-def _constant(job: Job, index: int, what: str) -> np.ndarray:
+def _constant(job: Job, index: int, what: str) -> Shaped[np.ndarray, "..."]:
     name = job.node.input[index] if index < len(job.node.input) else ""
     value = job.value(name)
     if value is None:
@@ -65,7 +68,9 @@ def _constant(job: Job, index: int, what: str) -> np.ndarray:
     return value
 
 
-def _zero_points(job: Job, index: int, bits: int, shape: tuple[int, int]) -> np.ndarray:
+def _zero_points(
+    job: Job, index: int, bits: int, shape: tuple[int, int]
+) -> UInt8[np.ndarray, "rows blocks"] | Float32[np.ndarray, "rows blocks"]:
     """Return zero points [rows, blocks].
 
     Uint8, or floats where the file has floats that are not whole.
@@ -115,7 +120,7 @@ def matmul_n_bits(job: Job) -> None:
     job.finish(job.add("Add", product, job.input(5)) if job.input(5) else product)
 
 
-def _groups(job: Job, inputs: int, block: int) -> np.ndarray:
+def _groups(job: Job, inputs: int, block: int) -> Int64[np.ndarray, "inputs"]:
     """Return the block that every input belongs to."""
     if not job.input(4):
         return np.arange(inputs) // block
@@ -131,10 +136,10 @@ def _groups(job: Job, inputs: int, block: int) -> np.ndarray:
 
 def _dequantised(
     job: Job,
-    levels: np.ndarray,
-    scales: np.ndarray,
-    zeros: np.ndarray,
-    groups: np.ndarray,
+    levels: UInt8[np.ndarray, "outputs inputs"],
+    scales: Float32[np.ndarray, "outputs blocks"],
+    zeros: UInt8[np.ndarray, "outputs blocks"] | Float32[np.ndarray, "outputs blocks"],
+    groups: Int64[np.ndarray, "inputs"],
     *,
     bits: int,
 ) -> str:
@@ -165,7 +170,12 @@ def _dequantised(
 
 
 def _by_blocks(
-    job: Job, levels: str, shape: tuple[int, int], block: int, scales: np.ndarray, zeros: np.ndarray
+    job: Job,
+    levels: str,
+    shape: tuple[int, int],
+    block: int,
+    scales: Float32[np.ndarray, "outputs blocks"],
+    zeros: UInt8[np.ndarray, "outputs blocks"],
 ) -> str:
     """Dequantise levels [rows, columns] with one scale and zero point per row and column block."""
     rows, columns = shape
@@ -184,7 +194,11 @@ def _by_blocks(
 
 
 def _one_kind(
-    job: Job, levels: str, shape: tuple[int, int], scales: np.ndarray, zeros: np.ndarray
+    job: Job,
+    levels: str,
+    shape: tuple[int, int],
+    scales: Float32[np.ndarray, "outputs blocks"],
+    zeros: UInt8[np.ndarray, "outputs blocks"],
 ) -> str:
     """As `_by_blocks`, with blocks of one size: each is a row of its own for the while."""
     inputs = (job.constant(scales.reshape(-1), "scales"), job.constant(zeros.reshape(-1), "zeros"))

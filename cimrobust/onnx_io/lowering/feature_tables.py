@@ -16,6 +16,7 @@ from cimrobust.onnx_io.lowering.standard_nodes import unsqueeze
 from cimrobust.onnx_io.walk import attributes
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float32
     from cimrobust.onnx_io.lowering.job import Job
 
 _REDUCE_AXES_INPUT_SINCE = 18
@@ -39,7 +40,7 @@ def _floats(job: Job, name: str) -> str:
     )
 
 
-def _row(job: Job, name: str, default: float) -> np.ndarray:
+def _row(job: Job, name: str, default: float) -> Float32[np.ndarray, "features"]:
     """Return an attribute of one number, or one a feature."""
     return np.asarray(job.numbers(name) or [default], np.float32)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -15,6 +16,9 @@ from cimrobust.onnx_io.lowering.lowering_errors import RefusedError, StaysError,
 from cimrobust.onnx_io.shapes import TensorType, rank_of
 from cimrobust.onnx_io.tensors import decode, encode, num_elements
 from cimrobust.onnx_io.walk import NameMaker, attributes
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Shaped
 
 Attribute = int | float | str | Sequence[int] | Sequence[float]
 
@@ -190,7 +194,7 @@ class Job:
         kind = self.types.get(name)
         return kind.shape[0] if kind is not None and kind.shape else None
 
-    def value(self, name: str) -> np.ndarray | None:
+    def value(self, name: str) -> Shaped[np.ndarray, "..."] | None:
         """Return the value of an initializer, None for other tensors."""
         tensor = self.constants.get(name)
         return None if tensor is None else decode(tensor)
@@ -248,7 +252,7 @@ class Job:
         self.nodes.append(node)
         return made
 
-    def constant(self, value: np.ndarray, wish: str = "constant") -> str:
+    def constant(self, value: Shaped[np.ndarray, "..."], wish: str = "constant") -> str:
         """Add an initializer (one for equal values of a node); return its name."""
         array = np.asarray(value)
         key = (f"{array.dtype}{array.shape}", array.tobytes())
@@ -261,7 +265,7 @@ class Job:
     def weight(
         self,
         source: str,
-        value: np.ndarray,
+        value: Shaped[np.ndarray, "..."],
         suffix: str,
         *,
         bits: int | None = None,

@@ -20,6 +20,7 @@ from cimrobust.onnx_io.lowering.standard_nodes import reshape
 from cimrobust.onnx_io.walk import attributes
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float, Float32
     from cimrobust.onnx_io.lowering.job import Job
 
 _AXES_INPUT_SINCE = 13
@@ -41,14 +42,20 @@ def features(job: Job) -> str:
     return reshape(job, floats, 1, -1) if job.rank(name) == 1 else floats
 
 
-def _matrix(values: Sequence[float], rows: int, what: str) -> np.ndarray:
+def _matrix(
+    values: Sequence[float], rows: int, what: str
+) -> Float32[np.ndarray, "outputs features"]:
     """Return coefficients as [outputs, features]."""
     if rows <= 0 or not values or len(values) % rows:
         raise StaysError(f"it has {len(values)} {what} for {rows} outputs")
     return np.asarray(values, np.float32).reshape(rows, -1)
 
 
-def _scores(job: Job, coefficients: np.ndarray, intercepts: np.ndarray) -> str:
+def _scores(
+    job: Job,
+    coefficients: Float32[np.ndarray, "outputs features"],
+    intercepts: Float[np.ndarray, "outputs"],
+) -> str:
     """Return the weighted sums of the features, one an output."""
     label = job.node.name
     note = (
@@ -60,7 +67,7 @@ def _scores(job: Job, coefficients: np.ndarray, intercepts: np.ndarray) -> str:
     return job.add("Gemm", features(job), weight, bias, transB=1)
 
 
-def _intercepts(values: Sequence[float], count: int) -> np.ndarray:
+def _intercepts(values: Sequence[float], count: int) -> Float[np.ndarray, "outputs"]:
     given = np.asarray(values if values else [0.0], np.float32)
     if given.size not in (1, count):
         raise StaysError(f"it has {given.size} intercepts for {count} outputs")

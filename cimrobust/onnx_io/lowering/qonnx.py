@@ -17,6 +17,7 @@ from cimrobust.onnx_io.lowering.lowering_errors import RefusedError
 from cimrobust.onnx_io.lowering.lowering_registry import Lowering, lowers, refuses
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float, Float32
     from cimrobust.onnx_io.lowering.job import Job
 
 DOMAINS = ("onnx.brevitas", "qonnx.custom_op.general", "finn.custom_op.general")
@@ -106,7 +107,7 @@ def _rounded(job: Job, name: str, mode: str) -> str:
 _HALF = np.float32(0.5)
 
 #: As `_rounded`, of NumPy arrays in the same arithmetic.
-_ROUNDERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+_ROUNDERS: dict[str, Callable[[Float32[np.ndarray, "..."]], Float32[np.ndarray, "..."]]] = {
     "ROUND": lambda x: np.asarray(np.rint(x)),
     "HALF_EVEN": lambda x: np.asarray(np.rint(x)),
     "CEIL": lambda x: np.asarray(np.ceil(x)),
@@ -119,7 +120,7 @@ _ROUNDERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def rounded(values: np.ndarray, mode: str) -> np.ndarray:
+def rounded(values: Float32[np.ndarray, "*shape"], mode: str) -> Float32[np.ndarray, "*shape"]:
     """Round float32 numbers as a mode says."""
     if mode.upper() not in _ROUNDERS:
         raise RefusedError(f"its rounding_mode '{mode}' is not covered")
@@ -199,7 +200,12 @@ def _shifted(job: Job, name: str, op: str) -> str:
 
 
 def _constant(
-    job: Job, levels: np.ndarray, scale: np.ndarray, zero: np.ndarray, *, bits: int
+    job: Job,
+    levels: Float[np.ndarray, "*weight"],
+    scale: Float[np.ndarray, "..."],
+    zero: Float[np.ndarray, "..."],
+    *,
+    bits: int,
 ) -> str:
     """Return a constant from its integers.
 
@@ -232,7 +238,10 @@ def _constant(
 
 
 def _form(
-    job: Job, levels: np.ndarray, scale: np.ndarray, zero: np.ndarray
+    job: Job,
+    levels: Float[np.ndarray, "*weight"],
+    scale: Float[np.ndarray, "..."],
+    zero: Float[np.ndarray, "..."],
 ) -> tuple[type[np.integer[Any]], int | None] | None:
     """Return type and axis with which DequantizeLinear makes a constant of integers.
 
@@ -258,7 +267,7 @@ def _form(
     return kind, axes.pop() if axes else None
 
 
-def _level_type(values: np.ndarray) -> type[np.integer[Any]] | None:
+def _level_type(values: Float[np.ndarray, "..."]) -> type[np.integer[Any]] | None:
     """Return the shortest type that onnxruntime dequantises and that holds some integers.
 
     Return None where the values are no integers or no such type holds them.
@@ -283,7 +292,7 @@ def bipolar_quant(job: Job) -> None:
     _bipolar(job, shift=None)
 
 
-def _bipolar(job: Job, *, shift: np.ndarray | None) -> None:
+def _bipolar(job: Job, *, shift: Float[np.ndarray, "..."] | None) -> None:
     """Signs times scale; `shift` is the zero point of a Quant of one bit."""
     if shift is not None and shift.any():
         raise RefusedError("it has one bit and a zero point")

@@ -22,6 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from cimrobust.search.adam import Adam
@@ -210,7 +211,9 @@ def _sizes(problem: Problem) -> dict[str, float]:
     }
 
 
-def _inside(problem: Problem, deviations: dict[str, Tensor]) -> dict[str, Tensor]:
+def _inside(
+    problem: Problem, deviations: dict[str, Float[Tensor, "..."]]
+) -> dict[str, Float[Tensor, "..."]]:
     """Return the nearest deviations inside the box.
 
     Noise in other units may miss the border by a rounding.
@@ -221,7 +224,7 @@ def _inside(problem: Problem, deviations: dict[str, Tensor]) -> dict[str, Tensor
     }
 
 
-def _distance(noise: dict[str, Tensor]) -> Tensor:
+def _distance(noise: dict[str, Float[Tensor, "..."]]) -> Float[Tensor, ""]:
     """Return the largest magnitude of all noise."""
     return torch.stack([n.abs().amax() for n in noise.values() if n.numel()]).amax()
 

@@ -21,6 +21,7 @@ from cimrobust.search.kept_runs import kept_run
 from cimrobust.search.members.member_protocol import Member
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float32
     from cimrobust.mapping.box import Box, Pattern
     from cimrobust.search.problem import Problem
     from cimrobust.search.scorer import Scorer
@@ -147,8 +148,11 @@ def _propose(box: Box, pattern: Pattern, generator: np.random.Generator) -> Patt
 
 
 def _change(
-    deviation: np.ndarray, lo: np.ndarray, hi: np.ndarray, generator: np.random.Generator
-) -> np.ndarray:
+    deviation: Float32[np.ndarray, "*weight"],
+    lo: Float32[np.ndarray, "*weight"],
+    hi: Float32[np.ndarray, "*weight"],
+    generator: np.random.Generator,
+) -> Float32[np.ndarray, "*weight"]:
     kind = generator.random()
     bound = hi if generator.random() < 0.5 else lo
     if deviation.ndim == 0 or kind < 0.2:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from cimrobust.search.candidate import Candidate, Earlier
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cimrobust.search.search_budget import Budget
 
 
+@runtime_checkable
 class MemberRun(Protocol):
     """Body of a member."""
 
@@ -29,6 +30,7 @@ class MemberRun(Protocol):
         """
 
 
+@runtime_checkable
 class Applies(Protocol):
     """Whether a member makes sense."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Float, Real
 from torch import Tensor
 
 from cimrobust.twin.ops.converter_registry import MICROSOFT, Kernel, Node, operator, plain
@@ -16,10 +17,12 @@ from cimrobust.twin.ops.torch_tensors import on_device_of
 plain("Mish", F.mish)
 
 
-def _saturating(function: Callable[[Tensor], Tensor], node: Node) -> Kernel:
+def _saturating(
+    function: Callable[[Float[Tensor, "..."]], Float[Tensor, "..."]], node: Node
+) -> Kernel:
     settings = node.settings
 
-    def run(x: Tensor) -> Tensor:
+    def run(x: Real[Tensor, "*shape"]) -> Real[Tensor, "*shape"]:
         return leaking(function(x), x) if settings.softened else function(x)
 
     return run
@@ -64,7 +67,7 @@ def shrink(node: Node) -> Kernel:
     """Shrink: soft or hard threshold."""
     bias, lambd = node.get("bias", 0.0), node.get("lambd", 0.5)
 
-    def run(x: Tensor) -> Tensor:
+    def run(x: Real[Tensor, "*shape"]) -> Real[Tensor, "*shape"]:
         return torch.where(
             x < -lambd, x + bias, torch.where(x > lambd, x - bias, torch.zeros_like(x))
         )
@@ -76,7 +79,7 @@ def shrink(node: Node) -> Kernel:
 def prelu(node: Node) -> Kernel:
     """PRelu; the slope broadcasts to the input."""
 
-    def run(x: Tensor, slope: Tensor) -> Tensor:
+    def run(x: Real[Tensor, "*shape"], slope: Real[Tensor, "..."]) -> Real[Tensor, "*shape"]:
         return torch.where(x < 0, x * on_device_of(slope, x), x)
 
     return run
@@ -102,11 +105,11 @@ def hardmax(node: Node) -> Kernel:
     coerced = node.version < 13
     axis = node.get("axis", 1 if coerced else -1)
 
-    def one_hot(x: Tensor, dim: int) -> Tensor:
+    def one_hot(x: Real[Tensor, "*shape"], dim: int) -> Real[Tensor, "*shape"]:
         first = x.argmax(dim, keepdim=True)
         return torch.zeros_like(x).scatter(dim, first, 1.0)
 
-    def run(x: Tensor) -> Tensor:
+    def run(x: Real[Tensor, "*shape"]) -> Real[Tensor, "*shape"]:
         return (
             one_hot(x.flatten(axis % x.dim()), -1).reshape(x.shape) if coerced else one_hot(x, axis)
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from cimrobust.onnx_io.size_limits import MAX_TWIN_ITERATIONS
@@ -25,13 +26,13 @@ def if_(node: Node) -> Kernel:
     yes: Body = node.get("then_branch")
     no: Body = node.get("else_branch")
 
-    def run(condition: Tensor, *captured: Value) -> tuple[Value, ...]:
+    def run(condition: Shaped[Tensor, "..."], *captured: Value) -> tuple[Value, ...]:
         return tuple((yes if bool(condition) else no).run([], captured))
 
     return run
 
 
-def _stacked(values: list[Any], axis: int = 0) -> Tensor:
+def _stacked(values: list[Any], axis: int = 0) -> Shaped[Tensor, "..."]:
     return torch.stack(values, axis) if values else torch.zeros(0)
 
 
@@ -41,7 +42,9 @@ def loop(node: Node) -> Kernel:
     body: Body = node.get("body")
     carried = len(node.inputs) - 2
 
-    def run(limit: Tensor | None, condition: Tensor | None, *values: Value) -> tuple[Value, ...]:
+    def run(
+        limit: Shaped[Tensor, "..."] | None, condition: Shaped[Tensor, "..."] | None, *values: Value
+    ) -> tuple[Value, ...]:
         state, captured = list(values[:carried]), values[carried:]
         scans: list[list[Value]] = [[] for _ in range(body.num_outputs - 1 - carried)]
         last = None if limit is None else int(limit)
@@ -130,7 +133,11 @@ def sequence_at(node: Node) -> Kernel:
 def sequence_insert(node: Node) -> Kernel:
     """SequenceInsert: at the end where no position is given."""
 
-    def run(values: list[Tensor], value: Tensor, index: Tensor | None = None) -> list[Tensor]:
+    def run(
+        values: list[Shaped[Tensor, "..."]],
+        value: Shaped[Tensor, "..."],
+        index: Shaped[Tensor, "..."] | None = None,
+    ) -> list[Shaped[Tensor, "..."]]:
         place = len(values) if index is None else int(index)
         place = place + len(values) if place < 0 else place
         return [*values[:place], value, *values[place:]]
@@ -142,7 +149,9 @@ def sequence_insert(node: Node) -> Kernel:
 def sequence_erase(node: Node) -> Kernel:
     """SequenceErase: the last one where no position is given."""
 
-    def run(values: list[Tensor], index: Tensor | None = None) -> list[Tensor]:
+    def run(
+        values: list[Shaped[Tensor, "..."]], index: Shaped[Tensor, "..."] | None = None
+    ) -> list[Shaped[Tensor, "..."]]:
         place = (-1 if index is None else int(index)) % len(values)
         return [*values[:place], *values[place + 1 :]]
 
@@ -174,7 +183,9 @@ def split_to_sequence(node: Node) -> Kernel:
     """
     axis, keep = int(node.get("axis", 0)), bool(node.get("keepdims", 1))
 
-    def run(x: Tensor, split: Tensor | None = None) -> list[Tensor]:
+    def run(
+        x: Shaped[Tensor, "..."], split: Shaped[Tensor, "..."] | None = None
+    ) -> list[Shaped[Tensor, "..."]]:
         if split is None:
             return list(torch.split(x, 1, axis)) if keep else list(x.unbind(axis))
         return list(
@@ -203,7 +214,7 @@ def unique(node: Node) -> Kernel:
     """Unique-11: sorted or in order of first appearance; with first places, inverse and counts."""
     axis, ordered = node.get("axis"), bool(node.get("sorted", 1))
 
-    def run(x: Tensor) -> tuple[Tensor, ...]:
+    def run(x: Shaped[Tensor, "..."]) -> tuple[Shaped[Tensor, "..."], ...]:
         flat = x.flatten() if axis is None else x
         dim = 0 if axis is None else axis % x.dim()
         values, inverse, counts = torch.unique(
@@ -232,7 +243,11 @@ def tensor_scatter(node: Node) -> Kernel:
     """TensorScatter-24: writes a run of entries into a cache, from a place given per sample."""
     axis, circular = int(node.get("axis", -2)), node.get("mode", "linear") == "circular"
 
-    def run(past: Tensor, update: Tensor, places: Tensor | None = None) -> Tensor:
+    def run(
+        past: Shaped[Tensor, "..."],
+        update: Shaped[Tensor, "..."],
+        places: Shaped[Tensor, "..."] | None = None,
+    ) -> Shaped[Tensor, "..."]:
         dim = axis % past.dim()
         batch = past.shape[0]
         starts = shape_tensor([0] * batch) if places is None else places

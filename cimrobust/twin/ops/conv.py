@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Real
 from torch import Tensor
 
 from cimrobust.twin.ops.converter_registry import Kernel, Node, operator
@@ -24,7 +25,11 @@ def conv(node: Node) -> Kernel:
 def convolution(window: Window, groups: int, fill: float = 0.0) -> Kernel:
     """Return a convolution with the given window; asymmetric padding is done beforehand."""
 
-    def run(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
+    def run(
+        x: Real[Tensor, "samples channels *positions"],
+        w: Real[Tensor, "first second *taps"],
+        bias: Real[Tensor, "outputs"] | None = None,
+    ) -> Real[Tensor, "samples outputs *places"]:
         rank = w.dim() - 2
         begins, ends = window.padding(x.shape[2:], w.shape[2:])
         steps, gaps = window.steps(rank), window.gaps(rank)
@@ -45,7 +50,11 @@ def conv_transpose(node: Node) -> Kernel:
     window, groups = Window.of(node), int(node.get("group", 1))
     extra, shape = node.get("output_padding"), node.get("output_shape")
 
-    def run(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
+    def run(
+        x: Real[Tensor, "samples channels *positions"],
+        w: Real[Tensor, "first second *taps"],
+        bias: Real[Tensor, "outputs"] | None = None,
+    ) -> Real[Tensor, "samples outputs *places"]:
         rank = w.dim() - 2
         steps, gaps = window.steps(rank), window.gaps(rank)
         more = tuple(extra or (0,) * rank)

@@ -13,14 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from cimrobust.errors import CimrobustError
 
-Value: TypeAlias = "Tensor | list[Tensor] | None"
+Value: TypeAlias = Shaped[Tensor, "..."] | list[Shaped[Tensor, "..."]] | None
 Kernel: TypeAlias = Callable[..., Any]
 Converter: TypeAlias = "Callable[[Node], Kernel]"
 
@@ -31,6 +32,7 @@ class CannotConvertError(CimrobustError):
     """One node has no torch form; the message is the reason."""
 
 
+@runtime_checkable
 class Body(Protocol):
     """Compiled body of a control-flow node."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import reduce
 
 import torch
+from jaxtyping import Real, Shaped
 from torch import Tensor
 
 from cimrobust.twin.ops.converter_registry import CannotConvertError, Kernel, Node, operator, plain
@@ -13,10 +14,10 @@ from cimrobust.twin.ops.onnx2torch_ops import joined
 from cimrobust.twin.ops.surrogate import leaking, rounding_path, step_path, surrogate
 from cimrobust.twin.ops.torch_tensors import together
 
-Binary = Callable[[Tensor, Tensor], Tensor]
+Binary = Callable[[Shaped[Tensor, "..."], Shaped[Tensor, "..."]], Shaped[Tensor, "..."]]
 
 
-def power(a: Tensor, b: Tensor) -> Tensor:
+def power(a: Shaped[Tensor, "..."], b: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
     """Raise to a power; the result has the type of the base."""
     if (
         b.is_floating_point()
@@ -32,10 +33,10 @@ def power(a: Tensor, b: Tensor) -> Tensor:
 plain("Pow", joined(power), since=7)
 
 
-def _as_integers(function: Callable[..., Tensor]) -> Kernel:
+def _as_integers(function: Callable[..., Shaped[Tensor, "..."]]) -> Kernel:
     """Return a kernel for bits: quantised values held as floats are made integers and back."""
 
-    def run(*values: Tensor) -> Tensor:
+    def run(*values: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
         values = tuple(together(values))
         whole = [value.to(torch.int64) if value.is_floating_point() else value for value in values]
         return function(*whole).to(values[0].dtype)
@@ -64,7 +65,7 @@ def bit_shift(node: Node) -> Kernel:
     bits = {2: 8, 4: 16, 12: 32, 13: 63}.get(node.input_types[0] or 0, 63)
     left = node.get("direction") == "LEFT"
 
-    def shift(a: Tensor, b: Tensor) -> Tensor:
+    def shift(a: Shaped[Tensor, "..."], b: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
         wide = a.to(torch.int64)
         moved = (
             torch.bitwise_left_shift(wide, b.to(torch.int64))
@@ -93,7 +94,7 @@ def is_inf(node: Node) -> Kernel:
     """IsInf: either sign may be left out."""
     positive, negative = bool(node.get("detect_positive", 1)), bool(node.get("detect_negative", 1))
 
-    def run(x: Tensor) -> Tensor:
+    def run(x: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
         infinite = torch.isinf(x)
         if not positive:
             infinite = infinite & (x < 0)
@@ -102,10 +103,12 @@ def is_inf(node: Node) -> Kernel:
     return run
 
 
-def _stepwise(function: Callable[[Tensor], Tensor], offset: float, node: Node) -> Kernel:
+def _stepwise(
+    function: Callable[[Shaped[Tensor, "..."]], Shaped[Tensor, "..."]], offset: float, node: Node
+) -> Kernel:
     settings = node.settings
 
-    def run(x: Tensor) -> Tensor:
+    def run(x: Real[Tensor, "*shape"]) -> Real[Tensor, "*shape"]:
         if settings.softened:
             return x
         value = function(x)
@@ -126,7 +129,7 @@ def sign(node: Node) -> Kernel:
     """Sign; straight through, see `step_path`."""
     settings = node.settings
 
-    def run(x: Tensor) -> Tensor:
+    def run(x: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
         if settings.softened and x.is_floating_point():
             return leaking(x.clamp(-1, 1), x)
         value = torch.sign(x)
@@ -137,8 +140,11 @@ def sign(node: Node) -> Kernel:
     return run
 
 
-def _folded(function: Binary, finish: Callable[[Tensor, int], Tensor] | None = None) -> Kernel:
-    def run(*values: Tensor) -> Tensor:
+def _folded(
+    function: Binary,
+    finish: Callable[[Shaped[Tensor, "..."], int], Shaped[Tensor, "..."]] | None = None,
+) -> Kernel:
+    def run(*values: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
         total = reduce(function, together(values))
         return total if finish is None else finish(total, len(values))
 
@@ -166,7 +172,11 @@ def clip_6(node: Node) -> Kernel:
 def clip_11(node: Node) -> Kernel:
     """Clip-11: bounds are inputs, each of which may be left out or computed."""
 
-    def run(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
+    def run(
+        x: Real[Tensor, "*shape"],
+        low: Real[Tensor, ""] | Real[Tensor, "1"] | None = None,
+        high: Real[Tensor, ""] | Real[Tensor, "1"] | None = None,
+    ) -> Real[Tensor, "*shape"]:
         if low is None and high is None:
             return x
         bounds = [bound for bound in (low, high) if bound is not None]
@@ -188,7 +198,9 @@ def clip_11(node: Node) -> Kernel:
     return run
 
 
-def _perhaps_leaking(node: Node, value: Tensor, x: Tensor) -> Tensor:
+def _perhaps_leaking(
+    node: Node, value: Real[Tensor, "*shape"], x: Real[Tensor, "*shape"]
+) -> Real[Tensor, "*shape"]:
     return leaking(value, x) if node.settings.softened and x.is_floating_point() else value
 
 

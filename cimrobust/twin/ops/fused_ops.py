@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor
 
 from cimrobust.twin.ops.conv import conv
@@ -16,7 +17,12 @@ def fused_conv(node: Node) -> Kernel:
     first, second = [*(node.get("activation_params") or []), None, None][:2]
     activate = fused_activation(node.get("activation"), first, second)
 
-    def run(x: Tensor, w: Tensor, bias: Tensor | None = None, z: Tensor | None = None) -> Tensor:
+    def run(
+        x: Float[Tensor, "samples channels *positions"],
+        w: Float[Tensor, "outputs inputs *taps"],
+        bias: Float[Tensor, "outputs"] | None = None,
+        z: Float[Tensor, "samples outputs *places"] | None = None,
+    ) -> Float[Tensor, "samples outputs *places"]:
         y = product(x, w, bias)
         return activate(y if z is None else y + z)  # type: ignore[no-any-return]
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from cimrobust.twin.ops.converter_registry import Kernel, Node, operator
@@ -13,12 +14,12 @@ from cimrobust.twin.ops.torch_tensors import index_of, numbers
 
 
 def sliced(
-    x: Tensor,
+    x: Shaped[Tensor, "..."],
     starts: Sequence[int],
     ends: Sequence[int],
     axes: Sequence[int] | None,
     steps: Sequence[int] | None,
-) -> Tensor:
+) -> Shaped[Tensor, "..."]:
     """Return a slice as NumPy would take it; negative steps go through the reversed tensor."""
     axes = axes or range(len(starts))
     for axis, start, end, step in zip(axes, starts, ends, steps or [1] * len(starts), strict=True):
@@ -45,12 +46,12 @@ def slice_10(node: Node) -> Kernel:
     """Slice-10: everything is an input."""
 
     def run(
-        x: Tensor,
-        starts: Tensor,
-        ends: Tensor,
-        axes: Tensor | None = None,
-        steps: Tensor | None = None,
-    ) -> Tensor:
+        x: Shaped[Tensor, "..."],
+        starts: Int[Tensor, "slices"],
+        ends: Int[Tensor, "slices"],
+        axes: Int[Tensor, "slices"] | None = None,
+        steps: Int[Tensor, "slices"] | None = None,
+    ) -> Shaped[Tensor, "..."]:
         chosen = None if axes is None else numbers(axes)
         return sliced(
             x, numbers(starts), numbers(ends), chosen, None if steps is None else numbers(steps)
@@ -59,7 +60,7 @@ def slice_10(node: Node) -> Kernel:
     return run
 
 
-def _from_end(indices: Tensor, length: int) -> Tensor:
+def _from_end(indices: Int[Tensor, "*shape"], length: int) -> Int[Tensor, "*shape"]:
     return torch.where(indices < 0, indices + length, indices)
 
 
@@ -75,7 +76,9 @@ def gather_nd(node: Node) -> Kernel:
     """GatherND-11: the last axis of the indices addresses the axes after the batch axes."""
     batch_dims = node.get("batch_dims", 0)
 
-    def run(x: Tensor, indices: Tensor) -> Tensor:
+    def run(
+        x: Shaped[Tensor, "..."], indices: Shaped[Tensor, "*places depth"]
+    ) -> Shaped[Tensor, "..."]:
         where = index_of(indices, x)
         depth = where.shape[-1]
         lead = x.shape[:batch_dims]
@@ -96,7 +99,11 @@ def scatter_elements(node: Node) -> Kernel:
     """ScatterElements-11 and the older Scatter; reductions of opset 16 and 18."""
     axis, mode = node.get("axis", 0), node.get("reduction", "none")
 
-    def run(x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
+    def run(
+        x: Shaped[Tensor, "*shape"],
+        indices: Shaped[Tensor, "*places"],
+        updates: Shaped[Tensor, "*places"],
+    ) -> Shaped[Tensor, "*shape"]:
         where = _from_end(index_of(indices, x), x.shape[axis])
         updates = updates.to(x.device)
         if mode == "none":
@@ -111,7 +118,11 @@ def scatter_nd(node: Node) -> Kernel:
     """ScatterND-11; reductions of opset 16 and 18."""
     mode = node.get("reduction", "none")
 
-    def run(x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
+    def run(
+        x: Shaped[Tensor, "*shape"],
+        indices: Shaped[Tensor, "*places depth"],
+        updates: Shaped[Tensor, "..."],
+    ) -> Shaped[Tensor, "*shape"]:
         where, updates = index_of(indices, x), updates.to(x.device)
         depth = where.shape[-1]
         index = tuple(_from_end(where[..., axis], x.shape[axis]) for axis in range(depth))
@@ -140,7 +151,9 @@ def one_hot(node: Node) -> Kernel:
     """OneHot-9: indices outside the depth give no entry."""
     axis = node.get("axis", -1)
 
-    def run(indices: Tensor, depth: Tensor, values: Tensor) -> Tensor:
+    def run(
+        indices: Shaped[Tensor, "..."], depth: Shaped[Tensor, "..."], values: Shaped[Tensor, "2"]
+    ) -> Shaped[Tensor, "..."]:
         count = int(depth)
         where = indices.to(device=values.device, dtype=torch.int64)
         where = torch.where(where < 0, where + count, where)
@@ -160,7 +173,7 @@ def compress(node: Node) -> Kernel:
     """
     axis = node.get("axis")
 
-    def run(x: Tensor, condition: Tensor) -> Tensor:
+    def run(x: Shaped[Tensor, "..."], condition: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
         chosen = torch.nonzero(condition.flatten()).flatten().to(x.device)
         return x.flatten().index_select(0, chosen) if axis is None else x.index_select(axis, chosen)
 
@@ -179,7 +192,9 @@ def depth_to_space(node: Node) -> Kernel:
     """DepthToSpace, both orders."""
     block, mode = int(node.get("blocksize")), node.get("mode", "DCR")
 
-    def run(x: Tensor) -> Tensor:
+    def run(
+        x: Shaped[Tensor, "samples _channels _rows _columns"],
+    ) -> Shaped[Tensor, "samples _channels _rows _columns"]:
         if mode == "CRD":
             return F.pixel_shuffle(x, block)
         n, c, h, w = x.shape
@@ -194,7 +209,9 @@ def space_to_depth(node: Node) -> Kernel:
     """SpaceToDepth: the block is the slowest axis."""
     block, mode = int(node.get("blocksize")), node.get("mode", "DCR")
 
-    def run(x: Tensor) -> Tensor:
+    def run(
+        x: Shaped[Tensor, "samples _channels _rows _columns"],
+    ) -> Shaped[Tensor, "samples _channels _rows _columns"]:
         n, c, h, w = x.shape
         y = x.reshape(n, c, h // block, block, w // block, block)
         order = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)

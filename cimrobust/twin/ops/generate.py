@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Int, Real, Shaped
 from torch import Tensor
 
 from cimrobust.twin.ops.converter_registry import Kernel, Node, operator
@@ -15,7 +16,7 @@ def constant_of_shape(node: Node) -> Kernel:
     value = node.get("value")
     settings = node.settings
 
-    def run(shape: Tensor) -> Tensor:
+    def run(shape: Int[Tensor, "axes"]) -> Shaped[Tensor, "..."]:
         dims = numbers(shape)
         if value is None or value.is_floating_point():
             fill = 0.0 if value is None else value.item()
@@ -30,7 +31,9 @@ def constant_of_shape(node: Node) -> Kernel:
 def range_11(node: Node) -> Kernel:
     """Range-11."""
 
-    def run(start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
+    def run(
+        start: Shaped[Tensor, "..."], limit: Shaped[Tensor, "..."], delta: Shaped[Tensor, "..."]
+    ) -> Real[Tensor, "values"]:
         if not start.is_floating_point():
             return torch.arange(
                 int(start), int(limit), int(delta), dtype=start.dtype, device=start.device
@@ -47,7 +50,7 @@ def eye_like(node: Node) -> Kernel:
     """EyeLike-9."""
     shift, to, settings = int(node.get("k", 0)), node.get("dtype"), node.settings
 
-    def run(x: Tensor) -> Tensor:
+    def run(x: Shaped[Tensor, "rows columns"]) -> Shaped[Tensor, "rows columns"]:
         dtype = x.dtype if to is None else torch_type(to, settings.dtype)
         return torch.ones_like(x, dtype=torch.float32).tril(shift).triu(shift).to(dtype)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from cimrobust.twin.ops.converter_registry import Kernel, Node, operator
@@ -15,7 +16,11 @@ from cimrobust.twin.ops.torch_tensors import together
 _DIFFERENTIABLE = frozenset({"Where 0", "Cast 0", "Not 0"})
 
 
-def _compared(function: Callable[[Tensor, Tensor], Tensor], sign: float, node: Node) -> Kernel:
+def _compared(
+    function: Callable[[Shaped[Tensor, "..."], Shaped[Tensor, "..."]], Shaped[Tensor, "..."]],
+    sign: float,
+    node: Node,
+) -> Kernel:
     """Return a comparison; straight through, its gradient is half of that of a Sign.
 
     Only where gradients are taken and all readers can take them.
@@ -23,7 +28,7 @@ def _compared(function: Callable[[Tensor, Tensor], Tensor], sign: float, node: N
     settings = node.settings
     passes = bool(node.readers) and node.readers <= _DIFFERENTIABLE
 
-    def run(a: Tensor, b: Tensor) -> Tensor:
+    def run(a: Shaped[Tensor, "..."], b: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
         a, b = together((a, b))
         value = function(a, b)
         if not (passes and settings.straight_through and torch.is_grad_enabled()):
@@ -47,7 +52,7 @@ def negation(node: Node) -> Kernel:
     """Not; of a comparison that carries a gradient, 1 minus it."""
     passes = bool(node.readers) and node.readers <= _DIFFERENTIABLE
 
-    def run(x: Tensor) -> Tensor:
+    def run(x: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
         if not x.is_floating_point():
             return torch.logical_not(x)
         return 1 - x if passes else x == 0
@@ -59,7 +64,9 @@ def negation(node: Node) -> Kernel:
 def where(node: Node) -> Kernel:
     """Where; of a comparison that carries a gradient, both values pull at it."""
 
-    def run(condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    def run(
+        condition: Shaped[Tensor, "..."], x: Shaped[Tensor, "..."], y: Shaped[Tensor, "..."]
+    ) -> Shaped[Tensor, "..."]:
         condition, x, y = together((condition, x, y))
         if not condition.is_floating_point():
             return torch.where(condition, x, y)

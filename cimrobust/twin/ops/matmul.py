@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Real
 from torch import Tensor
 
 from cimrobust.twin.ops.activation_ops import by_name
@@ -21,7 +22,11 @@ def gemm(node: Node) -> Kernel:
     alpha, beta = node.get("alpha", 1.0), node.get("beta", 1.0)
     flip_a, flip_b = node.get("transA", 0), node.get("transB", 0)
 
-    def run(a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
+    def run(
+        a: Real[Tensor, "_rows _columns"],
+        b: Real[Tensor, "_rows _columns"],
+        c: Real[Tensor, "..."] | None = None,
+    ) -> Real[Tensor, "rows columns"]:
         a, b = a.t() if flip_a else a, b.t() if flip_b else b
         if c is not None and c.is_floating_point():
             return torch.addmm(c, a, b, beta=beta, alpha=alpha)
@@ -38,7 +43,7 @@ def fused_matmul(node: Node) -> Kernel:
         raise CannotConvertError("transBatchA and transBatchB are not covered")
     alpha, flip_a, flip_b = node.get("alpha", 1.0), node.get("transA", 0), node.get("transB", 0)
 
-    def run(a: Tensor, b: Tensor) -> Tensor:
+    def run(a: Real[Tensor, "..."], b: Real[Tensor, "..."]) -> Real[Tensor, "..."]:
         a = a.transpose(-1, -2) if flip_a and a.dim() > 1 else a
         b = b.transpose(-1, -2) if flip_b and b.dim() > 1 else b
         y = torch.matmul(a, b)

@@ -7,6 +7,7 @@ are not here.
 
 from __future__ import annotations
 
+from jaxtyping import Shaped
 from torch import Tensor
 
 from cimrobust.twin.ops.converter_registry import CannotConvertError, Kernel, Node, operator
@@ -20,7 +21,7 @@ def joined(function: Kernel) -> Kernel:
     That is rare, and asking before every call costs as much as a small addition.
     """
 
-    def run(a: Tensor, b: Tensor) -> Tensor:
+    def run(a: Shaped[Tensor, "..."], b: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
         try:
             return function(a, b)  # type: ignore[no-any-return]
         except RuntimeError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Int, Int64, Shaped
 from torch import Tensor
 
 from cimrobust.twin.ops.converter_registry import CannotConvertError, Kernel, Node, operator
@@ -11,7 +12,7 @@ from cimrobust.twin.ops.sliding_window import torch_pads
 from cimrobust.twin.ops.torch_tensors import numbers
 
 
-def mirrored(length: int, begin: int, end: int, mode: str) -> Tensor:
+def mirrored(length: int, begin: int, end: int, mode: str) -> Int64[Tensor, "places"]:
     """Return, for every place of a padded axis, the place of the axis it copies."""
     places = torch.arange(-begin, length + end)
     if mode == "edge":
@@ -23,7 +24,9 @@ def mirrored(length: int, begin: int, end: int, mode: str) -> Tensor:
     return torch.where(folded < length, folded, period - folded)
 
 
-def padded(x: Tensor, begins: list[int], ends: list[int], mode: str, value: float) -> Tensor:
+def padded(
+    x: Shaped[Tensor, "..."], begins: list[int], ends: list[int], mode: str, value: float
+) -> Shaped[Tensor, "..."]:
     """Pad every axis, or crop it where an amount is negative."""
     if mode == "constant":
         return F.pad(x, torch_pads(begins, ends), value=value)
@@ -48,11 +51,11 @@ def pad(node: Node) -> Kernel:
     fill = float(node.get("value", 0.0))
 
     def run(
-        x: Tensor,
-        given: Tensor | None = None,
-        value: Tensor | None = None,
-        axes: Tensor | None = None,
-    ) -> Tensor:
+        x: Shaped[Tensor, "..."],
+        given: Int[Tensor, "amounts"] | None = None,
+        value: Shaped[Tensor, "..."] | None = None,
+        axes: Int[Tensor, "axes"] | None = None,
+    ) -> Shaped[Tensor, "..."]:
         amounts = numbers(given) if given is not None else list(stated)
         chosen = (
             list(range(x.dim())) if axes is None else [axis % x.dim() for axis in numbers(axes)]

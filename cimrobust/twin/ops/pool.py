@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Int, Int64, Real
 from torch import Tensor
 
 from cimrobust.twin.ops.conv import CONVOLUTIONS
@@ -54,7 +55,9 @@ def max_pool(node: Node) -> Kernel:
     if node.wants(1):
         return _max_pool_indices(window, kernel, ceil, bool(node.get("storage_order", 0)))
 
-    def run(x: Tensor) -> Tensor:
+    def run(
+        x: Real[Tensor, "samples channels *positions"],
+    ) -> Real[Tensor, "samples channels *places"]:
         begins, ends = window.padding(x.shape[2:], kernel)
         if ceil:
             excess = ceil_excess(x.shape[2:], kernel, window, begins, ends)
@@ -88,8 +91,11 @@ Ten times at 2 x 2, if no gradient is needed.
 
 
 def largest_by_slices(
-    x: Tensor, kernel: Sequence[int], steps: Sequence[int], gaps: Sequence[int]
-) -> Tensor:
+    x: Real[Tensor, "samples channels *positions"],
+    kernel: Sequence[int],
+    steps: Sequence[int],
+    gaps: Sequence[int],
+) -> Real[Tensor, "samples channels *places"]:
     """Return the maximum under every position of a window, as maxima of strided slices."""
     for axis, (taps, step, gap) in enumerate(zip(kernel, steps, gaps, strict=True), start=2):
         last = (x.shape[axis] - (taps - 1) * gap - 1) // step * step + 1
@@ -106,7 +112,9 @@ def _max_pool_indices(
 ) -> Kernel:
     rank = len(kernel)
 
-    def run(x: Tensor) -> tuple[Tensor, Tensor]:
+    def run(
+        x: Real[Tensor, "samples channels *positions"],
+    ) -> tuple[Real[Tensor, "samples channels *places"], Int64[Tensor, "samples channels *places"]]:
         begins, ends = window.padding(x.shape[2:], kernel)
         if ceil:
             excess = ceil_excess(x.shape[2:], kernel, window, begins, ends)
@@ -126,12 +134,12 @@ def _max_pool_indices(
 
 
 def _unpadded(
-    where: Tensor,
+    where: Int64[Tensor, "samples channels *places"],
     padded: Sequence[int],
     size: Sequence[int],
     begins: Sequence[int],
     column_major: bool,
-) -> Tensor:
+) -> Int64[Tensor, "samples channels *places"]:
     """Turn flat positions in a padded plane into flat positions in the plane."""
     coordinates = []
     for length, begin in zip(reversed(padded), reversed(begins), strict=True):
@@ -159,7 +167,9 @@ def average_pool(node: Node) -> Kernel:
         raise CannotConvertError(f"pooling over {rank} axes is not covered")
     dilated = any(gap != 1 for gap in window.gaps(rank))
 
-    def run(x: Tensor) -> Tensor:
+    def run(
+        x: Real[Tensor, "samples channels *positions"],
+    ) -> Real[Tensor, "samples channels *places"]:
         begins, ends = window.padding(x.shape[2:], kernel)
         simple = begins == ends and all(
             2 * begin <= taps for begin, taps in zip(begins, kernel, strict=True)
@@ -176,7 +186,9 @@ def average_pool(node: Node) -> Kernel:
     return run
 
 
-def window_sum(x: Tensor, kernel: Sequence[int], window: Window) -> Tensor:
+def window_sum(
+    x: Real[Tensor, "samples channels *positions"], kernel: Sequence[int], window: Window
+) -> Real[Tensor, "samples channels *places"]:
     """Return the sum under every position of a window without padding; x [N, C, ...]."""
     rank = len(kernel)
     ones = torch.ones((1, 1, *kernel), dtype=x.dtype, device=x.device)
@@ -191,18 +203,22 @@ def lp_pool(node: Node) -> Kernel:
     window, kernel, p = Window.of(node), tuple(node.get("kernel_shape")), node.get("p", 2)
     ceil = bool(node.get("ceil_mode", 0))
 
-    def run(x: Tensor) -> Tensor:
+    def run(
+        x: Real[Tensor, "samples channels *positions"],
+    ) -> Real[Tensor, "samples channels *places"]:
         begins, ends = window.padding(x.shape[2:], kernel)
         if ceil:
             excess = ceil_excess(x.shape[2:], kernel, window, begins, ends)
             ends = tuple(end + more for end, more in zip(ends, excess, strict=True))
-        total: Tensor = window_sum(pad(x, begins, ends).abs() ** p, kernel, window) ** (1 / p)
+        total: Real[Tensor, "samples channels *places"] = window_sum(
+            pad(x, begins, ends).abs() ** p, kernel, window
+        ) ** (1 / p)
         return total
 
     return run
 
 
-def _axes(x: Tensor) -> tuple[int, ...]:
+def _axes(x: Real[Tensor, "samples channels *positions"]) -> tuple[int, ...]:
     return tuple(range(2, x.dim()))
 
 
@@ -230,7 +246,11 @@ def max_unpool(node: Node) -> Kernel:
     """MaxUnpool-9: values back at the places that MaxPool's indices name."""
     kernel, window = tuple(node.get("kernel_shape")), Window.of(node)
 
-    def run(x: Tensor, indices: Tensor, shape: Tensor | None = None) -> Tensor:
+    def run(
+        x: Real[Tensor, "samples channels *positions"],
+        indices: Int[Tensor, "samples channels *positions"],
+        shape: Int[Tensor, "axes"] | None = None,
+    ) -> Real[Tensor, "samples channels *places"]:
         rank = len(kernel)
         begins, ends = window.padding(x.shape[2:], kernel)
         size = [

@@ -6,10 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import onnx
-import torch
-from onnx import numpy_helper
+from jaxtyping import Shaped
 from torch import Tensor
 
 from cimrobust.errors import CimrobustError
@@ -17,7 +15,7 @@ from cimrobust.onnx_io.walk import op_name, outer_names, subgraphs
 from cimrobust.twin.ops import converter_registry as registry
 from cimrobust.twin.ops.converter_registry import CannotConvertError, Kernel, Node, Settings, Value
 from cimrobust.twin.ops.outside import OutsideNode, outside_kernel
-from cimrobust.twin.ops.torch_tensors import TORCH_TYPES
+from cimrobust.twin.ops.torch_tensors import placed, to_tensor
 
 #: Makes the kernel of a node of the one that it has.
 Wrapper = Callable[[Node, Kernel], Kernel]
@@ -96,14 +94,14 @@ class Program:
     def __init__(
         self,
         inputs: Sequence[str],
-        constants: Mapping[str, Tensor],
+        constants: Mapping[str, Shaped[Tensor, "..."]],
         nodes: Sequence[onnx.NodeProto],
         scope: Scope,
     ) -> None:
         scope = replace(scope, readers=_readers(nodes))
         self.slots: dict[str, int] = {}
         self.inputs = tuple(self._slot(name) for name in inputs)
-        self.constants: dict[str, Tensor] = dict(constants)
+        self.constants: dict[str, Shaped[Tensor, "..."]] = dict(constants)
         for name in self.constants:
             self._slot(name)
         self.steps: list[Step] = []
@@ -250,16 +248,6 @@ class CompiledBody:
         return execute(program.plan(self._outputs), values)
 
 
-def placed(tensor: Tensor, settings: Settings) -> Tensor:
-    """Return a constant in the working type and place.
-
-    Floats move with the twin, integers of 64 bit stay on the CPU.
-    """
-    if tensor.is_floating_point():
-        return tensor.to(device=settings.device, dtype=settings.dtype)
-    return tensor if tensor.dtype == torch.int64 else tensor.to(settings.device)
-
-
 def view(proto: onnx.NodeProto, scope: Scope) -> Node:
     """Return a node as converters see it, its bodies compiled."""
     domain = "" if proto.domain == "ai.onnx" else proto.domain
@@ -317,31 +305,6 @@ def attribute_value(attribute: onnx.AttributeProto, captures: tuple[str, ...], s
         return [value.decode("utf-8", "replace") for value in attribute.strings]
     value = onnx.helper.get_attribute_value(attribute)
     return list(value) if attribute.type in (kind.INTS, kind.FLOATS) else value
-
-
-def to_tensor(proto: onnx.TensorProto) -> Tensor:
-    """Return an ONNX tensor as the twin holds it.
-
-    Every floating-point type as float32, unsigned 32 and 64 bit as int64.
-
-    Raises:
-        CannotConvertError: Strings and complex numbers.
-    """
-    if proto.data_type in (
-        onnx.TensorProto.STRING,
-        onnx.TensorProto.COMPLEX64,
-        onnx.TensorProto.COMPLEX128,
-    ):
-        raise CannotConvertError(
-            f"tensor {proto.name!r} must be numeric, got"
-            f" {onnx.TensorProto.DataType.Name(proto.data_type)}"
-        )
-    array = numpy_helper.to_array(proto)
-    held = TORCH_TYPES.get(proto.data_type)
-    if held is None:
-        return torch.from_numpy(np.array(array, dtype=np.float32))
-    wide = np.array(array).astype(np.int64) if array.dtype != np.bool_ else np.array(array)
-    return torch.from_numpy(wide).to(held)
 
 
 def convert(node: Node, proto: onnx.NodeProto, scope: Scope) -> Kernel | None:

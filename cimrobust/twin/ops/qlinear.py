@@ -8,6 +8,7 @@ integer kernels.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Real
 from torch import Tensor
 
 from cimrobust.twin.ops.conv import convolution
@@ -17,8 +18,11 @@ from cimrobust.twin.ops.sliding_window import Window
 
 
 def centred(
-    x: Tensor, zero: Tensor | None, dtype: torch.dtype, view: tuple[int, ...] = ()
-) -> Tensor:
+    x: Real[Tensor, "*shape"],
+    zero: Real[Tensor, "..."] | None | Real[Tensor, "..."] | None,
+    dtype: torch.dtype,
+    view: tuple[int, ...] = (),
+) -> Float[Tensor, "..."]:
     """Return integers minus their zero point in a floating-point type.
 
     `view` is the shape of a zero point per channel.
@@ -36,7 +40,11 @@ def centred(
     )
 
 
-def restored(x: Tensor, scale: Tensor, zero: Tensor | None) -> Tensor:
+def restored(
+    x: Real[Tensor, "..."],
+    scale: Float[Tensor, "..."],
+    zero: Real[Tensor, "..."] | None | Real[Tensor, "..."] | None,
+) -> Float[Tensor, "..."]:
     """Return what integers stand for."""
     return centred(x, zero, scale.dtype) * scale.reshape(())
 
@@ -46,7 +54,13 @@ def declared(node: Node, index: int) -> int | None:
     return node.input_types[index] if index < len(node.input_types) else None
 
 
-def quantised(node: Node, y: Tensor, scale: Tensor, zero: Tensor | None, index: int) -> Tensor:
+def quantised(
+    node: Node,
+    y: Float[Tensor, "..."],
+    scale: Float[Tensor, "..."],
+    zero: Real[Tensor, "..."] | None | Real[Tensor, "..."] | None,
+    index: int,
+) -> Float[Tensor, "..."]:
     """Return numbers as integers; input `index` of the node is their zero point."""
     limits = integer_range(declared(node, index), zero)
     return to_levels(
@@ -58,7 +72,13 @@ def quantised(node: Node, y: Tensor, scale: Tensor, zero: Tensor | None, index: 
     )
 
 
-def _levels(node: Node, levels: Tensor, unit: Tensor, shift: Tensor, y_zero: Tensor) -> Tensor:
+def _levels(
+    node: Node,
+    levels: Float[Tensor, "..."],
+    unit: Real[Tensor, "..."],
+    shift: Real[Tensor, "..."],
+    y_zero: Real[Tensor, "..."],
+) -> Float[Tensor, "..."]:
     return to_levels(
         levels,
         unit,
@@ -74,16 +94,16 @@ def qlinear_conv(node: Node) -> Kernel:
     product = convolution(Window.of(node), int(node.get("group", 1)))
 
     def run(
-        x: Tensor,
-        x_scale: Tensor,
-        x_zero: Tensor,
-        w: Tensor,
-        w_scale: Tensor,
-        w_zero: Tensor,
-        y_scale: Tensor,
-        y_zero: Tensor,
-        bias: Tensor | None = None,
-    ) -> Tensor:
+        x: Real[Tensor, "..."],
+        x_scale: Float[Tensor, "..."],
+        x_zero: Real[Tensor, "..."],
+        w: Real[Tensor, "..."],
+        w_scale: Float[Tensor, "..."],
+        w_zero: Real[Tensor, "..."],
+        y_scale: Float[Tensor, "..."],
+        y_zero: Real[Tensor, "..."],
+        bias: Real[Tensor, "outputs"] | None = None,
+    ) -> Float[Tensor, "..."]:
         dtype = y_scale.dtype
         total = product(
             centred(x, x_zero, dtype),
@@ -99,7 +119,7 @@ def qlinear_conv(node: Node) -> Kernel:
     return run
 
 
-def _row_view(value: Tensor, x: Tensor) -> Tensor:
+def _row_view(value: Real[Tensor, "..."], x: Real[Tensor, "..."]) -> Real[Tensor, "..."]:
     """Give a scale or zero point per row of the left operand its place."""
     return (
         value.unsqueeze(-1)
@@ -113,15 +133,15 @@ def qlinear_matmul(node: Node) -> Kernel:
     """QLinearMatMul-10."""
 
     def run(
-        a: Tensor,
-        a_scale: Tensor,
-        a_zero: Tensor,
-        b: Tensor,
-        b_scale: Tensor,
-        b_zero: Tensor,
-        y_scale: Tensor,
-        y_zero: Tensor,
-    ) -> Tensor:
+        a: Real[Tensor, "..."],
+        a_scale: Float[Tensor, "..."],
+        a_zero: Real[Tensor, "..."],
+        b: Real[Tensor, "..."],
+        b_scale: Float[Tensor, "..."],
+        b_zero: Real[Tensor, "..."],
+        y_scale: Float[Tensor, "..."],
+        y_zero: Real[Tensor, "..."],
+    ) -> Float[Tensor, "..."]:
         dtype = y_scale.dtype
         total = torch.matmul(
             a.to(dtype) - _row_view(a_zero, a).to(dtype), b.to(dtype) - b_zero.to(dtype)
@@ -141,16 +161,16 @@ def q_gemm(node: Node) -> Kernel:
     alpha, flip_a, flip_b = node.get("alpha", 1.0), node.get("transA", 0), node.get("transB", 0)
 
     def run(
-        a: Tensor,
-        a_scale: Tensor,
-        a_zero: Tensor,
-        b: Tensor,
-        b_scale: Tensor,
-        b_zero: Tensor,
-        c: Tensor | None = None,
-        y_scale: Tensor | None = None,
-        y_zero: Tensor | None = None,
-    ) -> Tensor:
+        a: Real[Tensor, "..."],
+        a_scale: Float[Tensor, "..."],
+        a_zero: Real[Tensor, "..."],
+        b: Real[Tensor, "..."],
+        b_scale: Float[Tensor, "..."],
+        b_zero: Real[Tensor, "..."],
+        c: Real[Tensor, "..."] | None = None,
+        y_scale: Float[Tensor, "..."] | None = None,
+        y_zero: Real[Tensor, "..."] | None | Real[Tensor, "..."] | None = None,
+    ) -> Float[Tensor, "..."]:
         dtype = a_scale.dtype
         left = centred(a.t() if flip_a else a, a_zero, dtype)
         right = centred(b, b_zero, dtype, (-1, 1) if flip_b else (1, -1))
@@ -170,8 +190,11 @@ def conv_integer(node: Node) -> Kernel:
     settings = node.settings
 
     def run(
-        x: Tensor, w: Tensor, x_zero: Tensor | None = None, w_zero: Tensor | None = None
-    ) -> Tensor:
+        x: Real[Tensor, "..."],
+        w: Real[Tensor, "..."],
+        x_zero: Real[Tensor, "..."] | None | Real[Tensor, "..."] | None = None,
+        w_zero: Real[Tensor, "..."] | None | Real[Tensor, "..."] | None = None,
+    ) -> Float[Tensor, "..."]:
         dtype = settings.dtype
         weight = centred(w, w_zero, dtype, (-1, *(1,) * (w.dim() - 1)))
         return product(centred(x, x_zero, dtype), weight)  # type: ignore[no-any-return]
@@ -185,8 +208,11 @@ def matmul_integer(node: Node) -> Kernel:
     settings = node.settings
 
     def run(
-        a: Tensor, b: Tensor, a_zero: Tensor | None = None, b_zero: Tensor | None = None
-    ) -> Tensor:
+        a: Real[Tensor, "..."],
+        b: Real[Tensor, "..."],
+        a_zero: Real[Tensor, "..."] | None | Real[Tensor, "..."] | None = None,
+        b_zero: Real[Tensor, "..."] | None | Real[Tensor, "..."] | None = None,
+    ) -> Float[Tensor, "..."]:
         dtype = settings.dtype
         left, right = a.to(dtype), b.to(dtype)
         if a_zero is not None:
@@ -201,14 +227,14 @@ def matmul_integer_to_float(node: Node) -> Kernel:
     """MatMulIntegerToFloat of com.microsoft."""
 
     def run(
-        a: Tensor,
-        b: Tensor,
-        a_scale: Tensor,
-        b_scale: Tensor,
-        a_zero: Tensor | None = None,
-        b_zero: Tensor | None = None,
-        bias: Tensor | None = None,
-    ) -> Tensor:
+        a: Real[Tensor, "..."],
+        b: Real[Tensor, "..."],
+        a_scale: Float[Tensor, "..."],
+        b_scale: Float[Tensor, "..."],
+        a_zero: Real[Tensor, "..."] | None | Real[Tensor, "..."] | None = None,
+        b_zero: Real[Tensor, "..."] | None | Real[Tensor, "..."] | None = None,
+        bias: Real[Tensor, "outputs"] | None = None,
+    ) -> Float[Tensor, "..."]:
         left = centred(a, a_zero, a_scale.dtype)
         y = torch.matmul(left, centred(b, b_zero, a_scale.dtype, (1, -1))) * (a_scale * b_scale)
         return y if bias is None else y + bias
@@ -222,16 +248,16 @@ def dynamic_quantize_matmul(node: Node) -> Kernel:
     from_range = dynamic_quantize_linear(node)
 
     def run(
-        a: Tensor,
-        b: Tensor,
-        b_scale: Tensor,
-        b_zero: Tensor | None = None,
-        bias: Tensor | None = None,
-    ) -> Tensor:
+        a: Real[Tensor, "..."],
+        b: Real[Tensor, "..."],
+        b_scale: Float[Tensor, "..."],
+        b_zero: Real[Tensor, "..."] | None | Real[Tensor, "..."] | None = None,
+        bias: Real[Tensor, "outputs"] | None = None,
+    ) -> Float[Tensor, "..."]:
         levels, a_scale, a_zero = from_range(a)
-        y: Tensor = torch.matmul(levels - a_zero, centred(b, b_zero, a.dtype, (1, -1))) * (
-            a_scale * b_scale
-        )
+        y: Float[Tensor, "..."] = torch.matmul(
+            levels - a_zero, centred(b, b_zero, a.dtype, (1, -1))
+        ) * (a_scale * b_scale)
         return y if bias is None else y + bias
 
     return run

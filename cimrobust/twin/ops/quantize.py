@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Real
 from onnx import TensorProto
 from torch import Tensor
 
@@ -19,7 +20,9 @@ from cimrobust.twin.ops.surrogate import leaky_clamp, round_clamp, rounding_path
 from cimrobust.twin.ops.torch_tensors import INTEGER_RANGES, TORCH_RANGES
 
 
-def spread(value: Tensor, x: Tensor, axis: int, block: int = 0) -> Tensor:
+def spread(
+    value: Real[Tensor, "..."], x: Real[Tensor, "..."], axis: int, block: int = 0
+) -> Real[Tensor, "..."]:
     """Return a scale or zero point in a shape that broadcasts to `x`.
 
     One value, one per slice along `axis`, or one per block of it.
@@ -36,7 +39,7 @@ def spread(value: Tensor, x: Tensor, axis: int, block: int = 0) -> Tensor:
     return value.repeat_interleave(size, axis).narrow(axis, 0, x.shape[axis])
 
 
-def integer_range(onnx_type: int | None, tensor: Tensor | None) -> tuple[int, int]:
+def integer_range(onnx_type: int | None, tensor: Real[Tensor, "..."] | None) -> tuple[int, int]:
     """Return the range of a quantised type.
 
     As the model declares it, else by how the zero point is held; uint8 by default.
@@ -47,12 +50,12 @@ def integer_range(onnx_type: int | None, tensor: Tensor | None) -> tuple[int, in
 
 
 def to_levels(
-    x: Tensor,
-    scale: Tensor,
-    zero: Tensor | None,
+    x: Float[Tensor, "..."],
+    scale: Float[Tensor, "..."],
+    zero: Real[Tensor, "..."] | None,
     limits: tuple[int, int],
     settings: Settings,
-) -> Tensor:
+) -> Float[Tensor, "..."]:
     """Quantise: round(x / scale) + zero, clamped.
 
     Gradients pass straight through, damped outside the range, or see `rounding_path`; softened: not
@@ -78,7 +81,7 @@ def to_levels(
 def quantize_linear(node: Node) -> Kernel:
     """QuantizeLinear, all versions: per tensor, axis or block.
 
-    Integer and 8 bit floating-point targets.
+    Int and 8 bit floating-point targets.
     """
     axis, block, target = (
         node.get("axis", 1),
@@ -91,7 +94,11 @@ def quantize_linear(node: Node) -> Kernel:
         raise CannotConvertError("quantisation to float4e2m1 is not covered")
     saturate = node.get("saturate", 1)
 
-    def run(x: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
+    def run(
+        x: Real[Tensor, "*shape"],
+        scale: Float[Tensor, "..."],
+        zero: Real[Tensor, "..."] | None = None,
+    ) -> Float[Tensor, "*shape"]:
         x = x if x.is_floating_point() else x.to(scale.dtype)
         factor = spread(scale, x, axis, block)
         shift = None if zero is None else spread(zero, x, axis, block)
@@ -109,7 +116,11 @@ def dequantize_linear(node: Node) -> Kernel:
     """DequantizeLinear, all versions: (x - zero) scale, per tensor, axis or block."""
     axis, block = node.get("axis", 1), int(node.get("block_size", 0))
 
-    def run(x: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
+    def run(
+        x: Real[Tensor, "*shape"],
+        scale: Float[Tensor, "..."],
+        zero: Real[Tensor, "..."] | None = None,
+    ) -> Float[Tensor, "*shape"]:
         factor = spread(scale, x, axis, block)
         x = x.to(scale.dtype)
         if zero is not None:
@@ -126,7 +137,9 @@ def dynamic_quantize_linear(node: Node) -> Kernel:
     Both are differentiable where it is not flat.
     """
 
-    def run(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def run(
+        x: Float[Tensor, "*shape"],
+    ) -> tuple[Float[Tensor, "*shape"], Float[Tensor, ""], Float[Tensor, ""]]:
         low, high = x.amin().clamp(max=0.0), x.amax().clamp(min=0.0)
         scale = (high - low) / 255.0
         safe = torch.where(scale == 0, torch.ones_like(scale), scale)

@@ -5,26 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Int, Int64, Real, Shaped
 from torch import Tensor
 
 from cimrobust.twin.ops.converter_registry import Kernel, Node, operator
 from cimrobust.twin.ops.torch_tensors import axes_from, index_of, numbers
 
-Reduction = Callable[[Tensor, list[int], bool], Tensor]
+Reduction = Callable[[Shaped[Tensor, "..."], list[int], bool], Shaped[Tensor, "..."]]
 
 
-def _product(x: Tensor, axes: list[int], keep: bool) -> Tensor:
+def _product(x: Shaped[Tensor, "..."], axes: list[int], keep: bool) -> Shaped[Tensor, "..."]:
     for axis in sorted((axis % x.dim() for axis in axes), reverse=True):
         x = x.prod(axis, keepdim=keep)
     return x
 
 
-def _sum(x: Tensor, axes: list[int], keep: bool) -> Tensor:
+def _sum(x: Shaped[Tensor, "..."], axes: list[int], keep: bool) -> Shaped[Tensor, "..."]:
     return x.sum(axes, keepdim=keep, dtype=x.dtype)
 
 
-def _extremum(function: Callable[..., Tensor], empty: float) -> Reduction:
-    def run(x: Tensor, axes: list[int], keep: bool) -> Tensor:
+def _extremum(function: Callable[..., Shaped[Tensor, "..."]], empty: float) -> Reduction:
+    def run(x: Shaped[Tensor, "..."], axes: list[int], keep: bool) -> Shaped[Tensor, "..."]:
         if x.numel() == 0 and x.dtype == torch.bool:
             return _product(torch.ones_like(x, dtype=torch.uint8), axes, keep).to(torch.bool) & (
                 empty > 0
@@ -38,18 +39,18 @@ def _extremum(function: Callable[..., Tensor], empty: float) -> Reduction:
     return run
 
 
-def _norm(x: Tensor, axes: list[int], keep: bool) -> Tensor:
+def _norm(x: Shaped[Tensor, "..."], axes: list[int], keep: bool) -> Shaped[Tensor, "..."]:
     if not x.is_floating_point():
         return _sum(x * x, axes, keep).to(torch.float64).sqrt().to(x.dtype)
-    norm: Tensor = torch.linalg.vector_norm(x, 2, axes, keepdim=keep)
+    norm: Shaped[Tensor, "..."] = torch.linalg.vector_norm(x, 2, axes, keepdim=keep)
     return norm
 
 
-def _log_sum(x: Tensor, axes: list[int], keep: bool) -> Tensor:
+def _log_sum(x: Shaped[Tensor, "..."], axes: list[int], keep: bool) -> Shaped[Tensor, "..."]:
     return torch.log(_sum(x, axes, keep))
 
 
-def _mean(x: Tensor, axes: list[int], keep: bool) -> Tensor:
+def _mean(x: Shaped[Tensor, "..."], axes: list[int], keep: bool) -> Shaped[Tensor, "..."]:
     return (
         x.mean(axes, keepdim=keep)
         if x.is_floating_point()
@@ -57,7 +58,7 @@ def _mean(x: Tensor, axes: list[int], keep: bool) -> Tensor:
     )
 
 
-def _log_sum_exp(x: Tensor, axes: list[int], keep: bool) -> Tensor:
+def _log_sum_exp(x: Shaped[Tensor, "..."], axes: list[int], keep: bool) -> Shaped[Tensor, "..."]:
     return (
         torch.logsumexp(x, axes, keep)
         if x.is_floating_point()
@@ -89,7 +90,9 @@ def reduction(node: Node) -> Kernel:
     stated, keep = node.get("axes"), bool(node.get("keepdims", 1))
     do_nothing = bool(node.get("noop_with_empty_axes", 0))
 
-    def run(x: Tensor, given: Tensor | None = None) -> Tensor:
+    def run(
+        x: Shaped[Tensor, "..."], given: Int[Tensor, "axes"] | None = None
+    ) -> Shaped[Tensor, "..."]:
         axes = axes_from(stated, given)
         if not axes:
             axes = [] if do_nothing else list(range(x.dim()))
@@ -97,7 +100,7 @@ def reduction(node: Node) -> Kernel:
             return elementwise(x)
         return function(x, axes, keep)
 
-    def elementwise(x: Tensor) -> Tensor:
+    def elementwise(x: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
         return function(x.unsqueeze(0), [0], False)
 
     return run
@@ -110,10 +113,10 @@ def arg_extremum(node: Node) -> Kernel:
     axis, keep = node.get("axis", 0), bool(node.get("keepdims", 1))
     last = bool(node.get("select_last_index", 0))
 
-    def run(x: Tensor) -> Tensor:
+    def run(x: Shaped[Tensor, "..."]) -> Int64[Tensor, "..."]:
         if not last:
             return function(x, axis, keep)
-        place: Tensor = x.shape[axis] - 1 - function(x.flip(axis), axis, keep)
+        place: Int64[Tensor, "..."] = x.shape[axis] - 1 - function(x.flip(axis), axis, keep)
         return place
 
     return run
@@ -126,7 +129,9 @@ def cumulative(node: Node) -> Kernel:
     exclusive, reverse = node.get("exclusive", 0), node.get("reverse", 0)
     start = 0 if node.op == "CumSum" else 1
 
-    def run(x: Tensor, axis: Tensor) -> Tensor:
+    def run(
+        x: Real[Tensor, "*shape"], axis: Int[Tensor, ""] | Int[Tensor, "1"]
+    ) -> Real[Tensor, "*shape"]:
         dim = numbers(axis)[0]
         x = x.flip(dim) if reverse else x
         y = function(x, dim, dtype=x.dtype)
@@ -146,7 +151,9 @@ def top_k(node: Node) -> Kernel:
     axis, stated = node.get("axis", -1), node.get("k")
     largest = bool(node.get("largest", 1))
 
-    def run(x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def run(
+        x: Shaped[Tensor, "..."], given: Shaped[Tensor, "..."] | None = None
+    ) -> tuple[Real[Tensor, "*chosen"], Int64[Tensor, "*chosen"]]:
         count = int(stated) if given is None else numbers(given)[0]
         order = torch.argsort(x, dim=axis, descending=largest, stable=True).narrow(axis, 0, count)
         return torch.gather(x, axis, order), order
@@ -159,7 +166,9 @@ def reverse_sequence(node: Node) -> Kernel:
     """ReverseSequence-10: the first entries of every sequence in reverse, the rest as it is."""
     batch_axis, time_axis = node.get("batch_axis", 1), node.get("time_axis", 0)
 
-    def run(x: Tensor, lengths: Tensor) -> Tensor:
+    def run(
+        x: Shaped[Tensor, "*shape"], lengths: Int[Tensor, "samples"]
+    ) -> Shaped[Tensor, "*shape"]:
         moved = x.movedim((batch_axis, time_axis), (0, 1))
         steps = torch.arange(moved.shape[1], device=x.device).unsqueeze(0)
         ends = index_of(lengths, x).unsqueeze(1)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float, Float32, Float64, Int, Int64, Real
 from torch import Tensor
 
 from cimrobust.twin.ops.converter_registry import Kernel, Node, operator
@@ -59,7 +60,7 @@ class Axis:
     end: float = 1.0
 
 
-def coordinates(axis: Axis, how: str) -> Tensor:
+def coordinates(axis: Axis, how: str) -> Float32[Tensor, "after"]:
     """Return where every output element lies in the input, in float32 as in onnxruntime."""
     x = torch.arange(axis.after, dtype=torch.float32)
     scale = torch.tensor(axis.scale, dtype=torch.float32)
@@ -86,7 +87,7 @@ def coordinates(axis: Axis, how: str) -> Tensor:
     return centre
 
 
-def nearest_index(place: Tensor, how: str, length: int) -> Tensor:
+def nearest_index(place: Float[Tensor, "after"], how: str, length: int) -> Int64[Tensor, "after"]:
     """Return the input element nearest to a coordinate."""
     rounded = {
         "round_prefer_floor": lambda: torch.ceil(place - 0.5),
@@ -97,7 +98,9 @@ def nearest_index(place: Tensor, how: str, length: int) -> Tensor:
     return rounded.long().clamp(0, length - 1)
 
 
-def kernel_value(distance: Tensor, mode: str, a: float) -> Tensor:
+def kernel_value(
+    distance: Float64[Tensor, "after taps"], mode: str, a: float
+) -> Float64[Tensor, "after taps"]:
     """Return the weight of an element at a distance.
 
     A tent, or Keys' cubic (1981) with parameter `a`.
@@ -112,7 +115,7 @@ def kernel_value(distance: Tensor, mode: str, a: float) -> Tensor:
     )
 
 
-def weights(axis: Axis, how: Sampling) -> Tensor:
+def weights(axis: Axis, how: Sampling) -> Float64[Tensor, "after before"]:
     """Return the matrix [after, before] that resamples one axis."""
     place = coordinates(axis, how.transformation).double()
     if how.mode == "linear" and not how.antialias:
@@ -131,9 +134,9 @@ def weights(axis: Axis, how: Sampling) -> Tensor:
     return matrix.scatter_add(1, taps.clamp(0, axis.before - 1), value)
 
 
-def resample(x: Tensor, axes: Sequence[Axis], how: Sampling) -> Tensor:
+def resample(x: Real[Tensor, "..."], axes: Sequence[Axis], how: Sampling) -> Real[Tensor, "..."]:
     """Resample along axes; places outside the region of a crop get the extrapolation value."""
-    beyond: list[tuple[int, Tensor]] = []
+    beyond: list[tuple[int, Bool[Tensor, "_after"]]] = []
     for axis in axes:
         if how.transformation == "tf_crop_and_resize":
             place = coordinates(axis, how.transformation)
@@ -199,11 +202,11 @@ def resize(node: Node) -> Kernel:
     stated = node.get("axes")
 
     def run(
-        x: Tensor,
-        roi: Tensor | None = None,
-        scales: Tensor | None = None,
-        sizes: Tensor | None = None,
-    ) -> Tensor:
+        x: Real[Tensor, "..."],
+        roi: Float[Tensor, "_axes"] | None = None,
+        scales: Float[Tensor, "_axes"] | None = None,
+        sizes: Int[Tensor, "_axes"] | None = None,
+    ) -> Real[Tensor, "..."]:
         chosen = [axis % x.dim() for axis in stated] if stated else list(range(x.dim()))
         factors = (
             [float(value) for value in scales.tolist()]
@@ -227,7 +230,7 @@ def resize_10(node: Node) -> Kernel:
     """Resize-10 and Upsample-9: scales as an input."""
     how = Sampling.of(node)
 
-    def run(x: Tensor, scales: Tensor) -> Tensor:
+    def run(x: Real[Tensor, "..."], scales: Float[Tensor, "_axes"]) -> Real[Tensor, "..."]:
         factors = [float(value) for value in scales.tolist()]
         return resample(
             x, resized_axes(x.shape, range(x.dim()), factors, None, "stretch", None), how

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int, Shaped
 from onnx import TensorProto
 from torch import Tensor
 
@@ -38,7 +39,7 @@ def reshape(node: Node) -> Kernel:
     """Reshape-5: 0 keeps an axis unless allowzero."""
     keep_zero = node.get("allowzero", 0)
 
-    def run(x: Tensor, target: Tensor) -> Tensor:
+    def run(x: Shaped[Tensor, "..."], target: Int[Tensor, "axes"]) -> Shaped[Tensor, "..."]:
         dims = numbers(target)
         if not keep_zero and 0 in dims:
             dims = [x.shape[index] if dim == 0 else dim for index, dim in enumerate(dims)]
@@ -61,7 +62,7 @@ def flatten(node: Node) -> Kernel:
     """Flatten: to a matrix, split before `axis`."""
     axis = node.get("axis", 1)
 
-    def run(x: Tensor) -> Tensor:
+    def run(x: Shaped[Tensor, "..."]) -> Shaped[Tensor, "rows columns"]:
         if axis == 1 and x.dim() > 1:
             return x.flatten(1)
         split = axis + x.dim() if axis < 0 else axis
@@ -81,7 +82,9 @@ def squeeze(node: Node) -> Kernel:
     """
     stated = node.get("axes")
 
-    def run(x: Tensor, given: Tensor | None = None) -> Tensor:
+    def run(
+        x: Shaped[Tensor, "..."], given: Int[Tensor, "..."] | None = None
+    ) -> Shaped[Tensor, "..."]:
         axes = axes_from(stated, given)
         return x.squeeze() if axes is None else x.squeeze(tuple(axes))
 
@@ -93,7 +96,9 @@ def unsqueeze(node: Node) -> Kernel:
     """Unsqueeze: axes count in the result; attribute before 13, input from then on."""
     stated = node.get("axes")
 
-    def run(x: Tensor, given: Tensor | None = None) -> Tensor:
+    def run(
+        x: Shaped[Tensor, "..."], given: Int[Tensor, "..."] | None = None
+    ) -> Shaped[Tensor, "..."]:
         axes = axes_from(stated, given) or []
         rank = x.dim() + len(axes)
         for axis in sorted(axis % rank for axis in axes):
@@ -107,7 +112,7 @@ def unsqueeze(node: Node) -> Kernel:
 def expand(node: Node) -> Kernel:
     """Expand: broadcast to a shape, in both directions."""
 
-    def run(x: Tensor, target: Tensor) -> Tensor:
+    def run(x: Shaped[Tensor, "..."], target: Int[Tensor, "axes"]) -> Shaped[Tensor, "..."]:
         return x.expand(torch.broadcast_shapes(x.shape, tuple(numbers(target))))  # type: ignore[no-untyped-call]
 
     return run
@@ -122,7 +127,9 @@ def split(node: Node) -> Kernel:
     axis, stated = node.get("axis", 0), node.get("split")
     count = node.get("num_outputs") or len(node.outputs)
 
-    def run(x: Tensor, given: Tensor | None = None) -> tuple[Tensor, ...]:
+    def run(
+        x: Shaped[Tensor, "..."], given: Int[Tensor, "parts"] | None = None
+    ) -> tuple[Shaped[Tensor, "..."], ...]:
         sizes = axes_from(stated, given)
         if sizes is None:
             part = -(-x.shape[axis] // count)
@@ -132,7 +139,7 @@ def split(node: Node) -> Kernel:
     return run
 
 
-def cast_to(x: Tensor, to: int, node: Node) -> Tensor:
+def cast_to(x: Shaped[Tensor, "*shape"], to: int, node: Node) -> Shaped[Tensor, "*shape"]:
     """Return a tensor as an ONNX type: see `registry` for how types are held.
 
     8 and 16 bit integers made from floating-point numbers stay floating-point tensors that hold
@@ -161,7 +168,7 @@ FLOAT8: dict[int, torch.dtype] = {
 }
 
 
-def to_float8(x: Tensor, kind: int, *, saturate: bool) -> Tensor:
+def to_float8(x: Float[Tensor, "*shape"], kind: int, *, saturate: bool) -> Float[Tensor, "*shape"]:
     """Round to a type of 8 bit, straight through.
 
     Values outside its range become its largest, or infinite or NaN without `saturate`.
@@ -186,7 +193,7 @@ def cast_like(node: Node) -> Kernel:
     """CastLike-15: to the declared type of the second input, else to that it is held in."""
     declared = node.input_types[1]
 
-    def run(x: Tensor, like: Tensor) -> Tensor:
+    def run(x: Shaped[Tensor, "*shape"], like: Shaped[Tensor, "..."]) -> Shaped[Tensor, "*shape"]:
         return x.to(like.dtype) if declared is None else cast_to(x, declared, node)
 
     return run
@@ -197,8 +204,10 @@ def dropout(node: Node) -> Kernel:
     """Dropout at inference: the input, and a mask of ones where it is asked for."""
 
     def run(
-        x: Tensor, ratio: Tensor | None = None, training: Tensor | None = None
-    ) -> Tensor | tuple[Tensor, Tensor]:
+        x: Shaped[Tensor, "..."],
+        ratio: Shaped[Tensor, "..."] | None = None,
+        training: Shaped[Tensor, "..."] | None = None,
+    ) -> Shaped[Tensor, "..."] | tuple[Shaped[Tensor, "..."], Shaped[Tensor, "..."]]:
         if training is not None and bool(training) and (ratio is None or float(ratio) > 0):
             raise NotImplementedError("Dropout in training mode is random")
         return (x, torch.ones_like(x, dtype=torch.bool)) if node.wants(1) else x

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Real
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def torch_pads(begins: Sequence[int], ends: Sequence[int]) -> list[int]:
     ]
 
 
-def pad(x: Tensor, begins: Sequence[int], ends: Sequence[int], value: float = 0.0) -> Tensor:
+def pad(
+    x: Real[Tensor, "..."], begins: Sequence[int], ends: Sequence[int], value: float = 0.0
+) -> Real[Tensor, "..."]:
     """Pad (or crop, where negative) the last axes of a tensor."""
     return F.pad(x, torch_pads(begins, ends), value=value)

@@ -9,6 +9,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Float, Real
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ class _Surrogate(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(value: Tensor, path: Tensor) -> Tensor:
+    def forward(
+        value: Real[Tensor, "*shape"], path: Real[Tensor, "*shape"]
+    ) -> Real[Tensor, "*shape"]:
         return value.clone()
 
     @staticmethod
@@ -62,18 +65,20 @@ class _Surrogate(torch.autograd.Function):
         return None
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
+    def backward(ctx: Any, grad: Real[Tensor, "*shape"]) -> tuple[None, Float[Tensor, "*shape"]]:
         return None, grad
 
 
-def surrogate(value: Tensor, path: Tensor) -> Tensor:
+def surrogate(
+    value: Real[Tensor, "*shape"], path: Real[Tensor, "*shape"]
+) -> Real[Tensor, "*shape"]:
     """Return `value` exactly, with the gradient of `path`, which has the same shape."""
     if torch.is_grad_enabled() and path.requires_grad:
         return _Surrogate.apply(value.detach(), path)  # type: ignore[no-any-return,no-untyped-call]
     return value
 
 
-def leaking(value: Tensor, x: Tensor) -> Tensor:
+def leaking(value: Real[Tensor, "*shape"], x: Real[Tensor, "*shape"]) -> Real[Tensor, "*shape"]:
     """Return `value` with a gradient to `x` on top of its own, `LEAK` everywhere.
 
     A way back from where the function has become flat.
@@ -81,7 +86,7 @@ def leaking(value: Tensor, x: Tensor) -> Tensor:
     return surrogate(value, value + LEAK * x)
 
 
-def leaky_clamp(x: Tensor, low: float, high: float) -> Tensor:
+def leaky_clamp(x: Real[Tensor, "*shape"], low: float, high: float) -> Real[Tensor, "*shape"]:
     """Clamp to [low, high]; the gradient outside is `LEAK`."""
     clamped = x.clamp(low, high)
     if torch.is_grad_enabled() and x.requires_grad:
@@ -89,7 +94,9 @@ def leaky_clamp(x: Tensor, low: float, high: float) -> Tensor:
     return clamped
 
 
-def round_clamp(x: Tensor, low: float, high: float, *, softened: bool = False) -> Tensor:
+def round_clamp(
+    x: Real[Tensor, "*shape"], low: float, high: float, *, softened: bool = False
+) -> Real[Tensor, "*shape"]:
     """Round half to even (left out if softened) and clamp to [low, high].
 
     Straight-through gradient inside, `LEAK` outside.
@@ -103,7 +110,7 @@ def round_clamp(x: Tensor, low: float, high: float, *, softened: bool = False) -
     return value
 
 
-def step_path(x: Tensor, settings: Settings) -> Tensor:
+def step_path(x: Real[Tensor, "*shape"], settings: Settings) -> Real[Tensor, "*shape"]:
     """Return what a step from -1 to 1 at 0 takes its gradient from.
 
     That of a clamp to [-1, 1]; with a width, a Gaussian around 0 as wide as so many standard
@@ -116,7 +123,9 @@ def step_path(x: Tensor, settings: Settings) -> Tensor:
     return 2 * _bell(x.detach(), sigma) * x
 
 
-def rounding_path(x: Tensor, offset: float, settings: Settings) -> Tensor:
+def rounding_path(
+    x: Real[Tensor, "*shape"], offset: float, settings: Settings
+) -> Real[Tensor, "*shape"]:
     """Return what a staircase of steps 1 wide takes its gradient from.
 
     The identity; with a width and coarse steps, a Gaussian around every step.
@@ -138,16 +147,16 @@ def rounding_path(x: Tensor, offset: float, settings: Settings) -> Tensor:
     return torch.where(deviation < COARSE, slope, torch.ones_like(held)) * x
 
 
-def _list(settings: Settings, x: Tensor, spread: float) -> None:
+def _list(settings: Settings, x: Float[Tensor, "..."], spread: float) -> None:
     if settings.steps is not None and x.requires_grad:
         settings.steps.append(spread * float(_deviation(x)))
 
 
-def _deviation(x: Tensor) -> Tensor:
+def _deviation(x: Float[Tensor, "..."]) -> Float[Tensor, ""]:
     """Return the standard deviation of all values of a run, never 0."""
     held = x.detach()
     return torch.nan_to_num((held - held.mean()).square().mean().sqrt(), nan=1.0).clamp(min=1e-12)
 
 
-def _bell(x: Tensor, sigma: Tensor) -> Tensor:
+def _bell(x: Real[Tensor, "*shape"], sigma: Float[Tensor, ""]) -> Real[Tensor, "*shape"]:
     return torch.exp(-0.5 * (x / sigma).square()) / (sigma * math.sqrt(2 * math.pi))

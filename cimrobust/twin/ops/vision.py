@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Float, Int, Int64, Real
 from torch import Tensor
 
 from cimrobust.twin.ops.converter_registry import Kernel, Node, operator
@@ -31,7 +32,11 @@ def col2im(node: Node) -> Kernel:
     )
     pads = node.get("pads") or [0, 0, 0, 0]
 
-    def run(x: Tensor, image: Tensor, block: Tensor) -> Tensor:
+    def run(
+        x: Float[Tensor, "samples columns blocks"],
+        image: Int[Tensor, "2"],
+        block: Int[Tensor, "2"],
+    ) -> Float[Tensor, "samples channels rows columns_of_image"]:
         size = numbers(image)
         whole = (size[0] + pads[0] + pads[2], size[1] + pads[1] + pads[3])
         y = F.fold(x, whole, tuple(numbers(block)), dilations, 0, strides)
@@ -40,7 +45,7 @@ def col2im(node: Node) -> Kernel:
     return run
 
 
-def _corners(boxes: Tensor, centred: bool) -> Tensor:
+def _corners(boxes: Float[Tensor, "boxes 4"], centred: bool) -> Float[Tensor, "boxes 4"]:
     """Return boxes as (low, high) of both axes whatever corners they name."""
     if centred:
         half = boxes[:, 2:] / 2
@@ -50,7 +55,9 @@ def _corners(boxes: Tensor, centred: bool) -> Tensor:
     )
 
 
-def _kept(boxes: Tensor, order: Tensor, limit: int, overlap: float) -> list[int]:
+def _kept(
+    boxes: Float[Tensor, "boxes 4"], order: Int64[Tensor, "order"], limit: int, overlap: float
+) -> list[int]:
     """Return the boxes, best first, that overlap no better one by more than `overlap`.
 
     Intersection over union.
@@ -78,12 +85,12 @@ def non_max_suppression(node: Node) -> Kernel:
     centred = bool(node.get("center_point_box", 0))
 
     def run(
-        boxes: Tensor,
-        scores: Tensor,
-        most: Tensor | None = None,
-        overlap: Tensor | None = None,
-        threshold: Tensor | None = None,
-    ) -> Tensor:
+        boxes: Float[Tensor, "samples boxes 4"],
+        scores: Float[Tensor, "samples classes boxes"],
+        most: Real[Tensor, "..."] | None = None,
+        overlap: Real[Tensor, "..."] | None = None,
+        threshold: Real[Tensor, "..."] | None = None,
+    ) -> Int64[Tensor, "rows 3"]:
         limit = 0 if most is None else int(most)
         share = 0.0 if overlap is None else float(overlap)
         rows: list[list[int]] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -16,13 +15,13 @@ from cimrobust.engine.nodes import conv_geometry
 from cimrobust.engine.ort import OrtEngine
 from cimrobust.errors import ModelNotCoveredError, UsageError
 from cimrobust.mapping.placement import Placement
-from cimrobust.onnx_io.crossbar_nodes import CrossbarNode
+from cimrobust.onnx_io.crossbar_nodes import CrossbarNode, StoredOperand
 from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.network import Network
 
 
 def conv(*kernel: int) -> CrossbarNode:
-    operand: Any = SimpleNamespace(index=np.zeros((2, 3, *kernel), np.int64))
+    operand = StoredOperand(1, "W", ("w",), np.zeros((2, 3, *kernel), np.int64))
     return CrossbarNode("c", "Conv", 13, {}, ("x", ""), ("y",), (operand,))
 
 

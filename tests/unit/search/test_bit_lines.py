@@ -120,7 +120,7 @@ def test_smaller_pieces_give_the_same_logits(through: Opened) -> None:
     assert status.oracle is not None
     weights = subject.box.weights(subject.box.random_corner(np.random.default_rng(2)))
     whole = status.oracle.logits(weights)
-    status.oracle._halve("there is less")
+    status.oracle._cut.halve("there is less")
     torch.testing.assert_close(status.oracle.logits(weights), whole, rtol=0, atol=0)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -19,6 +17,7 @@ from cimrobust.run import Run
 from cimrobust.search import kept_runs
 from cimrobust.search.ensemble import search
 from cimrobust.search.packed_pattern import PackedPattern, pack, unpack
+from cimrobust.search.pass_ledger import LedgerState
 
 QUICK = Run(effort="quick")
 
@@ -144,7 +143,9 @@ def test_kept_parts_that_deviate_fewer_layers_are_made_again(tmp_path):
     assert kept_attack(parts, "attack", box, lambda: made) is made
     assert "attack must deviate every layer" in parts.notes[0]
     with pytest.raises(ValueError, match="the runs before it were others"):
-        kept_runs._check_same_ledger(SimpleNamespace(spent=1), SimpleNamespace(spent=2))
+        kept_runs._check_same_ledger(
+            LedgerState(1, 0, 0, 0, 0.5, (), 0.0), LedgerState(2, 0, 0, 0, 0.5, (), 0.0)
+        )
     with pytest.raises(ValueError, match="candidate must deviate every layer"):
         kept_runs._candidate(
             box, kept_runs.KeptCandidate(NOTHING, 0.5, 0.5, "zero", "member", True)

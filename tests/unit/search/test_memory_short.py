@@ -15,7 +15,7 @@ from cimrobust.engine.subject import Subject
 from cimrobust.errors import MemoryShortError
 from cimrobust.mapping.placement import Placement
 from cimrobust.run import Run
-from cimrobust.search import sampled_twin
+from cimrobust.search import fitting_pieces
 from cimrobust.search.ensemble import search
 from cimrobust.search.gradients import open_gradients
 from cimrobust.search.losses import SmoothAccuracy
@@ -101,15 +101,15 @@ def test_little_memory_means_fewer_threads_and_the_same_bits(
     subject, many = Subject(*small), Run(effort="quick", workers=4)
     plenty = open_gradients(subject, many).oracle
     assert plenty is not None
-    assert plenty._workers == 4
+    assert plenty._cut.workers == 4
     sample = activation_bytes(subject.runtime.at_hand)
     assert sample >= 4 * (6 + 12 + 12 + 12 + 4)
     # Two pieces of 64 samples, and 120 weights.
     monkeypatch.setattr(memory, "planned_memory", lambda: 2 * (64 * sample + 12 * 120))
-    monkeypatch.setattr(sampled_twin, "planned_memory", memory.planned_memory)
+    monkeypatch.setattr(fitting_pieces, "planned_memory", memory.planned_memory)
     scarce = open_gradients(subject, many).oracle
     assert scarce is not None
-    assert (scarce._workers, scarce.memory_note) == (2, "")
+    assert (scarce._cut.workers, scarce.memory_note) == (2, "")
     for name, gradient in gradients(scarce, subject).items():
         assert gradient.tobytes() == gradients(plenty, subject)[name].tobytes()
 
@@ -119,8 +119,8 @@ def test_pieces_that_are_planned_not_to_fit_are_smaller(
 ) -> None:
     subject = Subject(*small)
     most = 10 * activation_bytes(subject.runtime.at_hand) + 12 * 120
-    monkeypatch.setattr(sampled_twin, "planned_memory", lambda: most)
+    monkeypatch.setattr(fitting_pieces, "planned_memory", lambda: most)
     oracle = open_gradients(subject, RUN).oracle
     assert oracle is not None
-    assert max(piece.stop - piece.start for piece in oracle._pieces) <= 10
+    assert max(piece.stop - piece.start for piece in oracle._cut.pieces) <= 10
     assert "did not fit" in oracle.memory_note

@@ -20,7 +20,7 @@ from cimrobust.pipeline.inspection import resolve_profile
 from cimrobust.run import Run
 from cimrobust.search.ensemble import search
 from cimrobust.training import equivalent_tolerance as equivalent
-from cimrobust.training.equivalent_tolerance import EquivalentTolerance
+from cimrobust.training.training_records import Equivalent
 
 STATED, TARGET = 0.2, 0.9
 
@@ -57,7 +57,7 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return scores
 
 
-def equal_to(samples: Path, old: Path, target: float, **changes) -> EquivalentTolerance:
+def equal_to(samples: Path, old: Path, target: float, **changes) -> Equivalent:
     network = load_network(samples / "breast_cancer_mlp.onnx")
     profile = resolve_profile("rram-write-verify-3pct", STATED)
     return equivalent.equivalent_tolerance(
@@ -104,7 +104,7 @@ def test_a_chip_that_is_known_to_break_the_network_spares_the_search(samples, ol
 
 
 def test_a_network_that_is_as_good_already_needs_no_tighter_write_verify(samples, old):
-    assert equal_to(samples, old, 0.0) == EquivalentTolerance(
+    assert equal_to(samples, old, 0.0) == Equivalent(
         tolerance=STATED,
         effort="quick",
         reason="the old network is as good at the stated tolerance",

@@ -8,7 +8,7 @@ import pytest
 import torch
 from onnx import numpy_helper, parser
 
-from cimrobust.twin.ops.outside import DIRECTIONS, ELEMENTS, STRAIGHT
+from cimrobust.twin.ops.outside_gradient import DIRECTIONS, ELEMENTS, STRAIGHT
 from cimrobust.twin.to_torch import Twin, TwinUnavailableError, to_torch
 
 from .conftest import run_onnxruntime

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from cimrobust.twin.ops import recurrent
 from cimrobust.twin.ops.converter_registry import Node, Settings
-from cimrobust.twin.ops.recurrent import Cell, _by_kernels, _by_loop, _by_torch, read_cell
+from cimrobust.twin.ops.recurrent import _by_kernels, _by_torch
+from cimrobust.twin.ops.recurrent_loop import by_loop
+from cimrobust.twin.ops.recurrent_node import Cell, read_cell
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 TIME, BATCH, IN, HIDDEN = 4, 3, 2, 3
@@ -52,7 +54,7 @@ def run(
     lengths: Tensor | None,
 ) -> tuple[Tensor, ...]:
     values = [given["x"], given["w"], given["r"], given.get("b"), lengths, given["h"], given["c"]]
-    y, last, memory = how(cell, *values, None) if how is _by_loop else how(cell, *values)
+    y, last, memory = how(cell, *values, None) if how is by_loop else how(cell, *values)
     return (y, last, memory) if cell.op == "LSTM" else (y, last)
 
 
@@ -66,7 +68,7 @@ def test_values_and_derivatives_are_those_of_the_loop(
     cell = cell_of(name, direction)
     given = tensors(cell, bias=bias)
     got = run(_by_kernels, cell, given, LENGTHS[lengths])
-    want = run(_by_loop, cell, given, LENGTHS[lengths])
+    want = run(by_loop, cell, given, LENGTHS[lengths])
     leaves = [given[key] for key in given if key != "c" or cell.op == "LSTM"]
     for index, (value, expected) in enumerate(zip(got, want, strict=True)):
         torch.testing.assert_close(value, expected)

@@ -12,7 +12,7 @@ from cimrobust.errors import CimrobustError
 from cimrobust.onnx_io.normalise import normalised
 from cimrobust.twin.ops import control
 from cimrobust.twin.ops.converter_registry import CannotConvertError
-from cimrobust.twin.ops.program import to_tensor
+from cimrobust.twin.ops.torch_tensors import to_tensor
 from cimrobust.twin.to_torch import TwinRunError, TwinUnavailableError, to_torch
 
 HEAD = '<ir_version: 8, opset_import: ["": 13, "com.example": 1, "com.microsoft": 1]>'
