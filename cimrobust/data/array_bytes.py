@@ -6,14 +6,16 @@ import io
 import sys
 import zipfile
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Shaped
 from numpy.lib import format as npy_format
 
 from cimrobust.errors import UsageError
 from cimrobust.input_file import printable
+
+if TYPE_CHECKING:
+    from cimrobust.array_shapes import Shaped
 
 _ACCEPTED = (
     "give a data description or another file, arrays (x, y), a dictionary of arrays by graph input"

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Real, Shaped
 
 from cimrobust.data.class_axis import AxisHint
 from cimrobust.data.decision import Decision, LabelReading
@@ -21,6 +20,7 @@ from cimrobust.errors import CimrobustError, UsageError
 from cimrobust.onnx_io.output_axis import output_axis
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Real, Shaped
     from cimrobust.data.dataset import DataSet
     from cimrobust.data.task import Task
     from cimrobust.onnx_io.network import Network
