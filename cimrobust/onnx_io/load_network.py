@@ -38,6 +38,7 @@ from cimrobust.onnx_io.stored_values import StoredValues
 from cimrobust.onnx_io.structure import (
     function_problems,
     header_problems,
+    hidden_problems,
     name_problems,
     nesting_problems,
     operator_problems,
@@ -213,7 +214,14 @@ def _check_and_sort(path: Path, model: onnx.ModelProto) -> list[str]:
     """
     notes: list[str] = []
     not_covered(path, version_problems(opset_versions(model)))
-    refuse(path, [*name_problems(model.graph), *function_problems(model)])
+    refuse(
+        path,
+        [
+            *name_problems(model.graph),
+            *hidden_problems(model.graph),
+            *function_problems(model),
+        ],
+    )
     wrong, foreign = operator_problems(model)
     refuse(path, wrong)
     sparse = [
