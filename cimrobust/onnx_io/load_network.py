@@ -306,6 +306,7 @@ def _rewrite(
     if dead:
         some = ", ".join(dead[:5]) + (" and more" if len(dead) > 5 else "")
         notes.append(f"{len(dead)} nodes that no output depends on are left out: {some}")
+    normalise.drop_unread_outputs(graph)
     lowered = lower(model)
     not_covered(path, lowered.refused)
     notes += lowered.notes
