@@ -184,6 +184,8 @@ class Comparison:
         if node.op in _EXACT:
             return self._exact(step, read)
         if node.op in _REQUANTISERS or (node.op == "QGemm" and node.has(7)):
+            if node.outputs[0] not in self._given:
+                return None
             return self._requantised(step, read)
         if node.op == "DynamicQuantizeLinear":
             return self._dynamic(step, read)

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 
 from cimrobust.binomial import at_least
+from cimrobust.data.copied_samples import num_distinct
 from cimrobust.data.decision import IGNORED
 from cimrobust.errors import ModelNotCoveredError, UsageError
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _CHANCE = 1e-3
 # Fewer decisions may well be the same.
 _FEWEST_DECISIONS = 10
+# Copies of samples that are passed over: so many, and this share of the samples.
+_FEW_COPIES, _COPIED_SHARE = 9, 0.1
 
 
 def check_clean(
@@ -44,6 +47,7 @@ def check_clean(
         UsageError: Labels fit far better if they count from 1.
     """
     found = [_broken(task, output), *_shifted(task, dataset, output), *_constant(task, output)]
+    found.append(_copied(dataset))
     if task.axis_reason:
         found.append(
             f"The classes are taken to lie along axis {task.axis} of the decision output, that of"
@@ -124,6 +128,20 @@ def _shifted(
         f"Labels are read as counting from 0; {sentence}. If they count from 1, set [label] first"
         " = 1."
     ]
+
+
+def _copied(dataset: DataSet) -> str:
+    """Name copies of samples: they add to the count that intervals rest on, and tell nothing."""
+    count = dataset.num_samples
+    enough = count - max(_FEW_COPIES, int(_COPIED_SHARE * count))
+    distinct = num_distinct(dataset.inputs.values(), enough=enough)
+    if distinct >= enough:
+        return ""
+    return (
+        f"{count - distinct} of {count} samples are copies of others. Intervals for samples not"
+        f" seen count all {count} as independent, and are too narrow where copies were added on"
+        " purpose."
+    )
 
 
 def _constant(task: Task, output: Shaped[np.ndarray, "samples *outputs"]) -> list[str]:

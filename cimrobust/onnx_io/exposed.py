@@ -15,8 +15,9 @@ from onnx import TensorProto
 
 from cimrobust.onnx_io.large_models import require_one_message, tensor_bytes
 from cimrobust.onnx_io.shapes import TensorType, infer_types
-from cimrobust.onnx_io.tensors import element_bits
+from cimrobust.onnx_io.tensors import TWO_BIT_TYPES, element_bits
 from cimrobust.onnx_io.unsigned import exact_products
+from cimrobust.onnx_io.views import FLOAT8_TYPES
 from cimrobust.onnx_io.walk import op_name, read_names
 
 if TYPE_CHECKING:
@@ -56,6 +57,13 @@ LEVEL_OPS = frozenset(
 )
 _DEQUANTISERS = frozenset({"DequantizeLinear", "com.microsoft::DequantizeLinear"})
 _PRODUCTS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "QLinearConv"})
+#: Types that onnxruntime gives as bytes, or not at all.
+_NOT_GIVEN = FLOAT8_TYPES | {
+    *TWO_BIT_TYPES,
+    TensorProto.INT4,
+    TensorProto.UINT4,
+    TensorProto.FLOAT4E2M1,
+}
 _FLOATS = frozenset(
     {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 )
@@ -66,9 +74,9 @@ def cut_tensors(model: onnx.ModelProto, output: str) -> tuple[str, ...]:
 
     The wanted output is last.
 
-    Those are all levels, and all float tensors that are not between a DequantizeLinear of
-    activations and the next quantiser: operators there are fused to integer ones, and would not be
-    if somebody else read what is inside.
+    Those are all levels of whole bytes, and all float tensors that are not between a
+    DequantizeLinear of activations and the next quantiser: operators there are fused to integer
+    ones, and would not be if somebody else read what is inside.
     """
     types = infer_types(model, strict=False)
     inside: set[str] = set()
@@ -78,15 +86,20 @@ def cut_tensors(model: onnx.ModelProto, output: str) -> tuple[str, ...]:
         name, outputs = op_name(node), [made for made in node.output if made]
         if read_names(node) <= stored:
             stored |= set(outputs)
-        elif name in LEVEL_OPS:
+        elif name in LEVEL_OPS and all(_is_whole(types.get(made)) for made in outputs):
             found += outputs
-        elif name in _DEQUANTISERS or inside & read_names(node):
+        elif name in LEVEL_OPS or name in _DEQUANTISERS or inside & read_names(node):
             inside |= set(outputs)
         else:
             found += [
                 made for made in outputs if made in types and types[made].elem_type in _FLOATS
             ]
     return (*(name for name in found if name != output), output)
+
+
+def _is_whole(kind: TensorType | None) -> bool:
+    """Return whether onnxruntime gives a tensor element by element, as numbers."""
+    return kind is None or kind.elem_type not in _NOT_GIVEN
 
 
 def as_declared(

@@ -35,6 +35,7 @@ from cimrobust.onnx_io.stored_values import StoredValues
 from cimrobust.onnx_io.structure import (
     function_problems,
     header_problems,
+    hidden_problems,
     name_problems,
     nesting_problems,
     operator_problems,
@@ -210,7 +211,14 @@ def _check_and_sort(path: Path, model: onnx.ModelProto) -> list[str]:
     """
     notes: list[str] = []
     not_covered(path, version_problems(opset_versions(model)))
-    refuse(path, [*name_problems(model.graph), *function_problems(model)])
+    refuse(
+        path,
+        [
+            *name_problems(model.graph),
+            *hidden_problems(model.graph),
+            *function_problems(model),
+        ],
+    )
     wrong, foreign = operator_problems(model)
     refuse(path, wrong)
     sparse = [
@@ -295,6 +303,7 @@ def _rewrite(
     if dead:
         some = ", ".join(dead[:5]) + (" and more" if len(dead) > 5 else "")
         notes.append(f"{len(dead)} nodes that no output depends on are left out: {some}")
+    normalise.drop_unread_outputs(graph)
     lowered = lower(model)
     not_covered(path, lowered.refused)
     notes += lowered.notes

@@ -23,6 +23,9 @@ from cimrobust.onnx_io.walk import (
     subgraphs,
 )
 
+#: Operators whose outputs behind the first are optional.
+_EXTRA_OUTPUTS = frozenset({"Dropout", "LayerNormalization", "MaxPool"})
+
 
 def normalised(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy of a sound model in the form that mapping and twin take.
@@ -278,6 +281,21 @@ def separate_outputs(graph: onnx.GraphProto, names: NameMaker) -> None:
         graph.node.append(
             onnx.helper.make_node("Identity", [inner], [value.name], name=f"{value.name}.identity")
         )
+
+
+def drop_unread_outputs(graph: onnx.GraphProto) -> None:
+    """Take outputs that nobody reads off nodes that may lack them, in place.
+
+    Masks, indices and statistics that only training asks for.
+    """
+    for inner in all_graphs(graph):
+        read = {name for node in inner.node for name in read_names(node)}
+        read |= {value.name for value in inner.output}
+        for node in inner.node:
+            if node.domain or node.op_type not in _EXTRA_OUTPUTS:
+                continue
+            while len(node.output) > 1 and node.output[-1] not in read:
+                node.output.pop()
 
 
 def drop_outputs(graph: onnx.GraphProto, unwanted: set[str]) -> None:

@@ -112,6 +112,28 @@ def name_problems(graph: onnx.GraphProto, outer: frozenset[str] = frozenset()) -
     return problems
 
 
+def hidden_problems(
+    graph: onnx.GraphProto, outer: Mapping[str, onnx.TensorProto] | None = None
+) -> list[str]:
+    """Return initializers of bodies that have the name of another one outside.
+
+    Names must be unique over all bodies. Nobody checks it of initializers, and onnxruntime takes
+    the outer one for If, the inner one for Loop.
+    """
+    known = {**(outer or {}), **{tensor.name: tensor for tensor in graph.initializer}}
+    problems: list[str] = []
+    for node in graph.node:
+        for body in subgraphs(node):
+            problems += [
+                f"initializer '{tensor.name}' in a body of {describe(node)} has the name of another"
+                " one outside, and runtimes differ in which they take"
+                for tensor in body.initializer
+                if tensor.name in known and tensor != known[tensor.name]
+            ]
+            problems += hidden_problems(body, known)
+    return problems
+
+
 def _twice(names: list[str]) -> list[str]:
     return [name for name, count in Counter(names).items() if count > 1]
 

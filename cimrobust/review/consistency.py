@@ -194,7 +194,10 @@ def _wrong_worst(certificate: CertificateModel) -> Iterator[str]:
     if (
         rows is not None
         and classes is not None
-        and any(sum(row) != one.samples for row, one in zip(rows, classes, strict=False))
+        and any(
+            sum(row) != one.samples or row[index] != one.worst
+            for index, (row, one) in enumerate(zip(rows, classes, strict=False))
+        )
     ):
         yield "worst_found.confusion"
     if not worst.box_obeyed:

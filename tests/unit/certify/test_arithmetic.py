@@ -145,3 +145,33 @@ def test_operators_without_a_derived_limit_are_named(tmp_path: Path) -> None:
     found = check_arithmetic(float_network(tmp_path, text), inputs(), {}, output="y")
     assert found.left_out == (("LogSoftmax", 1),)
     assert found.compared == 3
+
+
+@pytest.mark.parametrize("kind", ["FLOAT8E4M3FN", "FLOAT8E5M2", "INT4", "UINT4"])
+def test_levels_that_are_no_whole_bytes_are_compared_with_nothing(
+    tmp_path: Path, kind: str
+) -> None:
+    """onnxruntime gives their bytes, which are no levels."""
+    text = (
+        FLOAT.replace("ir_version: 8", "ir_version: 10")
+        .replace('"" : 17', '"" : 21')
+        .replace(
+            "h = Gemm <transB = 1> (x,",
+            "q = QuantizeLinear (x, scale, zero) d = DequantizeLinear (q, scale, zero)"
+            " h = Gemm <transB = 1> (d,",
+        )
+    )
+    network_of = tmp_path / "net.onnx"
+    rng, model = np.random.default_rng(0), onnx.parser.parse_model(text)
+    for name, shape in {"w1": (8, 6), "b1": (8,), "w2": (3, 8)}.items():
+        model.graph.initializer.append(
+            numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name)
+        )
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(0.3), "scale"))
+    zero = onnx.helper.make_tensor("zero", getattr(onnx.TensorProto, kind), [], [0])
+    model.graph.initializer.append(zero)
+    onnx.save(model, network_of)
+    found = check_arithmetic(load_network(network_of), inputs(), {}, output="y")
+    assert found.wrong == ()
+    assert found.reason is not None
+    assert found.reason.startswith("no limit is derived for DequantizeLinear")

@@ -109,8 +109,9 @@ def reason_of(
         ),
         (
             IMAGE,
-            "h = Conv(x, k)\n y, i = MaxPool<kernel_shape = [2, 2]>(h)\n z = Cast<to = 1>(i)",
-            {},
+            "h = Conv(x, k)\n m, i = MaxPool<kernel_shape = [2, 2]>(h)\n z = Cast<to = 1>(i)\n"
+            " s = Mul(z, o)\n y = Add(m, s)",
+            {"o": np.float32(0)},
             13,
             "(MaxPool): it has several outputs",
         ),
@@ -237,3 +238,32 @@ def test_exact_values_are_needed_where_no_rule_bounds() -> None:
     given = Given(torch.exp, is_exact=False, is_product=False, base=None)
     with pytest.raises(CannotBoundError, match="it reads what is rounded before it"):
         given.forward([wide])
+
+
+@pytest.mark.parametrize(
+    ("io", "body", "constants"),
+    [
+        (FLAT, "h = MatMul(x, w) d, mask = Dropout(h) y = Relu(d)", {}),
+        (
+            FLAT,
+            "h = MatMul(x, w) y, mean, deviation = LayerNormalization(h, a, b)",
+            {"a": FOUR["a"], "b": FOUR["b"]},
+        ),
+        (IMAGE, "h = Conv(x, k) y, where = MaxPool<kernel_shape = [2, 2]>(h)", {}),
+    ],
+)
+def test_outputs_that_nobody_reads_cost_no_bound(
+    opened: Opener, io: str, body: str, constants: Mapping[str, np.ndarray]
+) -> None:
+    weights = KERNEL if "Conv" in body else {"w": RNG.normal(size=(4, 4)).astype(np.float32)}
+    shape = (4, 2, 4, 4) if io == IMAGE else (4, 4)
+    bounded = open_bounds(
+        *opened(
+            f'<ir_version: 8, opset_import: ["" : 17]> net {io} {{ {body} }}',
+            {**weights, **constants},
+            {"x": RNG.normal(size=shape).astype(np.float32)},
+            np.zeros((4, *((2, 3, 3) if io == IMAGE else (4,)))),
+            decision=Decision(read="value", metric="rmse"),
+        )
+    )
+    assert not isinstance(bounded, Refusal), bounded

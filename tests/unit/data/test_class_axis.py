@@ -22,7 +22,7 @@ def dataset(labels, size, decision=None, reading=None) -> DataSet:
     labels = None if labels is None else np.asarray(labels)
     source = DataSource("d", {}, {}, size)
     return DataSet(
-        {"x": np.zeros((size, 1), np.float32)},
+        {"x": np.arange(size, dtype=np.float32)[:, None]},
         {},
         labels,
         decision or Decision(),

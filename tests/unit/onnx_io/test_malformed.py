@@ -68,6 +68,15 @@ def refusal(path: Path, kind: type[CimrobustError] = InputRefusedError) -> str:
             "defined twice",
         ),
         (
+            (
+                "g (float[N, 4] x, bool c) => (float[N, 4] y) <float[1] a = {1}> { y = If (c) <"
+                " then_branch = th () => (float[N, 4] t) <float[1] a = {2}> { t = Add(x, a) },"
+                " else_branch = el () => (float[N, 4] e) { e = Add(x, a) }> }"
+            ),
+            InputRefusedError,
+            "has the name of another one outside, and runtimes differ",
+        ),
+        (
             "g (float[N, 4] x, float[N, 4] x) => (float[N, 4] y) { y = Relu(x) }",
             InputRefusedError,
             "declared twice",
