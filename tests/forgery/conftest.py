@@ -157,11 +157,8 @@ class Case:
         return False
 
 
-@pytest.fixture(scope="session", autouse=True)
-def without_pictures() -> Iterator[None]:
-    """Leave pictures out of all pages: drawing them takes longer than all checks, and no claim
-    stands in them alone.
-    """
+@contextlib.contextmanager
+def _pictures_left_out() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         for module in (charts, chart_parts, training_chart):
             patched.setattr(
@@ -174,6 +171,15 @@ def without_pictures() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def without_pictures() -> Iterator[None]:
+    """Leave pictures out of all pages: drawing them takes longer than all checks, and no claim
+    stands in them alone. A module at a time, so that tests elsewhere have their pictures.
+    """
+    with _pictures_left_out():
+        yield
+
+
 @pytest.fixture(scope="session")
 def case(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Case:
     """A genuine certificate that fails its policy."""
@@ -182,18 +188,19 @@ def case(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Case:
     policy.write_text(POLICY)
     model, data = (samples / f"breast_cancer_mlp.{end}" for end in ("onnx", "toml"))
     out = folder / "out"
-    cimrobust.analyze(
-        model,
-        data=data,
-        out=out,
-        tolerance=0.12,
-        effort="quick",
-        trials=60,
-        policy=policy,
-        diagnostics="layers",
-        safety_class=1,
-        workers=1,
-    )
+    with _pictures_left_out():
+        cimrobust.analyze(
+            model,
+            data=data,
+            out=out,
+            tolerance=0.12,
+            effort="quick",
+            trials=60,
+            policy=policy,
+            diagnostics="layers",
+            safety_class=1,
+            workers=1,
+        )
     return Case(model, data, policy, out)
 
 
