@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -297,13 +297,16 @@ def run_original(
 
     def run(feed: Feed, _batch: slice) -> Shaped[np.ndarray, "..."]:
         found = run_session(session, name, feed)
-        return (
-            found
-            if keys is None
-            else np.array([[row[key] for key in keys] for row in found], dtype=np.float32)
-        )
+        return found if keys is None else scores_of_maps(found, keys)
 
     return run_batches(run, samples, fixed, feeding, threads=threads)
+
+
+def scores_of_maps(
+    rows: Iterable[Mapping[int | str, float]], keys: Sequence[int | str]
+) -> Float32[np.ndarray, "samples labels"]:
+    """Return scores in the order of their labels, of an output that maps labels to scores."""
+    return np.array([[row[key] for key in keys] for row in rows], dtype=np.float32)
 
 
 def _model_file(network: Network) -> bytes | Path:

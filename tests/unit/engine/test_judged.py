@@ -4,6 +4,7 @@ no fixed size.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -17,7 +18,8 @@ from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import Decision, LabelReading
 from cimrobust.engine.apart import check_samples_apart
 from cimrobust.engine.judged_outputs import judge, output_of
-from cimrobust.errors import ModelNotCoveredError, UsageError
+from cimrobust.engine.other_sizes import check_sizes
+from cimrobust.errors import ModelNotCoveredError, SelfCheckError, UsageError
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import Network, TensorSpec
 from cimrobust.twin.to_torch import to_torch
@@ -216,3 +218,17 @@ def test_text_labels_of_a_classifier(tmp_path, dataset: Maker, is_mapped: bool) 
         ),
     )
     assert named.task.score(named.output).value == 1.0
+
+
+@pytest.mark.parametrize("is_mapped", [True, False])
+def test_maps_of_labels_to_scores_are_compared_as_scores(tmp_path, is_mapped: bool) -> None:
+    network = _classifier(
+        tmp_path / "m.onnx", keys=["owl", "cat", "dog", "ant"], is_mapped=is_mapped
+    )
+    checked = check_sizes(network, network.model.SerializeToString(), integer=False)
+    assert checked.max_difference == 0
+    other = copy.deepcopy(network.model)
+    weights = next(one for one in other.graph.initializer if one.name == "w")
+    weights.CopyFrom(numpy_helper.from_array(2 * W, "w"))
+    with pytest.raises(SelfCheckError, match="outputs of its file at all sizes"):
+        check_sizes(network, other.SerializeToString(), integer=False)
