@@ -46,6 +46,11 @@ def available_memory() -> int:
     return max(0, left)
 
 
+def has_limit() -> bool:
+    """Return whether the process was told what it may take."""
+    return _limit.most_bytes is not None
+
+
 def planned_memory() -> int:
     """Return the bytes that a stage may take: what the limit leaves, else 60 % of what is free."""
     return available_memory() if _limit.most_bytes is not None else int(_SHARE * available_memory())

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from cimrobust.available_memory import available_memory
 from cimrobust.certify.expand import expanded
 from cimrobust.certify.given_tensors import element_types, given_rule, is_exact, makes_integers
 from cimrobust.certify.patterns import recognised
@@ -258,6 +259,8 @@ class _Givens:
         return all(name in names for name in node.inputs if name)
 
 
+# Share of the free memory that tensors may take which are compared sample by sample.
+_MOST_MEMORY = 0.4
 #: Activation functions that never fall, and whose float32 values never fall either.
 _RISING = frozenset({"Relu", "LeakyRelu", "Clip"})
 
@@ -311,14 +314,17 @@ def check_samples_apart(
     names = [step.output for step in plan.steps if step.kind == ACTIVE and step.output in made] or [
         plan.tensor
     ]
-    count = min(5, *(len(tensor) for tensor in inputs.values()))
-    together = twin(
-        {**{name: tensor[:count] for name, tensor in inputs.items()}, **constants}, outputs=names
-    )
-    for size in dict.fromkeys((1, min(3, count))):
-        part = twin(
-            {**{name: tensor[:size] for name, tensor in inputs.items()}, **constants}, outputs=names
-        )
+    one = _first_samples(twin, inputs, constants, names, 1)
+    for name, tensor in one.items():
+        if tensor.shape[:1] != (1,):
+            raise NotBoundedError(
+                f"tensor '{name}' must have its samples along the first axis, got shape"
+                f" {list(tensor.shape)} of one sample"
+            )
+    count, sizes = _compared(sum(8 * t.numel() for t in one.values()), inputs)
+    together = _first_samples(twin, inputs, constants, names, count)
+    for size in sizes:
+        part = one if size == 1 else _first_samples(twin, inputs, constants, names, size)
         for name in names:
             whole, some = together[name], part[name]
             if whole.shape[:1] != (count,) or some.shape[:1] != (size,):
@@ -335,3 +341,41 @@ def check_samples_apart(
                 raise NotBoundedError(
                     f"tensor '{name}' must not depend on other samples of its batch"
                 )
+
+
+def _first_samples(
+    twin: Twin,
+    inputs: Mapping[str, Shaped[Tensor, "samples ..."]],
+    constants: Mapping[str, Shaped[Tensor, "..."]],
+    names: list[str],
+    count: int,
+) -> dict[str, Shaped[Tensor, "..."]]:
+    """Return tensors of the first samples."""
+    first = {name: tensor[:count] for name, tensor in inputs.items()}
+    return dict(twin({**first, **constants}, outputs=names))
+
+
+def _compared(
+    held: int, inputs: Mapping[str, Shaped[Tensor, "samples ..."]]
+) -> tuple[int, tuple[int, ...]]:
+    """Return how many samples are run together, and what they are compared with.
+
+    Args:
+        held: Bytes of all tensors of one sample.
+        inputs: The samples.
+
+    Raises:
+        NotBoundedError: Two samples and one do not fit into memory.
+    """
+    there = min(len(tensor) for tensor in inputs.values())
+    free = _MOST_MEMORY * available_memory()
+    if held * 9 <= free:
+        count = min(5, there)
+        return count, tuple(dict.fromkeys((1, min(3, count))))
+    count = min(2, there)
+    if held * (count + 1) > free:
+        raise NotBoundedError(
+            f"the tensors of {count + 1} samples need about {held * (count + 1) / 1e9:.3g} GB of"
+            f" memory in float64, and {free / 1e9:.3g} GB may be taken"
+        )
+    return count, (1,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cimrobust.available_memory import available_memory
+from cimrobust.available_memory import available_memory, has_limit
 from cimrobust.errors import ModelNotCoveredError
 from cimrobust.onnx_io.problems import one_line
 
@@ -26,9 +26,10 @@ def require_memory(num_bytes: int, *, what: str, where: object, hint: str = WAY_
     """
     free = available_memory()
     if num_bytes > free:
+        left = "are left of --memory" if has_limit() else "are free"
         raise ModelNotCoveredError(
             f"{what} must fit into memory, got {num_bytes} bytes that are needed and {free} that"
-            f" are free ({one_line(where)}); {hint}"
+            f" {left} ({one_line(where)}); {hint}"
         )
 
 

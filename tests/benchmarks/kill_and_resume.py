@@ -136,7 +136,9 @@ def main() -> None:
     for index, case in enumerate(chosen):
         count = given.moments * (index + 1) // len(chosen) - given.moments * index // len(chosen)
         with tempfile.TemporaryDirectory() as folder:
-            for kill in killed_and_resumed(case, Path(folder), count, random.Random(given.seed)):
+            # A stream of its own, so that few kills a command come at different moments.
+            draws = random.Random(f"{given.seed} {case.name}")
+            for kill in killed_and_resumed(case, Path(folder), count, draws):
                 failed |= bool(kill.problems)
                 rows.append(_row(case, kill))
                 print(rows[-1], flush=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from cimrobust.certify import backward
+from cimrobust.certify import backward, plan
 from cimrobust.certify import bound_summary as summary
 from cimrobust.certify import bounded_network as network
 from cimrobust.certify.bound_summary import certify_run
@@ -39,6 +40,33 @@ def test_a_batch_that_does_not_fit_is_refused_before_it_is_tried(
     refused = open_bounds(*make("mlp"))
     assert isinstance(refused, Refusal)
     assert "needs about 1.07 GB of memory, and 1 GB are free" in str(refused)
+
+
+@pytest.mark.parametrize(("free", "most"), [(_GB, 5), (60_000, 2)])
+def test_as_many_samples_are_compared_as_fit(
+    make: Maker, monkeypatch: pytest.MonkeyPatch, free: int, most: int
+) -> None:
+    compared: list[int] = []
+
+    def first(*arguments: object) -> dict[str, torch.Tensor]:
+        compared.append(int(str(arguments[-1])))
+        return made(*arguments)
+
+    made = plan._first_samples
+    monkeypatch.setattr(plan, "_first_samples", first)
+    monkeypatch.setattr(plan, "available_memory", lambda: free)
+    assert isinstance(open_bounds(*make("cnn")), BoundedNetwork)
+    assert compared[:2] == [1, most]
+
+
+def test_samples_that_cannot_be_compared_cost_the_bound_alone(
+    make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "available_memory", lambda: 1000)
+    refused = open_bounds(*make("cnn"))
+    assert isinstance(refused, Refusal)
+    assert "the tensors of 3 samples need about" in refused.reason
+    assert "4e-07 GB may be taken" in refused.reason
 
 
 def test_a_box_that_does_not_fit_is_refused_before_anything_is_made(

@@ -11,6 +11,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
+from cimrobust.available_memory import memory_limit
 from cimrobust.engine import ort as engine_ort
 from cimrobust.engine.ort import OrtEngine, model_source, run_original
 from cimrobust.errors import ModelNotCoveredError
@@ -169,6 +170,14 @@ def test_a_model_larger_than_memory_is_refused_with_the_way_out(path, monkeypatc
     with pytest.raises(
         ModelNotCoveredError,
         match=r"got 43680 bytes that are needed and 43000 that are free \(.*m.onnx\); use",
+    ):
+        load_network(path)
+
+
+def test_a_model_larger_than_what_was_allowed_says_so(path):
+    with (
+        memory_limit(1000),
+        pytest.raises(ModelNotCoveredError, match=r"needed and 0 that are left of --memory \("),
     ):
         load_network(path)
 
