@@ -187,7 +187,7 @@ def _even_product(
     values: Mapping[str, Value],
     chip: Chip,
     size: float,
-    known: Float[Tensor, "samples columns"] | None,
+    known: Float[Tensor, "*samples columns"] | None,
 ) -> Interval:
     """Return the ends of a product whose weights all deviate by the same.
 
@@ -225,11 +225,11 @@ def _even_product(
 
 
 def _moved(
-    data: Float[Tensor, "samples rows"],
+    data: Float[Tensor, "*samples rows"],
     below: Float[Tensor, ""],
     above: Float[Tensor, ""],
     chip: Chip,
-) -> tuple[Float[Tensor, "samples 1"], Float[Tensor, "samples 1"]]:
+) -> tuple[Float[Tensor, "*samples 1"], Float[Tensor, "*samples 1"]]:
     """Return how far known data move all their products down and up, weights deviating alike."""
     if chip.is_centred:
         most = above * data.abs().sum(-1, keepdim=True)
