@@ -23,7 +23,7 @@ from torch.nn import functional
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.rule_choice import ACTIVE
 from cimrobust.certify.rules.convolution import Convolution
-from cimrobust.certify.rules.product import MatrixProduct, halves, product_ends
+from cimrobust.certify.rules.product import MatrixProduct, as_interval, halves, product_ends
 
 if TYPE_CHECKING:
     from cimrobust.certify.plan import Plan, PlannedStep
@@ -44,7 +44,29 @@ def worst_loss(step: Step, size: float) -> Float[Tensor, ""]:
     Raises:
         ModelNotCoveredError: The network has operators without a bound; names them.
     """
-    low, high, margins = _bounded(step, size)
+    return _loss_of(step, *_bounded(step, size, {}))
+
+
+def clean_and_worst_loss(step: Step, size: float) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Return the loss without deviation, and `worst_loss`.
+
+    The product of the samples with the first weights, most of the work on a dense network, is made
+    once for both. Arguments and errors as for `worst_loss`.
+    """
+    names = list(_even_products(step, step.network.plan))
+    weights = {name: chip.nominal for name, chip in step.chips.items()}
+    rows, products = step.network.rows_and_tensors({**step.digital, **weights}, step.samples, names)
+    clean = step.objective.loss(rows, step.samples.targets)
+    return clean, _loss_of(step, *_bounded(step, size, products))
+
+
+def _loss_of(
+    step: Step,
+    low: Float[Tensor, "decisions classes"],
+    high: Float[Tensor, "decisions classes"],
+    margins: Float[Tensor, "decisions classes"] | None,
+) -> Float[Tensor, ""]:
+    """Return the loss of what `_bounded` found."""
     targets = step.samples.targets
     if margins is None:
         goal = targets.reshape(-1, 1)
@@ -63,7 +85,7 @@ def proved_share(step: Step) -> float:
 
     In float32, so no more than an estimate of what `certify` proves.
     """
-    low, _high, margins = _bounded(step, 1.0)
+    low, _high, margins = _bounded(step, 1.0, {})
     if margins is None:
         return 0.0
     labels = step.objective.labels(step.samples.targets, low.shape[1])
@@ -74,7 +96,7 @@ def proved_share(step: Step) -> float:
 
 
 def _bounded(
-    step: Step, size: float
+    step: Step, size: float, products: Mapping[str, Float[Tensor, "..."]]
 ) -> tuple[
     Float[Tensor, "decisions classes"],
     Float[Tensor, "decisions classes"],
@@ -83,6 +105,11 @@ def _bounded(
     """Return the ends of all logits, and lower bounds of the margins.
 
     The margins are between the label and every class, [decisions, classes]; None for a regression.
+
+    Args:
+        step: The mini-batch.
+        size: Size of the box as a share of the whole.
+        products: Outputs of products without deviation, by name, as far as they are known.
     """
     plan = step.network.plan
     even = _even_products(step, plan)
@@ -99,7 +126,13 @@ def _bounded(
     values: dict[str, Value] = {**plan.constants, **known, **weights, **inputs}
     for planned in plan.steps:
         values[planned.output] = (
-            _even_product(planned, values, step.chips[even[planned.output]], size)
+            _even_product(
+                planned,
+                values,
+                step.chips[even[planned.output]],
+                size,
+                products.get(planned.output),
+            )
             if planned.output in even
             else _value(planned, values)
         )
@@ -121,11 +154,13 @@ def _value(planned: PlannedStep, values: Mapping[str, Value]) -> Value:
     read = [values[name] if name else None for name in planned.node.inputs]
     if isinstance(planned.rule, MatrixProduct | Convolution):
         return planned.rule.ends(read)
+    if planned.rule is not None and planned.node.op == "Relu":
+        # Its rule widens the ends by rounding, also below zero, where no ReLU is; products of what
+        # is not negative are bounded exactly, and in half the time.
+        data = as_interval(read[0])
+        return Interval(torch.relu(data.lo), torch.relu(data.hi))
     if planned.rule is not None:
-        made = planned.rule.forward(read)
-        # Its rounding radius reaches below zero, where no ReLU is; products of what is not negative
-        # are bounded exactly, and in half the time.
-        return Interval(made.lo.clamp(min=0), made.hi) if planned.node.op == "Relu" else made
+        return planned.rule.forward(read)
     found: Shaped[Tensor, "..."] = planned.step.kernel(
         *[value.lo if isinstance(value, Interval) else value for value in read]
     )
@@ -151,24 +186,37 @@ def _even_products(step: Step, plan: Plan) -> dict[str, str]:
 
 
 def _even_product(
-    planned: PlannedStep, values: Mapping[str, Value], chip: Chip, size: float
+    planned: PlannedStep,
+    values: Mapping[str, Value],
+    chip: Chip,
+    size: float,
+    known: Float[Tensor, "*samples columns"] | None,
 ) -> Interval:
     """Return the ends of a product whose weights all deviate by the same.
 
     The weights at a corner of their box are W + a for one number a, so ``x (W + a)`` is ``x W`` and
     a times the sum of x: one product with all weights where `product_ends` makes two to four, and
     no copy of the weights for data that are known. Derived here.
+
+    Args:
+        planned: The product.
+        values: What it reads.
+        chip: Its weights.
+        size: Size of the box as a share of the whole.
+        known: What it gives without deviation; None: not known.
     """
     assert isinstance(planned.rule, MatrixProduct)
     names = planned.node.inputs
     data, weight, bias = planned.rule.parts(
         [values[names[0]], chip.nominal, *(values[name] if name else None for name in names[2:])]
     )
-    nominal, below, above = weight.lo, size * chip.lo, size * chip.hi
+    nominal, above = weight.lo, size * chip.hi
+    below = -above if chip.is_centred else size * chip.lo
     if data.is_point:
-        plus, minus = (half.sum(-1, keepdim=True) for half in halves(data.lo))
-        middle = data.lo @ nominal
-        lo, hi = middle + (below * plus + above * minus), middle + (above * plus + below * minus)
+        # With its bias, unless that deviates as well.
+        made = known if bias is None or bias.is_point else None
+        middle, bias = (data.lo @ nominal, bias) if made is None else (made, None)
+        lo, hi = (middle + moved for moved in _moved(data.lo, below, above, chip))
     elif data.is_nonnegative:
         middle, sums = data.lo @ nominal, data.lo.sum(-1, keepdim=True)
         width = data.hi - data.lo
@@ -177,6 +225,20 @@ def _even_product(
     else:
         lo, hi = product_ends(torch.matmul, data, Interval(nominal + below, nominal + above))
     return Interval(lo, hi) if bias is None else Interval(lo + bias.lo, hi + bias.hi)
+
+
+def _moved(
+    data: Float[Tensor, "*samples rows"],
+    below: Float[Tensor, ""],
+    above: Float[Tensor, ""],
+    chip: Chip,
+) -> tuple[Float[Tensor, "*samples 1"], Float[Tensor, "*samples 1"]]:
+    """Return how far known data move all their products down and up, weights deviating alike."""
+    if chip.is_centred:
+        most = above * data.abs().sum(-1, keepdim=True)
+        return -most, most
+    plus, minus = (half.sum(-1, keepdim=True) for half in halves(data))
+    return below * plus + above * minus, above * plus + below * minus
 
 
 def _product_margins(

@@ -154,6 +154,22 @@ class TrainingNetwork:
             samples,
         )
 
+    def rows_and_tensors(
+        self,
+        weights: Mapping[str, Float[Tensor, "..."]],
+        samples: Samples,
+        names: Sequence[str],
+    ) -> tuple[Float[Tensor, "decisions classes"], dict[str, Float[Tensor, "..."]]]:
+        """Return `rows`, and tensors of the graph by name, of one pass over all samples.
+
+        For networks that take any number of samples, as those that have a `plan`.
+        """
+        found = self.twin(
+            {**samples.inputs, **samples.constants}, weights, [self.readout.tensor, *names]
+        )
+        rows = self.readout.logits(found[self.readout.tensor])
+        return self.counted(rows, samples), {name: found[name] for name in names}
+
     def counted(
         self, rows: Float[Tensor, "all classes"], samples: Samples
     ) -> Float[Tensor, "decisions classes"]:

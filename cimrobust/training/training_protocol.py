@@ -83,7 +83,13 @@ class Step:
     def fixed(self) -> Step:
         """Return the same step with weights and box cut off from gradients, for attacks."""
         chips = {
-            name: Chip(*(part.detach() for part in (chip.nominal, chip.lo, chip.hi, chip.reach)))
+            name: Chip(
+                chip.nominal.detach(),
+                chip.lo.detach(),
+                chip.hi.detach(),
+                chip.reach.detach(),
+                chip.is_centred,
+            )
             for name, chip in self.chips.items()
         }
         digital = {name: tensor.detach() for name, tensor in self.digital.items()}

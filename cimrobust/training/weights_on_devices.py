@@ -23,6 +23,7 @@ from torch import Tensor
 
 from cimrobust.mapping.coding import max_level
 from cimrobust.mapping.place import box_table, layer_drift_factor, scale_groups
+from cimrobust.training.largest_magnitude import largest_magnitude
 from cimrobust.twin.ops.surrogate import surrogate
 
 if TYPE_CHECKING:
@@ -41,17 +42,19 @@ class Chip:
         lo: Smallest deviations, differentiable in the scale, in a shape that broadcasts.
         hi: Largest deviations, likewise.
         reach: Largest magnitude in the scale group of every weight, in a shape that broadcasts.
+        is_centred: The nominal weight is the middle of every interval.
     """
 
     nominal: Float[Tensor, "*weight"]
     lo: Float[Tensor, "..."]
     hi: Float[Tensor, "..."]
     reach: Float[Tensor, "..."]
+    is_centred: bool = False
 
     @property
     def half(self) -> Float[Tensor, "..."]:
         """Half widths of the intervals."""
-        return 0.5 * (self.hi - self.lo)
+        return self.hi if self.is_centred else 0.5 * (self.hi - self.lo)
 
     def deviation(
         self, unit: Float[Tensor, "*weight"], size: float = 1.0
@@ -63,7 +66,8 @@ class Chip:
             size: Size of the box as a share of the whole.
         """
         # The ends first: they are one number where all intervals are the same.
-        return (0.5 * size) * (self.lo + self.hi) + (size * self.half) * unit
+        away = (size * self.half) * unit
+        return away if self.is_centred else (0.5 * size) * (self.lo + self.hi) + away
 
     def project(self, deviation: Float[Tensor, "*weight"]) -> Float[Tensor, "*weight"]:
         """Return the nearest deviation inside the box."""
@@ -128,6 +132,7 @@ class LayerDevices:
         )
         if self._is_flat:
             self._table = tuple(end[0] for end in self._table)
+        self._is_centred = self._is_flat and bool(self._table[0] == -self._table[1])
 
     def to(self, device: torch.device) -> None:
         """Move what is needed in every step."""
@@ -161,11 +166,11 @@ class LayerDevices:
             low, high = low[index], high[index]
         # One number where all intervals are the same: arithmetic on copies costs as much as the
         # products of a small network.
-        return Chip(nominal, scale * low, scale * high, reach)
+        return Chip(nominal, scale * low, scale * high, reach, self._is_centred)
 
     def _reach(self, weight: Float[Tensor, "*weight"]) -> Float[Tensor, "..."]:
         if self._group is None:
-            return torch.maximum(weight.amax(), -weight.amin())
+            return largest_magnitude(weight)
         magnitude = weight.abs()
         maxima = torch.zeros(self._num_groups, dtype=weight.dtype, device=weight.device)
         maxima = maxima.scatter_reduce(0, self._group, magnitude.reshape(-1), "amax")

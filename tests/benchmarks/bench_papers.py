@@ -18,14 +18,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from bench_retrain import knobs_of, read_rows
+from bench_retrain import cell_of, knobs_of, read_rows
 from onnx import numpy_helper, parser
 from scipy.stats import binom
 
@@ -281,7 +280,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def table(arguments: argparse.Namespace) -> None:
-    """Print the rows: mean over seeds."""
+    """Print the rows: mean over seeds, and half the range between them."""
     columns = ("clean", "mean", "kpp", "kpp_bound", "sign_walk", "worst", "certified")
     groups: dict[tuple[str, float, str], list[dict[str, Any]]] = {}
     for entry in read_rows(arguments.rows):
@@ -296,7 +295,7 @@ def table(arguments: argparse.Namespace) -> None:
         cells = []
         for column in columns:
             values = [100 * entry[column] for entry in rows if entry[column] is not None]
-            cells.append(f"{statistics.mean(values):.1f}" if values else "")
+            cells.append(cell_of(values))
         print(f"| {name} | {bound:g} | {method} | {len(rows)} | {' | '.join(cells)} |")
 
 

@@ -300,7 +300,7 @@ def table(arguments: argparse.Namespace) -> None:
         groups.items(), key=lambda item: (list(SETUPS).index(item[0][0]), item[0][1])
     ):
         cells = [
-            _cell([100 * entry[key] for entry in rows if key in entry])
+            cell_of([100 * entry[key] for entry in rows if key in entry])
             for key in ("clean", "mean", "worst", "proved")
         ]
         seconds = [entry["epoch_seconds"] for entry in rows if "epoch_seconds" in entry]
@@ -311,7 +311,8 @@ def table(arguments: argparse.Namespace) -> None:
         )
 
 
-def _cell(values: list[float]) -> str:
+def cell_of(values: list[float]) -> str:
+    """Return the mean of some values, and half the range between them if there are several."""
     if not values:
         return ""
     return f"{statistics.mean(values):.1f}" + (

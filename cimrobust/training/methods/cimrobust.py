@@ -19,11 +19,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from cimrobust.training.ascent import Unit, ascend, deviation_of
-from cimrobust.training.interval_bound import worst_loss
+from cimrobust.training.interval_bound import clean_and_worst_loss, worst_loss
 from cimrobust.training.methods.ibp import growth
 from cimrobust.training.training_protocol import Knob, Method, Recipe, Step
 
@@ -44,8 +45,11 @@ def _loss(values: Mapping[str, float], step: Step) -> Float[Tensor, ""]:
     )
     step.memory.update(attacked)
     loss = (1.0 - values["clean"]) * step.loss(deviation_of(step, attacked, size))
-    loss = loss + values["clean"] * step.loss() if values["clean"] else loss
     share = step.bound_share * grown
+    if share and values["clean"]:
+        clean, worst = clean_and_worst_loss(step, size)
+        return (1.0 - share) * (loss + values["clean"] * clean) + share * worst
+    loss = loss + values["clean"] * step.loss() if values["clean"] else loss
     return (1.0 - share) * loss + share * worst_loss(step, size) if share else loss
 
 
@@ -61,11 +65,12 @@ def _carried(step: Step, keep: float) -> Unit:
         if name not in step.memory:
             found[name] = drawn.mul_(2.0).sub_(1.0)
             continue
-        # Products with 0 and 1: to choose element by element takes ten times as long.
-        kept = (drawn < keep).to(drawn.dtype)
+        # Steps of 0 and 1 from one to the other: to choose element by element takes ten times as
+        # long, and so does a comparison that makes truth values.
+        kept = torch.lt(drawn, keep, out=torch.empty_like(drawn))
         rest = max(1.0 - keep, _SMALLEST_REST)
-        fresh = drawn.sub_(keep).mul_(2.0 / rest).sub_(1.0).mul_(1.0 - kept)
-        found[name] = fresh.addcmul_(kept, step.memory[name])
+        fresh = drawn.sub_(keep).mul_(2.0 / rest).sub_(1.0)
+        found[name] = fresh.lerp_(step.memory[name], kept)
     return found
 
 

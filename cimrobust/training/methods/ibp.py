@@ -16,7 +16,7 @@ from functools import partial
 from jaxtyping import Float
 from torch import Tensor
 
-from cimrobust.training.interval_bound import worst_loss
+from cimrobust.training.interval_bound import clean_and_worst_loss, worst_loss
 from cimrobust.training.methods.a_trice_projected import chained_loss
 from cimrobust.training.methods.trice import CENSORING, SIGMA
 from cimrobust.training.training_protocol import Knob, Method, Recipe, Step
@@ -44,8 +44,11 @@ def growth(progress: float, ramp: float) -> float:
 def _loss(values: Mapping[str, float], step: Step) -> Float[Tensor, ""]:
     grown = growth(step.progress, values["ramp"])
     share = values["share"] * grown
-    bound = worst_loss(step, values["reach"] * grown)
-    return share * bound + (1.0 - share) * step.loss() if share < 1.0 else bound
+    size = values["reach"] * grown
+    if share == 1.0:
+        return worst_loss(step, size)
+    clean, worst = clean_and_worst_loss(step, size)
+    return share * worst + (1.0 - share) * clean
 
 
 def _mixed(values: Mapping[str, float], step: Step) -> Float[Tensor, ""]:

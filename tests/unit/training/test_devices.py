@@ -13,6 +13,7 @@ import torch
 from cimrobust.device.load_profile import load_profile
 from cimrobust.mapping.place import place_layer
 from cimrobust.onnx_io.layers import CrossbarLayer
+from cimrobust.training.largest_magnitude import largest_magnitude
 from cimrobust.training.weights_on_devices import LayerDevices, grid_of
 
 
@@ -81,6 +82,33 @@ def test_gradient_of_the_box_reaches_the_largest_weight_alone():
     torch.testing.assert_close(
         weight.grad, torch.tensor([[4 * 0.03, 0.0], [0.0, 0.0]]), rtol=1e-5, atol=0
     )
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [[3.0, -1.0], [0.5, 3.0]],
+        [[-3.0, -1.0], [0.5, 1.0]],
+        [[2.0, -2.0], [2.0, 1.0]],
+        [[0.0, 0.0], [0.0, 0.0]],
+    ],
+)
+def test_gradient_of_the_largest_magnitude_is_that_of_both_ends(values):
+    weight = torch.tensor(values, requires_grad=True)
+    (mine,) = torch.autograd.grad(7.0 * largest_magnitude(weight), weight)
+    ends = 7.0 * torch.maximum(weight.amax(), -weight.amin())
+    assert torch.equal(mine, torch.autograd.grad(ends, weight)[0])
+
+
+@pytest.mark.parametrize("name", ["rram-write-verify-3pct", "pcm-nandakumar-2019"])
+def test_points_of_the_box_reach_from_end_to_end(name):
+    devices = LayerDevices(layer(np.ones((3, 2))), load_profile(name), None)
+    chip = devices.program(torch.randn(3, 2, generator=torch.Generator().manual_seed(0)))
+    for unit, end in ((1.0, chip.hi), (-1.0, chip.lo), (0.0, 0.5 * (chip.lo + chip.hi))):
+        # float32: one rounding of a sum and one of a product
+        torch.testing.assert_close(
+            chip.deviation(torch.full((3, 2), unit)), end.expand(3, 2), rtol=1e-6, atol=1e-7
+        )
 
 
 def test_integer_weights_round_to_the_integers_of_the_file():
