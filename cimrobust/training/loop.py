@@ -14,6 +14,7 @@ import torch
 
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.seeds import stream, stream_key
+from cimrobust.training.clean_hold import held_share
 from cimrobust.training.clipping import affordable_range, clip_weights
 from cimrobust.training.epoch_choice import beats, has_waited, is_eligible
 from cimrobust.training.parameters import Parameters
@@ -182,6 +183,7 @@ def train_epoch(job: Job, state: State, epoch: int) -> tuple[float, float]:
         stream(settings.seed, "retrain", "order", epoch).permutation(count)
     ).to(job.network.device)
     batches = torch.split(order, min(settings.batch, count))
+    held = held_share(job.method.hold, state.rows)
     total, used, rate = 0.0, 0, settings.first_rate
     for index, batch in enumerate(batches):
         done = (epoch - 1 + index / len(batches)) / settings.epochs
@@ -206,6 +208,7 @@ def train_epoch(job: Job, state: State, epoch: int) -> tuple[float, float]:
                 generator=generator,
                 memory=state.memory,
                 bound_share=state.bound.share,
+                held=held,
             )
 
         early = job.method.early

@@ -61,6 +61,7 @@ def make_step(
     generator: torch.Generator,
     memory: dict[str, Float[Tensor, "..."]],
     bound_share: float = 0.0,
+    held: float = 1.0,
 ) -> Step:
     """Return a mini-batch with the weights of the moment programmed."""
     stored = job.network.stored(parameters)
@@ -85,6 +86,7 @@ def make_step(
         memory,
         draw,
         bound_share,
+        held,
     )
 
 

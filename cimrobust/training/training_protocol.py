@@ -40,6 +40,7 @@ class Step:
         draw: Draws a chip from the distribution of the profile, by its number.
         bound_share: Share of the interval bound in the loss, for methods that take one where it is
             tight.
+        held: What is left of the method's own loss beside the clean one, see `clean_hold`.
     """
 
     network: TrainingNetwork
@@ -52,6 +53,7 @@ class Step:
     memory: dict[str, Float[Tensor, "..."]]
     draw: Callable[[int], dict[str, Float32[Tensor, "..."]]]
     bound_share: float = 0.0
+    held: float = 1.0
 
     def rows(self, deviation: Deviation | None = None) -> Float[Tensor, "decisions classes"]:
         """Return the rows of the mini-batch on a chip with a deviation; None: without."""
@@ -169,6 +171,8 @@ class Method:
         bound_share: Share of the interval bound in the loss, where it is tight.
         tight: Most that the bound of the loss may be, in attacked losses, to count as tight; of the
             network before training.
+        hold: Factor of the method's own loss after an epoch that lost too much clean accuracy, see
+            `clean_hold`; 1: none.
         proves: Epochs are chosen by what the interval bound proves, before the attacked score.
         ready: Share of the training from which the box has its full size; epochs before are kept
             only if none after is within the clean loss.
@@ -189,6 +193,7 @@ class Method:
     clipping_loss: float = 0.05
     bound_share: float = 0.0
     tight: float = 0.0
+    hold: float = 1.0
     proves: bool = False
     ready: float = 0.0
     version: str | None = None

@@ -8,8 +8,9 @@ largest weights are clipped, which costs little and shrinks every interval. The 
 starts from the point that the last batches led to (it is one chip for all data, so what broke one
 batch breaks the next), as perturbations are kept in "free" adversarial training of inputs
 (Shafahi et al., NeurIPS 2019, arXiv 1904.12843), and takes a few sign steps more. The box grows
-with the training; a part of the loss is that of the network without deviation; the running mean
-of the weights is kept (Izmailov et al., UAI 2018, arXiv 1803.05407, there of the last epochs).
+with the training; a part of the loss is that of the network without deviation, a larger one after
+epochs that lost too much clean accuracy; the running mean of the weights is kept (Izmailov et al.,
+UAI 2018, arXiv 1803.05407, there of the last epochs).
 Where the interval bound of the network is tight, a part of the loss is that bound (De Palma et
 al., ICLR 2024, arXiv 2305.13991, for inputs).
 """
@@ -23,6 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cimrobust.errors import UsageError
 from cimrobust.training.ascent import Unit, ascend, deviation_of
 from cimrobust.training.interval_bound import clean_and_worst_loss, worst_loss
 from cimrobust.training.methods.ibp import growth
@@ -44,12 +46,13 @@ def _loss(values: Mapping[str, float], step: Step) -> Float[Tensor, ""]:
         step.fixed(), start, passes=round(values["passes"]), length=values["length"], size=size
     )
     step.memory.update(attacked)
-    loss = (1.0 - values["clean"]) * step.loss(deviation_of(step, attacked, size))
-    share = step.bound_share * grown
-    if share and values["clean"]:
-        clean, worst = clean_and_worst_loss(step, size)
-        return (1.0 - share) * (loss + values["clean"] * clean) + share * worst
-    loss = loss + values["clean"] * step.loss() if values["clean"] else loss
+    clean = values["clean"] + (1.0 - step.held) * (1.0 - values["clean"])
+    loss = (1.0 - clean) * step.loss(deviation_of(step, attacked, size))
+    share = step.held * step.bound_share * grown
+    if share and clean:
+        plain, worst = clean_and_worst_loss(step, size)
+        return (1.0 - share) * (loss + clean * plain) + share * worst
+    loss = loss + clean * step.loss() if clean else loss
     return (1.0 - share) * loss + share * worst_loss(step, size) if share else loss
 
 
@@ -75,6 +78,11 @@ def _carried(step: Step, keep: float) -> Unit:
 
 
 def _make(values: Mapping[str, float]) -> Method:
+    if not 0.0 < values["hold"] <= 1.0:
+        raise UsageError(
+            "setting 'hold' of method cimrobust must be above 0 and at most 1, got"
+            f" {values['hold']:g} (--set); 1 leaves the share of the clean loss as it is"
+        )
     return Method(
         "cimrobust",
         _WHAT,
@@ -83,6 +91,7 @@ def _make(values: Mapping[str, float]) -> Method:
         averaging=values["averaging"],
         bound_share=values["bound"],
         tight=values["tight"],
+        hold=values["hold"],
         ready=values["ramp"],
     )
 
@@ -101,6 +110,14 @@ CIMROBUST = Recipe(
             "share of the weights at which the attack goes on from the last mini-batch",
         ),
         "clean": Knob(0.2, 0.0, 0.6, False, "share of the loss without deviation"),
+        "hold": Knob(
+            0.7,
+            0.3,
+            1.0,
+            False,
+            "factor of the loss of chips after every epoch that lost more clean accuracy than"
+            " allowed; 1: none",
+        ),
         "start": Knob(0.2, 0.0, 1.0, False, "size of the box at the start"),
         "ramp": Knob(
             0.5, 0.0, 0.9, False, "share of the training at which the box has its full size"
