@@ -15,7 +15,7 @@ from torch import Tensor
 
 class _LargestMagnitude(torch.autograd.Function):
     @staticmethod
-    def forward(weight: Tensor) -> Tensor:
+    def forward(weight: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
         return _largest(weight)
 
     @staticmethod
@@ -23,7 +23,7 @@ class _LargestMagnitude(torch.autograd.Function):
         ctx.save_for_backward(inputs[0], output)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Float[Tensor, ""]) -> Float[Tensor, "..."]:
         weight, largest = ctx.saved_tensors
         above = torch.eq(weight, largest, out=torch.empty_like(weight))
         below = torch.eq(weight, -largest, out=torch.empty_like(weight))
