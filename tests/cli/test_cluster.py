@@ -46,7 +46,7 @@ def test_a_killed_process_and_a_stopped_coordinator_change_no_trial(
     samples: Path, tmp_path: Path, expected: bytes
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        draw(samples, tmp_path, cluster="processes:1", progress=Interrupting(20))
+        draw(samples, tmp_path, cluster="processes:1", progress=Interrupting(21))
     begun = (tmp_path / "shard-1-of-1" / "trials").read_bytes()
     assert 20 < begun.count(b"\n") < TRIALS
     assert expected.startswith(begun)
