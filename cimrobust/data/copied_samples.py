@@ -35,7 +35,7 @@ def num_distinct(inputs: Iterable[Shaped[np.ndarray, "samples ..."]], *, enough:
     return first if first >= enough else _count(rows)
 
 
-def _count(rows: list[Shaped[np.ndarray, "samples numbers"]]) -> int:
+def _count(rows: list[Shaped[np.ndarray, "samples _numbers"]]) -> int:
     found = {
         hashlib.blake2b(b"".join(part[index].tobytes() for part in rows), digest_size=16).digest()
         for index in range(len(rows[0]) if rows else 0)

@@ -175,9 +175,13 @@ def test_memory_is_flat_in_the_number_of_sessions(load: Loader) -> None:
     weights = np.random.default_rng(0).normal(size=(1024, 1024)).astype(np.float32)
     network = load(text, {"w": weights})
     engine, x = OrtEngine(deploy(network, scan_layers(network))), np.ones((8, 1024), np.float32)
-    for _ in range(20):
-        engine.run({"w": weights.copy()}, {"x": x})
-    before = _resident_mebibytes()
-    for _ in range(200):
-        engine.run({"w": weights.copy()}, {"x": x})
-    assert _resident_mebibytes() - before < 16
+
+    def growth(num_sessions: int) -> float:
+        before = _resident_mebibytes()
+        for _ in range(num_sessions):
+            engine.run({"w": weights.copy()}, {"x": x})
+        return _resident_mebibytes() - before
+
+    growth(20)
+    # What leaks grows in each round; a heap in pieces, as tests before leave it, once.
+    assert min(growth(200), growth(200)) < 16
