@@ -44,3 +44,22 @@ def zoo() -> Path:
 def samples() -> Path:
     """Folder of the shipped samples."""
     return ROOT / "samples"
+
+
+@pytest.fixture(scope="session")
+def small_certificate(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a certificate of few samples and chips, for tests that only read one."""
+    import cimrobust  # noqa: PLC0415 (after the hook above)
+
+    out = tmp_path_factory.mktemp("small") / "out"
+    name = samples / "breast_cancer_mlp"
+    cimrobust.analyze(
+        name.with_suffix(".onnx"),
+        data=name.with_suffix(".toml"),
+        out=out,
+        effort="quick",
+        trials=20,
+        limit=20,
+        workers=1,
+    )
+    return out

@@ -12,28 +12,11 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-import cimrobust
 from cimrobust.cli.gate_hook import certificate_folders, hook
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = ROOT / ".pre-commit-hooks.yaml"
 LAX = "[require]\nkpp = { k = 20, accuracy = 0.5 }\n"
-
-
-@pytest.fixture(scope="module")
-def certificate(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("hook") / "out"
-    name = samples / "breast_cancer_mlp"
-    cimrobust.analyze(
-        name.with_suffix(".onnx"),
-        data=name.with_suffix(".toml"),
-        out=out,
-        effort="quick",
-        trials=20,
-        limit=20,
-        workers=1,
-    )
-    return out
 
 
 def hooked(*arguments: str) -> int:
@@ -69,11 +52,11 @@ def test_files_that_the_hook_is_for(name: str, fits: bool) -> None:
     assert entry["entry"] == "cimrobust-gate-hook"
 
 
-def test_codes_are_those_of_the_gate(certificate: Path, tmp_path: Path) -> None:
+def test_codes_are_those_of_the_gate(small_certificate: Path, tmp_path: Path) -> None:
     policy = tmp_path / "policy.toml"
     policy.write_text(LAX)
-    good, forged = certificate / "certificate.json", tmp_path / "forged"
-    shutil.copytree(certificate, forged)
+    good, forged = small_certificate / "certificate.json", tmp_path / "forged"
+    shutil.copytree(small_certificate, forged)
     (forged / "witness" / "worst_case.onnx").unlink()
     assert hooked("--policy", str(policy), str(good)) == 0
     assert hooked("--policy", str(policy), str(forged / "certificate.json"), str(good)) == 6
@@ -82,13 +65,13 @@ def test_codes_are_those_of_the_gate(certificate: Path, tmp_path: Path) -> None:
     assert hooked("--policy", str(policy)) == 0
 
 
-def test_pre_commit_runs_the_hook(certificate: Path, tmp_path: Path) -> None:
+def test_pre_commit_runs_the_hook(small_certificate: Path, tmp_path: Path) -> None:
     """As for a user, but for the place of the hook's repository, which is a local one."""
     hooks, work = tmp_path / "hooks", tmp_path / "work"
     hooks.mkdir()
     shutil.copy(MANIFEST, hooks)
     work.mkdir()
-    shutil.copytree(certificate, work / "nets" / "out")
+    shutil.copytree(small_certificate, work / "nets" / "out")
     (work / "policy.toml").write_text("[require]\nworst_found_accuracy = 1.5\n")
     environment = {
         **os.environ,

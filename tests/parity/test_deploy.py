@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ from cimrobust.onnx_io.save import save_model, with_weights
 from cimrobust.onnx_io.scan import scan_layers
 from cimrobust.onnx_io.session_template import template_bytes
 from tests.exact_runs import exact_model, exact_options
+from tests.zoo_networks import zoo_entries
 
 Feeds = dict[str, np.ndarray]
 
@@ -143,11 +143,7 @@ ZOO = {
 
 @pytest.mark.parametrize("name", list(ZOO))
 def test_the_zoo(zoo: Path, tmp_path: Path, name: str) -> None:
-    entry = next(
-        entry
-        for entry in json.loads((zoo / "manifest.json").read_text())["models"]
-        if entry["name"] == name
-    )
+    entry = zoo_entries(zoo)[name]
     rtol = (
         0.2 if "qlinear" in name else 1e-5
     )  # QLinear: rounding of ties differs, a few output steps of a random image; else float32 sums

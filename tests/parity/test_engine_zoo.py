@@ -4,7 +4,6 @@ layout or quantisation.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from cimrobust.engine.open import open_network
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.scan import scan_layers
+from tests.zoo_networks import zoo_entries
 
 SAMPLES = 200
 WIDENED = (
@@ -32,8 +32,7 @@ FREE = ("fashion_cnn", "cifar_cnn_nhwc", "cifar_vit_ibp", "rul_cnn")
 
 @pytest.mark.parametrize("name", WIDENED + FREE)
 def test_zoo_network_is_deployed_right(zoo: Path, name: str) -> None:
-    entries = json.loads((zoo / "manifest.json").read_text())["models"]
-    network = load_network(zoo / next(entry["file"] for entry in entries if entry["name"] == name))
+    network = load_network(zoo / zoo_entries(zoo)[name]["file"])
     scan = scan_layers(network)
     data = load_data(str(zoo / f"{name}.toml"), inputs=network.inputs, limit=SAMPLES)
     runtime = open_network(

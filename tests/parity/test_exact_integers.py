@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.save import save_model, with_weights
 from cimrobust.onnx_io.scan import scan_layers
 from tests.exact_integers import DYNAMIC, FORMS, evaluate, quantised, samples
+from tests.zoo_networks import zoo_entries
 
 COUNT = 64
 
@@ -117,9 +117,7 @@ def test_zoo_networks_decide_as_exact_integers_and_score_what_their_makers_say(
         ]
     )
     assert (decisions == expected.argmax(1)).all()
-    stated = {
-        entry["name"]: entry for entry in json.loads((zoo / "manifest.json").read_text())["models"]
-    }[name]["clean"]["value"]
+    stated = zoo_entries(zoo)[name]["clean"]["value"]
     # Of 2000 samples, the first 500 here: within three standard errors.
     assert (
         abs((decisions == data.labels).mean() - stated) < 3 * (stated * (1 - stated) / 500) ** 0.5

@@ -4,7 +4,6 @@ reference's, whatever the layer.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,21 +28,7 @@ from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.scan import scan_layers
-
-ZOO = (
-    "mnist_mlp_256x2",
-    "mnist_cnn_bn",
-    "mnist_cntk_opset8",
-    "cifar_resnet4b",
-    "cifar_tinymobilenet",
-    "acasxu_1_1",
-    "cifar_resnet8_qlinear",
-    "cifar_resnet4b_qdq",
-    "fashion_cnn",
-    "cifar_cnn_nhwc",
-    "cifar_vit_ibp",
-    "rul_cnn",
-)
+from tests.zoo_networks import ZOO_NETWORKS, zoo_entries
 
 
 def _profile(mapping: str = "sign_magnitude", **changes: Any) -> DeviceProfile:
@@ -95,10 +80,9 @@ def _require_same_as_onnxruntime(
     )
 
 
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", ZOO_NETWORKS)
 def test_zoo_network_on_crossbars(zoo: Path, name: str) -> None:
-    entries = json.loads((zoo / "manifest.json").read_text())["models"]
-    network = load_network(zoo / next(entry["file"] for entry in entries if entry["name"] == name))
+    network = load_network(zoo / zoo_entries(zoo)[name]["file"])
     scan = scan_layers(network)
     placement = place(scan, _profile(adc=AdcTable(12), tile=TileTable()))
     data = load_data(str(zoo / f"{name}.toml"), inputs=network.inputs, limit=96)

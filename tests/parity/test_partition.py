@@ -4,7 +4,6 @@ zoo.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from cimrobust.onnx_io.lower import lower
 from cimrobust.onnx_io.partition import Plan, Segment, partition
 from cimrobust.onnx_io.scan import scan_layers
 from tests.exact_runs import exact_model, exact_options
+from tests.zoo_networks import ZOO_NETWORKS, zoo_entries
 
 Arrays = Mapping[str, np.ndarray]
 Deploy = Callable[..., Deployed]
@@ -520,22 +520,6 @@ def test_products_of_einsum_become_matmul(
     assert not digital
 
 
-ZOO = [
-    "mnist_mlp_256x2",
-    "mnist_cnn_bn",
-    "mnist_cntk_opset8",
-    "fashion_cnn",
-    "cifar_resnet4b",
-    "cifar_cnn_nhwc",
-    "cifar_tinymobilenet",
-    "cifar_vit_ibp",
-    "acasxu_1_1",
-    "rul_cnn",
-    "cifar_resnet8_qlinear",
-    "cifar_resnet4b_qdq",
-]
-
-
 def random_feeds(inputs: Sequence[Any], seed: int) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(seed)
     return {
@@ -548,13 +532,9 @@ def random_feeds(inputs: Sequence[Any], seed: int) -> dict[str, np.ndarray]:
     }
 
 
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", ZOO_NETWORKS)
 def test_the_zoo(zoo: Path, name: str) -> None:
-    entry = next(
-        entry
-        for entry in json.loads((zoo / "manifest.json").read_text())["models"]
-        if entry["name"] == name
-    )
+    entry = zoo_entries(zoo)[name]
     network = load_network(zoo / entry["file"])
     deployed = deploy(network, scan_layers(network))
     plan, *_ = check(

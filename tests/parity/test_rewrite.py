@@ -19,6 +19,7 @@ from cimrobust.onnx_io.save import with_weights
 from cimrobust.pipeline.inspection import Inspection, inspect_model
 from cimrobust.pipeline.rewriting import Rewritten, rewrite
 from tests.exact_runs import exact_model, exact_options
+from tests.zoo_networks import ZOO_NETWORKS, zoo_entries
 
 Arrays = Mapping[str, np.ndarray]
 Rewrite = Callable[..., Rewritten]
@@ -230,29 +231,9 @@ def test_a_rewritten_file_can_be_rewritten(written: Rewrite, tmp_path: Path) -> 
     ] == "rram-write-verify-1pct"
 
 
-ZOO = [
-    "mnist_mlp_256x2",
-    "mnist_cnn_bn",
-    "mnist_cntk_opset8",
-    "fashion_cnn",
-    "cifar_resnet4b",
-    "cifar_cnn_nhwc",
-    "cifar_tinymobilenet",
-    "cifar_vit_ibp",
-    "acasxu_1_1",
-    "rul_cnn",
-    "cifar_resnet8_qlinear",
-    "cifar_resnet4b_qdq",
-]
-
-
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", ZOO_NETWORKS)
 def test_the_zoo(zoo: Path, tmp_path: Path, name: str) -> None:
-    entry = next(
-        entry
-        for entry in json.loads((zoo / "manifest.json").read_text())["models"]
-        if entry["name"] == name
-    )
+    entry = zoo_entries(zoo)[name]
     rewritten = rewrite(zoo / entry["file"], device=DEVICE, out=tmp_path / "crossbars.onnx")
     model = check(rewritten)
     assert (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from cimrobust.onnx_io.scan import scan_layers
 from cimrobust.search.torch_patterns import array_of, tensors_of
 from cimrobust.twin.to_torch import Twin, to_torch
 from tests.parity.test_kernel_engine import GRAPHS, _open, _profile, _save
+from tests.zoo_networks import zoo_entries
 
 SHIPPED = ("isaac-like-8bit", "isaac-like", "mnsim-like", "neurosim-like", "prime-like")
 
@@ -95,8 +95,7 @@ def test_a_sample_decides_as_on_the_chip(samples: Path, name: str, profile: str)
 
 @pytest.mark.parametrize("name", ["mnist_mlp_256x2", "mnist_cntk_opset8"])
 def test_a_zoo_network_decides_as_on_the_chip(zoo: Path, name: str) -> None:
-    entries = json.loads((zoo / "manifest.json").read_text())["models"]
-    network = load_network(zoo / next(entry["file"] for entry in entries if entry["name"] == name))
+    network = load_network(zoo / zoo_entries(zoo)[name]["file"])
     scan = scan_layers(network)
     placement = place(scan, load_profile("isaac-like-8bit"))
     data, calibration = load_samples(

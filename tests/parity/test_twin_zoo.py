@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -16,32 +14,13 @@ import torch
 from cimrobust.onnx_io.normalise import normalised
 from cimrobust.twin.to_torch import Twin, to_torch
 from tests.exact_runs import exact_options
-
-FLOAT = [
-    "mnist_mlp_256x2",
-    "mnist_cnn_bn",
-    "mnist_cntk_opset8",
-    "fashion_cnn",
-    "cifar_resnet4b",
-    "cifar_cnn_nhwc",
-    "cifar_tinymobilenet",
-    "cifar_vit_ibp",
-    "acasxu_1_1",
-    "rul_cnn",
-]
-QUANTISED = ["cifar_resnet8_qlinear", "cifar_resnet4b_qdq"]
-
-
-@cache
-def entry(zoo: Path, name: str) -> dict[str, Any]:
-    models = json.loads((zoo / "manifest.json").read_text())["models"]
-    return next(model for model in models if model["name"] == name)
+from tests.zoo_networks import FLOAT_NETWORKS, QUANTISED_NETWORKS, ZOO_NETWORKS, zoo_entries
 
 
 @cache
 def load(zoo: Path, name: str) -> tuple[onnx.ModelProto, Twin]:
     """Model, and its twin with every matrix or kernel of weights mapped."""
-    model = onnx.load(zoo / entry(zoo, name)["file"])
+    model = onnx.load(zoo / zoo_entries(zoo)[name]["file"])
     kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
     weights = [
         tensor.name
@@ -53,7 +32,7 @@ def load(zoo: Path, name: str) -> tuple[onnx.ModelProto, Twin]:
 
 def samples(zoo: Path, name: str, count: int) -> dict[str, np.ndarray]:
     """First samples of the model's data, preprocessed as the manifest says."""
-    about = entry(zoo, name)
+    about = zoo_entries(zoo)[name]
     count = about["batch"] if isinstance(about["batch"], int) else count
     data = np.load(zoo / "data" / f"{about['data']}.npz")
     feeds = {}
@@ -76,7 +55,7 @@ def samples(zoo: Path, name: str, count: int) -> dict[str, np.ndarray]:
 def by_onnxruntime(zoo: Path, name: str, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     options = exact_options()
     options.log_severity_level, options.intra_op_num_threads = 3, 1
-    session = onnxruntime.InferenceSession(str(zoo / entry(zoo, name)["file"]), options)
+    session = onnxruntime.InferenceSession(str(zoo / zoo_entries(zoo)[name]["file"]), options)
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, feeds), strict=True))
 
@@ -85,7 +64,7 @@ def tensors(feeds: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(value) for name, value in feeds.items()}
 
 
-@pytest.mark.parametrize("name", FLOAT)
+@pytest.mark.parametrize("name", FLOAT_NETWORKS)
 def test_outputs_agree(zoo, name):
     # 2e-6 of the largest output: float32 sums of up to 4000 terms in another order.
     _, twin = load(zoo, name)
@@ -96,7 +75,7 @@ def test_outputs_agree(zoo, name):
         np.testing.assert_allclose(got[output].numpy(), want, rtol=0, atol=2e-6 * abs(want).max())
 
 
-@pytest.mark.parametrize("name", QUANTISED)
+@pytest.mark.parametrize("name", QUANTISED_NETWORKS)
 def test_quantised_outputs_agree_within_one_level(zoo, name):
     # Products that fall half way between two levels round differently where the sums differ in the
     # last bit; such a step can travel on.
@@ -112,12 +91,12 @@ def test_quantised_outputs_agree_within_one_level(zoo, name):
         assert (got[output].numpy().argmax(1) == want.argmax(1)).all()
 
 
-@pytest.mark.parametrize("name", FLOAT + QUANTISED)
+@pytest.mark.parametrize("name", ZOO_NETWORKS)
 def test_gradients_reach_every_weight(zoo, name):
     _, twin = load(zoo, name)
     weights = {key: value.requires_grad_() for key, value in twin.weights.items()}
     assert weights
-    output = entry(zoo, name)["output"]
+    output = zoo_entries(zoo)[name]["output"]
     twin(tensors(samples(zoo, name, 4)), weights, [output])[output].square().sum().backward()
     assert [
         key
@@ -126,12 +105,12 @@ def test_gradients_reach_every_weight(zoo, name):
     ] == []
 
 
-@pytest.mark.parametrize("name", FLOAT)
+@pytest.mark.parametrize("name", FLOAT_NETWORKS)
 def test_gradients_equal_finite_differences_in_float64(zoo, name):
     model, single = load(zoo, name)
     twin, output = (
         to_torch(normalised(model), weight_names=single.weight_names).double(),
-        entry(zoo, name)["output"],
+        zoo_entries(zoo)[name]["output"],
     )
     inputs = {key: value.double() for key, value in tensors(samples(zoo, name, 2)).items()}
     weights = {key: value.requires_grad_() for key, value in twin.weights.items()}
@@ -164,7 +143,7 @@ def test_a_fixed_batch_does_not_bind_the_twin(zoo):
     torch.testing.assert_close(whole, single, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", FLOAT + QUANTISED)
+@pytest.mark.parametrize("name", ZOO_NETWORKS)
 def test_shape_values_stay_on_the_host(zoo, name):
     # The meta device stands for an accelerator: mixing it with the host is an error, and so is
     # reading numbers off it.

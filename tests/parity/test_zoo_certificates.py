@@ -4,8 +4,6 @@ and onnxruntime alone.
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import onnx
 import onnxruntime
@@ -14,21 +12,8 @@ from safetensors.numpy import load_file
 
 from cimrobust.pipeline.analysis import analyze
 from tests.exact_runs import exact_options
+from tests.zoo_networks import ZOO_NETWORKS, zoo_entries
 
-NAMES = (
-    "mnist_mlp_256x2",
-    "mnist_cnn_bn",
-    "mnist_cntk_opset8",
-    "fashion_cnn",
-    "cifar_resnet4b",
-    "cifar_cnn_nhwc",
-    "cifar_tinymobilenet",
-    "cifar_vit_ibp",
-    "acasxu_1_1",
-    "rul_cnn",
-    "cifar_resnet8_qlinear",
-    "cifar_resnet4b_qdq",
-)
 LIMIT = 16
 
 
@@ -73,13 +58,9 @@ def score(entry: dict, output: np.ndarray, y: np.ndarray) -> float:
     return float((choose(output, axis=1) == y).mean())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ZOO_NETWORKS)
 def test_witness_gives_the_reported_score(name, zoo, tmp_path):
-    entry = next(
-        model
-        for model in json.loads((zoo / "manifest.json").read_text())["models"]
-        if model["name"] == name
-    )
+    entry = zoo_entries(zoo)[name]
     made = analyze(
         zoo / entry["file"],
         data=zoo / f"{name}.toml",

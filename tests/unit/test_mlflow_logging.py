@@ -40,30 +40,14 @@ print(json.dumps(told))
 """
 
 
-@pytest.fixture(scope="module")
-def certificate(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("mlflow") / "out"
-    name = samples / "breast_cancer_mlp"
-    cimrobust.analyze(
-        name.with_suffix(".onnx"),
-        data=name.with_suffix(".toml"),
-        out=out,
-        effort="quick",
-        trials=20,
-        limit=20,
-        workers=1,
-    )
-    return out
-
-
-def test_metrics_tags_and_files_are_in_the_store(certificate: Path, tmp_path: Path) -> None:
+def test_metrics_tags_and_files_are_in_the_store(small_certificate: Path, tmp_path: Path) -> None:
     policy = tmp_path / "policy.toml"
     policy.write_text(
         '[[require]]\nid = "R-1: worst, of all"\nworst_found_accuracy = 1.5\n'
         '[[require]]\nid = "spread"\nkpp = { k = 20, accuracy = 0.5 }\n'
     )
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(certificate), str(policy)],
+        [sys.executable, "-c", SCRIPT, str(small_certificate), str(policy)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -71,8 +55,8 @@ def test_metrics_tags_and_files_are_in_the_store(certificate: Path, tmp_path: Pa
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
-    record = cimrobust.Certificate.read(certificate)
-    gate = cimrobust.gate(certificate, policy=policy)
+    record = cimrobust.Certificate.read(small_certificate)
+    gate = cimrobust.gate(small_certificate, policy=policy)
     first, second = told["first"], told["second"]
     assert first["metrics"]["cimrobust.worst_found"] == record.worst_found.score
     assert first["metrics"]["cimrobust.margin.R-1_ worst_ of all"] == gate.requirements[0].margin
@@ -88,7 +72,9 @@ def test_metrics_tags_and_files_are_in_the_store(certificate: Path, tmp_path: Pa
     assert second["status"] == first["status"] == "FINISHED"
 
 
-def test_a_missing_library_is_named(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_named(
+    small_certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(UsageError, match=r"pip install 'cimrobust\[mlflow\]'"):
-        log_certificate(certificate)
+        log_certificate(small_certificate)

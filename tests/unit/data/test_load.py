@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import onnx
 import pytest
@@ -14,6 +12,7 @@ from cimrobust.data.load_dataset import load_data
 from cimrobust.errors import InputRefusedError, UsageError
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import TensorSpec
+from tests.zoo_networks import zoo_entries
 
 IMAGE = (TensorSpec("image", "float32", ("batch", 3, 2, 4)),)
 X = np.zeros((1, 3), np.float32)
@@ -214,7 +213,7 @@ def test_samples_without_a_batch_axis_in_the_graph(tmp_path):
 
 
 def test_every_description_of_the_zoo_fits_its_network(zoo):
-    for entry in json.loads((zoo / "manifest.json").read_text())["models"]:
+    for entry in zoo_entries(zoo).values():
         network = load_network(zoo / entry["file"])
         loaded = load_data(zoo / f"{entry['name']}.toml", inputs=network.inputs)
         assert loaded.num_samples == entry["clean"]["samples"]

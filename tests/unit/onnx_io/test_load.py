@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from cimrobust.errors import ModelNotCoveredError
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import Network
+from tests.zoo_networks import zoo_entries
 
 Load = Callable[..., Network]
 Write = Callable[..., Path]
@@ -26,7 +26,7 @@ def ops(network: Network) -> list[str]:
 
 
 def test_the_zoo_loads_and_counts_as_its_manifest_does(zoo: Path) -> None:
-    for entry in json.loads((zoo / "manifest.json").read_text())["models"]:
+    for entry in zoo_entries(zoo).values():
         network = load_network(zoo / entry["file"])
         assert dict(network.operators) == entry["ops"], entry["name"]
         assert network.num_parameters == entry["parameters"]

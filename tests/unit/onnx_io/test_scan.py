@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.scan import scan_layers
+from tests.zoo_networks import zoo_entries
 
 Load = Callable[..., Network]
 
@@ -40,7 +40,7 @@ def matrix(layer: CrossbarLayer) -> tuple[int, int, int]:
 
 
 def test_crossbar_weights_of_the_zoo_are_those_of_its_manifest(zoo: Path) -> None:
-    for entry in json.loads((zoo / "manifest.json").read_text())["models"]:
+    for entry in zoo_entries(zoo).values():
         scan = scan_layers(load_network(zoo / entry["file"]))
         assert (
             sum(layer.num_weights for layer in scan.layers) == entry["crossbar_weights"]["total"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from onnx2torch.node_converters import registry as table
 from cimrobust.twin import onnx2torch_converters
 from cimrobust.twin.onnx2torch_converters import ConvertedNode, register
 from cimrobust.twin.ops import converter_registry
+from tests.zoo_networks import zoo_entries
 
 from .conftest import run_onnxruntime
 
@@ -150,8 +150,7 @@ def test_bodies_are_read_alike_by_all_operator_sets_of_a_version() -> None:
 
 @pytest.mark.parametrize("name", ["acasxu_1_1", "rul_cnn"])
 def test_zoo_networks_that_onnx2torch_alone_refuses(zoo: Path, name: str) -> None:
-    models = json.loads((zoo / "manifest.json").read_text())["models"]
-    path = zoo / next(entry for entry in models if entry["name"] == name)["file"]
+    path = zoo / zoo_entries(zoo)[name]["file"]
     raw = onnx.load(path)
     module = onnx2torch.convert(str(path)).eval()
     assert any(isinstance(part, ConvertedNode) for part in module.modules())
