@@ -48,7 +48,8 @@ def parse_toml(path: Path, *, what: str) -> dict[str, Any]:
     content = read_input(path, FileKind(what, _MAX_BYTES, refused=UsageError))
     where = printable(path)
     try:
-        tables = tomllib.loads(content.decode("utf-8"))
+        # Editors of Windows begin UTF-8 with a byte order mark.
+        tables = tomllib.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as err:
         raise UsageError(
             f"{what} must be UTF-8 text, got byte {err.object[err.start]:#04x} at {err.start}"

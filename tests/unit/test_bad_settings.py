@@ -396,3 +396,11 @@ def test_any_text_is_a_profile_or_a_usage_error(text, tmp_path_factory):
 )
 def test_sources_that_do_not_exist(what):
     refused(lambda: load_data(what, inputs=INPUT), code=2, texts=(what,))
+
+
+def test_a_byte_order_mark_and_line_ends_of_windows_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "windows.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + NORMAL.replace("\n", "\r\n").encode())
+    plain = tmp_path / "plain.toml"
+    plain.write_text(NORMAL)
+    assert load_profile(str(path)) == load_profile(str(plain))
