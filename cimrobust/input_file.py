@@ -15,6 +15,21 @@ from io import BufferedReader
 from pathlib import Path
 
 from cimrobust.errors import CimrobustError, InputRefusedError, UsageError
+from cimrobust.printable_text import printable
+
+__all__ = [
+    "FileKind",
+    "open_input",
+    "printable",
+    "read_input",
+    "read_whole",
+    "refusing_bad_reads",
+    "refusing_what_fails",
+    "require_kind",
+    "require_unchanged",
+]
+
+__all__ = ["FileKind", "open_input", "printable", "read_input", "read_whole", "refusing_what_fails"]
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -43,15 +58,6 @@ class FileKind:
     hint: str = "check the path"
     missing: type[CimrobustError] = UsageError
     refused: type[CimrobustError] = InputRefusedError
-
-
-def printable(text: object) -> str:
-    """Return text on one line without control characters.
-
-    So no file can forge lines of output.
-    """
-    flat = " ".join(str(text).split())
-    return "".join(char if char.isprintable() else "?" for char in flat)
 
 
 @contextmanager

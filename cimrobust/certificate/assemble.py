@@ -14,6 +14,7 @@ from cimrobust.certificate.blocks import samples_block as samples
 from cimrobust.certificate.models import (
     CertificateModel,
     ItemDescription,
+    MonteCarlo,
     RareEvent,
     Reproduce,
     Setting,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 # Settings that may be given several times.
 _REPEATED = frozenset({"digital", "skip"})
+_NO_DAY = "no day was given (--issued), and no clock is read"
+_IDEAL_CONVERTERS = "the profile has ideal converters"
 
 
 def assemble(evidence: Evidence, policy: Policy | None = None) -> CertificateModel:
@@ -41,25 +44,14 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> CertificateMod
         evidence: What the run found.
         policy: What the verdict is given against; None: the verdict is open.
     """
-    command = _command(evidence)
     described = None if policy is None else policy.item
     open_certificate = CertificateModel(
         schema_version="1.6",
         tool=item.tool(),
         issued=evidence.issued,
-        issued_reason=(
-            None
-            if evidence.issued is not None
-            else "no day was given (--issued), and no clock is read"
-        ),
+        issued_reason=None if evidence.issued is not None else _NO_DAY,
         item=None if described is None else ItemDescription.model_validate(described.model_dump()),
-        item_reason=(
-            None
-            if described is not None
-            else "no policy was given"
-            if policy is None
-            else "the policy has no [item]"
-        ),
+        item_reason=None if described is not None else _no_item(policy),
         machine=this_machine(),
         machine_reason=None,
         metric=item.metric(evidence.runtime.task),
@@ -69,17 +61,9 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> CertificateMod
         settings=list(evidence.settings),
         mapping=item.mapping(evidence.scan, evidence.placement),
         converters=converters.converters(evidence),
-        converters_reason=(
-            None if evidence.runtime.converters else "the profile has ideal converters"
-        ),
+        converters_reason=None if evidence.runtime.converters else _IDEAL_CONVERTERS,
         clean=results.clean(evidence),
-        monte_carlo=drawn_chips.monte_carlo(
-            evidence.trials,
-            policy,
-            num_inputs=evidence.runtime.dataset.num_samples,
-            most=evidence.runtime.task.most_decisions,
-            rare=_rare(evidence),
-        ),
+        monte_carlo=_monte_carlo(evidence, policy),
         worst_found=results.worst_found(evidence),
         evaluation_set=samples.evaluation_set(evidence),
         certified=certified.certified(evidence),
@@ -97,15 +81,33 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> CertificateMod
         verdict=Verdict(word="INCONCLUSIVE", sentence=NO_POLICY, requirements=[]),
         seeds={"run": evidence.trials.seed},
         warnings=limits.warnings(evidence),
-        reproduce=Reproduce(
-            command=command,
-            python=_python(evidence),
-            witness_check=witness_check(evidence.devices.weights),
-        ),
+        reproduce=_reproduce(evidence),
         timings=evidence.timings,
     )
     verdict = judge(open_certificate, policy, evidence.trials)
     return open_certificate.model_copy(update={"verdict": verdict})
+
+
+def _no_item(policy: Policy | None) -> str:
+    return "no policy was given" if policy is None else "the policy has no [item]"
+
+
+def _monte_carlo(evidence: Evidence, policy: Policy | None) -> MonteCarlo:
+    return drawn_chips.monte_carlo(
+        evidence.trials,
+        policy,
+        num_inputs=evidence.runtime.dataset.num_samples,
+        most=evidence.runtime.task.most_decisions,
+        rare=_rare(evidence),
+    )
+
+
+def _reproduce(evidence: Evidence) -> Reproduce:
+    return Reproduce(
+        command=_command(evidence),
+        python=_python(evidence),
+        witness_check=witness_check(evidence.devices.weights),
+    )
 
 
 def _command(evidence: Evidence) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 
 from cimrobust.certificate.models.swept import SafeStatistical, SafeTolerances
 from cimrobust.certificate.models.swept import SafeTolerance as SafeBlock
-from cimrobust.tolerance_sweep import safe_tolerance as safes
-from cimrobust.tolerance_sweep.safe_tolerance import SafeTolerance
+from cimrobust.tolerance_sweep import safe_result as safes
+from cimrobust.tolerance_sweep.safe_result import SafeTolerance
 
 
 @dataclass(frozen=True)

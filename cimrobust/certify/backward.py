@@ -29,11 +29,11 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval
-from cimrobust.certify.rule_choice import ACTIVE, KNOWN
 from cimrobust.certify.rules.bilinear import Bilinear
 from cimrobust.certify.rules.product import MatrixProduct
 from cimrobust.certify.rules.relaxation import Activation
 from cimrobust.certify.rules.rule import Pulled, Value, total
+from cimrobust.certify.tensor_kinds import ACTIVE, KNOWN
 
 if TYPE_CHECKING:
     from cimrobust.certify.plan import Plan, PlannedStep

@@ -15,7 +15,7 @@ from cimrobust.certify.step_parts import Fixed, made_of, part_name, sizes_of
 
 if TYPE_CHECKING:
     from cimrobust.twin.ops.converter_registry import Kernel, Node
-    from cimrobust.twin.ops.program import Step
+    from cimrobust.twin.ops.twin_step import Step
 
 
 class _Labels:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cimrobust.certify.refusal import CannotBoundError
 from cimrobust.certify.written_out import WRITTEN_OUT
 from cimrobust.twin.ops.converter_registry import Node, find
-from cimrobust.twin.ops.program import Step
+from cimrobust.twin.ops.twin_step import Step
 
 if TYPE_CHECKING:
     from cimrobust.certify.step_parts import Fixed

@@ -18,7 +18,7 @@ from cimrobust.certify.rules.rule import Pulled, Rule, Value, total
 from cimrobust.twin.ops.converter_registry import Kernel, Node
 
 if TYPE_CHECKING:
-    from cimrobust.twin.ops.program import Step
+    from cimrobust.twin.ops.twin_step import Step
 
 _FLOAT_TYPES = frozenset({1, 10, 11, 16})
 

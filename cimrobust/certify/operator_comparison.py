@@ -35,7 +35,7 @@ from cimrobust.engine.arithmetic_findings import Arithmetic, WrongTensor, not_co
 from cimrobust.errors import CimrobustError
 
 if TYPE_CHECKING:
-    from cimrobust.twin.ops.program import Step
+    from cimrobust.twin.ops.twin_step import Step
     from cimrobust.twin.to_torch import Twin
 
 #: Roundings between an exact sum and the level that it becomes: of scales and their quotient, of

@@ -15,7 +15,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from cimrobust.twin.ops.converter_registry import Kernel, Node
-from cimrobust.twin.ops.program import Step
+from cimrobust.twin.ops.twin_step import Step
 
 
 def recognised(

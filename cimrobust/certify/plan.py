@@ -14,22 +14,19 @@ from torch import Tensor
 
 from cimrobust.available_memory import available_memory
 from cimrobust.certify.expand import expanded
-from cimrobust.certify.given_tensors import element_types, given_rule, is_exact, makes_integers
 from cimrobust.certify.patterns import recognised
-from cimrobust.certify.refusal import CannotBoundError, NotBoundedError
-from cimrobust.certify.rule_choice import ACTIVE, KNOWN, WEIGHT, rule_of, steps_read
+from cimrobust.certify.planned_tensors import PlannedTensors
+from cimrobust.certify.refusal import NotBoundedError
 from cimrobust.certify.rules.affine import Affine
 from cimrobust.certify.rules.max_pool import MaxPool
 from cimrobust.certify.rules.product import MatrixProduct
 from cimrobust.certify.rules.rule import Rule
-from cimrobust.certify.rules.rule_table import SHAPE_OPS
-from cimrobust.twin.ops.program import Step
+from cimrobust.certify.tensor_kinds import ACTIVE, KNOWN
+from cimrobust.twin.ops.twin_step import Step
 
 if TYPE_CHECKING:
     from cimrobust.twin.ops.converter_registry import Node
     from cimrobust.twin.to_torch import Twin
-
-_INT64 = 7
 
 
 @dataclass(frozen=True)
@@ -144,119 +141,23 @@ def make_plan(twin: Twin, tensor: str, *, known: Collection[str] = ()) -> Plan:
     """
     constants = twin.constants()
     stored = tuple(name for name in twin.weight_names if name not in known)
-    kinds = (
-        dict.fromkeys((*constants, *known), KNOWN)
-        | dict.fromkeys(stored, WEIGHT)
-        | dict.fromkeys(twin.inputs, ACTIVE)
-    )
-    kinds = {**kinds, **dict.fromkeys((name for name in twin.inputs if name in constants), KNOWN)}
-    depths: dict[str, int] = {}
-    steps: list[PlannedStep] = []
-    problems: list[str] = []
-    read_steps: dict[str, float] = {}
     shapes = {
         name: tuple(value.shape) for name, value in (*constants.items(), *twin.weights.items())
     }
     parts, unexpanded = expanded(twin.steps_to(tensor), shapes)
-    fixed = {*constants, *known, *twin.inputs}
-    given = _Givens(element_types(parts), set(fixed), set(fixed), set(twin.inputs))
+    tensors = PlannedTensors.of(parts, constants, known=known, stored=stored, inputs=twin.inputs)
+    steps: list[PlannedStep] = []
+    problems: list[str] = []
     for step in recognised(parts, constants, tensor):
-        node = step.node
-        read = [name for name in (*node.inputs, *node.captures) if name]
-        reads = [kinds.get(name, KNOWN) for name in read]
-        kind = (
-            ACTIVE
-            if ACTIVE in reads or given.varying.intersection(read)
-            else WEIGHT
-            if WEIGHT in reads
-            else KNOWN
-        )
-        if node.op in SHAPE_OPS or given.is_known(node, kind):
-            kind = KNOWN
-        rule: Rule | None = None
-        if kind != KNOWN:
-            reason = ""
-            try:
-                rule = rule_of(
-                    step, reads, constants, sum(read_steps.get(name, 0.0) for name in read)
-                )
-            except CannotBoundError as err:
-                reason = str(err)
-            rule = given.rule(step, rule)
-            if rule is None:
-                reason = unexpanded.get(node.outputs[0], reason)
-                problems.append(f"{node.name} ({node.op}): {reason}")
-        given.note(node, kind)
-        depth = max((depths.get(name, 0) for name in read), default=0) + (
-            kind == ACTIVE and WEIGHT in reads
-        )
-        for name in node.outputs:
-            kinds[name], depths[name] = kind, depth
-            stays_float = kind == ACTIVE and WEIGHT in reads
-            read_steps[name] = (
-                0.0
-                if stays_float
-                else steps_read(node, constants, sum(read_steps.get(part, 0.0) for part in read))
-            )
-        steps.append(PlannedStep(step, rule, kind, depth))
+        node, kind = step.node, tensors.kind_made(step.node)
+        rule, reason = (None, "") if kind == KNOWN else tensors.rule_of(step)
+        if kind != KNOWN and rule is None:
+            reason = unexpanded.get(node.outputs[0], reason)
+            problems.append(f"{node.name} ({node.op}): {reason}")
+        steps.append(PlannedStep(step, rule, kind, tensors.note(node, kind)))
     if problems:
         raise NotBoundedError(f"operators without a bound: {'; '.join(problems)}", problems)
     return Plan(tuple(steps), constants, stored, tuple(twin.inputs), tensor)
-
-
-@dataclass(frozen=True)
-class _Givens:
-    """Tensors that no chip changes.
-
-    Attributes:
-        types: Element types of tensors.
-        exact: Those whose values are exact.
-        names: All of them.
-        varying: Those of them that differ from sample to sample.
-    """
-
-    types: dict[str, int]
-    exact: set[str]
-    names: set[str]
-    varying: set[str]
-
-    def is_known(self, node: Node, kind: str) -> bool:
-        """Return whether a node makes integers, or whether something holds, of exact values.
-
-        Computed, never bounded.
-        """
-        return (
-            kind == ACTIVE
-            and self._reads(node, self.exact)
-            and makes_integers(node, self.types)
-            and is_exact(node, self.types)
-        )
-
-    def rule(self, step: Step, own: Rule | None) -> Rule | None:
-        """Return the rule of a node: of what is given, or its own, None where it has neither."""
-        if not self._reads(step.node, self.names):
-            return own
-        return (
-            given_rule(step, self.types, own, reads_exact=self._reads(step.node, self.exact)) or own
-        )
-
-    def note(self, node: Node, kind: str) -> None:
-        """Remember what a node makes."""
-        if node.op in SHAPE_OPS:
-            self.names.update(node.outputs)
-            self.exact.update(node.outputs)
-        if kind == WEIGHT or not self._reads(node, self.names):
-            return
-        self.names.update(node.outputs)
-        if makes_integers(node, self.types):
-            self.types.setdefault(node.outputs[0], _INT64)
-        if node.op not in SHAPE_OPS and self.varying.intersection(node.inputs):
-            self.varying.update(node.outputs)
-        if kind == KNOWN or (self._reads(node, self.exact) and is_exact(node, self.types)):
-            self.exact.update(node.outputs)
-
-    def _reads(self, node: Node, names: Collection[str]) -> bool:
-        return all(name in names for name in node.inputs if name)
 
 
 # Share of the free memory that tensors may take which are compared sample by sample.

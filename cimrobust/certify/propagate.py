@@ -16,9 +16,9 @@ from torch import Tensor
 from cimrobust.certify.backward import State
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.narrow import narrow, narrow_contest
-from cimrobust.certify.rule_choice import ACTIVE
 from cimrobust.certify.rules.max_pool import MaxPool
 from cimrobust.certify.rules.rule import Bent, Value
+from cimrobust.certify.tensor_kinds import ACTIVE
 
 if TYPE_CHECKING:
     from cimrobust.certify.plan import Plan

@@ -17,15 +17,12 @@ from cimrobust.certify.rules.composed import larger, quotient
 from cimrobust.certify.rules.curves import square
 from cimrobust.certify.rules.quantise import quantiser
 from cimrobust.certify.rules.rule_table import RULES
+from cimrobust.certify.tensor_kinds import ACTIVE, KNOWN, WEIGHT
 
 if TYPE_CHECKING:
     from cimrobust.certify.rules.rule import Rule
     from cimrobust.twin.ops.converter_registry import Node
-    from cimrobust.twin.ops.program import Step
-
-#: Kinds of tensors: known, stored weights (moved at most), and what depends on samples or on both.
-KNOWN, WEIGHT, ACTIVE = "known", "weight", "active"
-
+    from cimrobust.twin.ops.twin_step import Step
 
 #: Operators that are bounded by what they read of two tensors.
 _OF_TWO = frozenset({"Max", "Min"})

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
-from cimrobust.twin.ops.program import Step
+from cimrobust.twin.ops.twin_step import Step
 
 if TYPE_CHECKING:
     from cimrobust.twin.ops.converter_registry import Kernel, Node

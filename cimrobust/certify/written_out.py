@@ -20,8 +20,8 @@ from cimrobust.certify.einsum_products import product_of_einsum
 from cimrobust.certify.step_parts import Fixed, made_of, part_name, sizes_of
 from cimrobust.twin.ops.conv import transposed_pads
 from cimrobust.twin.ops.converter_registry import Node, find
-from cimrobust.twin.ops.program import Step
 from cimrobust.twin.ops.sliding_window import Window, pad
+from cimrobust.twin.ops.twin_step import Step
 
 #: Versions of ReduceSum with axes as an attribute, and as an input; ReduceL2 changed later.
 _AXES_ATTRIBUTE, _AXES_INPUT, _L2_AXES_INPUT = 11, 13, 18

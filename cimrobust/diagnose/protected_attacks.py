@@ -23,6 +23,7 @@ from cimrobust.data.decision import Score
 from cimrobust.diagnose.protection import Protection, num_devices
 from cimrobust.engine.subject import Subject
 from cimrobust.mapping.box import Pattern, box_of
+from cimrobust.montecarlo.anytime import Target
 from cimrobust.montecarlo.quantile import needed_trials
 from cimrobust.montecarlo.trial_table import TrialTable, kpp
 from cimrobust.montecarlo.trials import run_trials
@@ -44,15 +45,6 @@ _FEWEST_TRIALS = 300
 
 
 @dataclass(frozen=True)
-class Percentile:
-    """All but the worst k percent of drawn chips reach a score, with a confidence."""
-
-    k: float
-    confidence: float
-    score: float
-
-
-@dataclass(frozen=True)
 class Needs:
     """What is asked of a network.
 
@@ -64,7 +56,7 @@ class Needs:
     """
 
     worst_found: float | None
-    percentiles: tuple[Percentile, ...]
+    percentiles: tuple[Target, ...]
     certified: float | None
     higher_is_better: bool
 

@@ -5,8 +5,7 @@ Search on one half of the samples, score on the other, both ways.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int64
@@ -14,6 +13,13 @@ from jaxtyping import Int64
 from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
 from cimrobust.attack.subject_parts import part_of
 from cimrobust.diagnose.diagnose_records import TransferDirection
+from cimrobust.diagnose.transfer_result import (
+    CHIP_SHARE,
+    CONFIDENCE,
+    SAMPLES_SHARE,
+    Property,
+    Transfer,
+)
 from cimrobust.montecarlo.sample_uncertainty import accuracy_interval
 from cimrobust.search.ensemble import search
 from cimrobust.seeds import stream
@@ -23,31 +29,9 @@ if TYPE_CHECKING:
     from cimrobust.mapping.box import Pattern
 
 NAME = "transfer"
-CONFIDENCE = 0.95
 #: Fewest samples: with halves of fewer, the intervals say next to nothing.
 FEWEST_SAMPLES = 20
-#: Share of the loss that held-out samples suffer, from which on it counts as the chip's, and up
-#: to which as the samples'.
-CHIP_SHARE, SAMPLES_SHARE = 0.8, 0.2
 _EFFORT = {"quick": "quick", "standard": "quick", "thorough": "standard"}
-
-Property = Literal["chip", "samples", "both", "too little damage"]
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """Both directions.
-
-    Attributes:
-        directions: First half to second, second to first.
-        property_of: ``chip``: other samples suffer nearly the same; ``samples``: they hardly
-            suffer; ``both``: between; ``too little damage`` to tell on so many samples.
-        effort: Effort of each search.
-    """
-
-    directions: tuple[TransferDirection, ...]
-    property_of: Property
-    effort: str
 
 
 def halves(task: Task, seed: int) -> tuple[Int64[np.ndarray, "first"], Int64[np.ndarray, "second"]]:

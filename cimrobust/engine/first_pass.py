@@ -25,7 +25,7 @@ from jaxtyping import Shaped
 
 from cimrobust.engine.watchdog import current_time_limit
 from cimrobust.errors import CimrobustError, ModelNotCoveredError
-from cimrobust.onnx_io.problems import one_line
+from cimrobust.printable_text import printable
 
 #: Share of the memory that is free when the run starts that it may take.
 MEMORY_SHARE = 0.8
@@ -129,7 +129,7 @@ def check_first_pass(
 
 
 def _listed(nodes: list[str]) -> str:
-    return one_line(", ".join(nodes[:5]) + (" and more" if len(nodes) > 5 else ""))
+    return printable(", ".join(nodes[:5]) + (" and more" if len(nodes) > 5 else ""))
 
 
 def _message(

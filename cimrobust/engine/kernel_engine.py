@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32, Shaped
 
 from cimrobust.engine.array_plan import PlannedArray, plan_array, reference_problem
-from cimrobust.engine.batches import Feed, Feeding, cast_inputs, run_batches
+from cimrobust.engine.batches import Feeding
 from cimrobust.engine.kernel import program_devices
 from cimrobust.engine.node_arrays import arrays_of
-from cimrobust.engine.nodes import Multiplier, run_node
+from cimrobust.engine.open_chip import NO_ARRAYS, CutNetwork, OpenChip
 from cimrobust.engine.parallel import map_ordered
-from cimrobust.engine.sessions import open_session, run_segment
+from cimrobust.engine.sessions import open_session
 from cimrobust.mapping.device_levels import fold_levels, spread_deviation
 from cimrobust.mapping.planes import cells_of
 from cimrobust.onnx_io.crossbar_nodes import CrossbarNode, crossbar_nodes
@@ -32,13 +31,13 @@ from cimrobust.seeds import stream_key
 if TYPE_CHECKING:
     from cimrobust.engine.codings import ArrayRanges
     from cimrobust.engine.crossbar_product import Crossbar, ReadNoise
+    from cimrobust.engine.nodes import Multiplier
     from cimrobust.mapping.placement import Placement
     from cimrobust.onnx_io.deployed import Deployed
 
 # Batches from 16 samples on are widened fourfold, to 128 samples at most.
 _FEWEST_SAMPLES = 16
 _MOST_SAMPLES = 128
-_NO_ARRAYS: Mapping[str, Shaped[np.ndarray, "..."]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -75,98 +74,6 @@ def wider(feeding: Feeding) -> Feeding:
 def noise_key(chip: DeviceLevels) -> int:
     """Return the key of a chip's read noise."""
     return stream_key(chip.seed, "read_noise", str(chip.trial))
-
-
-class OpenChip:
-    """One programmed chip, ready to run; safe to use from many threads."""
-
-    def __init__(
-        self,
-        engine: KernelEngine,
-        sessions: Mapping[int, Any],
-        arrays: Mapping[str, Multiplier],
-        keep: object,
-    ) -> None:
-        self._engine = engine
-        self._sessions = sessions
-        self._arrays = arrays
-        # onnxruntime reads the weights of digital layers from these arrays as long as the sessions
-        # live.
-        self._keep = keep
-
-    def run(
-        self,
-        inputs: Mapping[str, Shaped[np.ndarray, "samples ..."]],
-        constants: Mapping[str, Shaped[np.ndarray, "..."]] = _NO_ARRAYS,
-        *,
-        threads: int = 1,
-    ) -> Shaped[np.ndarray, "samples ..."]:
-        """Return the decision output of all samples; as `engine.ort.OpenNetwork.run`."""
-        specs = self._engine.deployed.inputs
-        feed, fixed = cast_inputs(specs, inputs), cast_inputs(specs, constants)
-        return run_batches(self._run_once, feed, fixed, self._engine.feeding, threads=threads)
-
-    def _run_once(self, feed: Feed, samples: slice) -> Shaped[np.ndarray, "..."]:
-        plan = self._engine.plan
-        values: dict[str, Shaped[np.ndarray, "..."]] = {**plan.constants, **feed}
-        batch = (
-            samples.stop - samples.start
-            if self._engine.feeding.mode == "free"
-            else self._engine.feeding.size
-        )
-        for position, step in enumerate(plan.steps):
-            if isinstance(step, Segment):
-                made = run_segment(
-                    self._sessions[position],
-                    step.outputs,
-                    {name: values[name] for name in step.inputs},
-                )
-                values.update(zip(step.outputs, made, strict=True))
-            else:
-                self._run_crossbar(step, values, batch, samples.start)
-            for name in plan.releases[position]:
-                values.pop(name, None)
-        return values[self._engine.output]
-
-    def _run_crossbar(
-        self,
-        node: CrossbarNode,
-        values: dict[str, Shaped[np.ndarray, "..."]],
-        batch: int,
-        first_sample: int,
-    ) -> None:
-        stored = {operand.slot for operand in node.operands}
-        inputs = [
-            None if slot in stored or not name else values[name]
-            for slot, name in enumerate(node.inputs)
-        ]
-        bias_inside = node.name in self._engine.biased_nodes
-        outputs = run_node(
-            node,
-            inputs,
-            self._arrays,
-            bias_inside=bias_inside,
-            batch=batch,
-            first_sample=first_sample,
-        )
-        values.update(
-            {name: output for name, output in zip(node.outputs, outputs, strict=False) if name}
-        )
-
-    def close(self) -> None:
-        """Free the chip."""
-        self._arrays, self._sessions, self._keep = {}, {}, None
-
-    def __enter__(self) -> OpenChip:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class KernelEngine:
@@ -240,6 +147,7 @@ class KernelEngine:
         ]
         self.arrays: dict[str, PlannedArray] = {array.use.key: array for array in planned}
         self.biased_nodes = frozenset(array.node for array in planned if array.has_bias)
+        self._cut = CutNetwork(self.deployed.inputs, output, feeding, self.plan, self.biased_nodes)
         self._sessions = {
             position: open_session(step.model.SerializeToString())
             for position, step in enumerate(self.plan.steps)
@@ -290,7 +198,7 @@ class KernelEngine:
             )
         )
         sessions, keep = self._digital_sessions(chip, weights)
-        return OpenChip(self, {**self._sessions, **sessions}, arrays, keep)
+        return OpenChip(self._cut, {**self._sessions, **sessions}, arrays, keep)
 
     def input_levels(self) -> dict[tuple[str, int], InputLevels]:
         """Return the levels of word lines by node and input, for nodes with one product."""
@@ -339,7 +247,7 @@ class KernelEngine:
         self,
         weights: Weights,
         inputs: Mapping[str, Shaped[np.ndarray, "samples ..."]],
-        constants: Mapping[str, Shaped[np.ndarray, "..."]] = _NO_ARRAYS,
+        constants: Mapping[str, Shaped[np.ndarray, "..."]] = NO_ARRAYS,
         *,
         threads: int = 1,
     ) -> Shaped[np.ndarray, "samples ..."]:
@@ -354,7 +262,7 @@ class KernelEngine:
         """
         nominal = self.placement.nominal()
         sessions, keep = self._digital_sessions(DeviceLevels({}), nominal)
-        return OpenChip(self, {**self._sessions, **sessions}, arrays, keep)
+        return OpenChip(self._cut, {**self._sessions, **sessions}, arrays, keep)
 
     def _devices(self, weights: Mapping[str, Float32[np.ndarray, "..."]]) -> DeviceLevels:
         tensors = self.placement.tensors

@@ -17,7 +17,7 @@ from jaxtyping import Shaped
 
 from cimrobust.engine.watchdog import limited_run
 from cimrobust.errors import CimrobustError, ModelNotCoveredError, UsageError
-from cimrobust.onnx_io.problems import one_line
+from cimrobust.printable_text import printable
 
 # Errors are raised as exceptions, with the text that would be printed.
 _FATAL_ONLY = 4
@@ -87,7 +87,7 @@ def open_session(
         return _open_with_or_without(model, weights or {})
     except Exception as err:
         raise ModelNotCoveredError(
-            f"model must open in onnxruntime {ort.__version__}, got: {one_line(err)} (session);"
+            f"model must open in onnxruntime {ort.__version__}, got: {printable(err)} (session);"
             " export it with operators that runtime has"
         ) from err
 
@@ -117,7 +117,7 @@ def write_optimised(
         _open(model, weights, options)
     except Exception as err:
         raise ModelNotCoveredError(
-            f"model must be optimised by onnxruntime, got: {one_line(err)}; report this model"
+            f"model must be optimised by onnxruntime, got: {printable(err)}; report this model"
         ) from err
     return path.read_bytes()
 
@@ -215,14 +215,14 @@ def _errors_of_runs(feed: Mapping[str, Shaped[np.ndarray, "..."]]) -> Iterator[N
     except Exception as err:
         if "bfc_arena" in str(err) or "bad_alloc" in str(err):
             raise ModelNotCoveredError(
-                f"model must run in the memory that there is, got: {one_line(err)} (session); run"
+                f"model must run in the memory that there is, got: {printable(err)} (session); run"
                 " fewer samples at once, or a smaller model"
             ) from err
         shapes = ", ".join(
             f"{name} {array.dtype}{list(array.shape)}" for name, array in feed.items()
         )
         raise UsageError(
-            f"samples must fit the model, got {shapes}: {one_line(err)} (data set); correct the"
+            f"samples must fit the model, got {shapes}: {printable(err)} (data set); correct the"
             " data description"
         ) from err
 

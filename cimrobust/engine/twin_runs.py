@@ -14,10 +14,11 @@ import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
-from cimrobust.twin.to_torch import Twin, TwinRunError
+from cimrobust.twin.ops.twin_step import TwinRunError
 
 if TYPE_CHECKING:
     from cimrobust.engine.batches import Feeding
+    from cimrobust.twin.twin_module import Twin
 
 
 def run_outputs(

@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 
 from cimrobust.errors import UsageError
-from cimrobust.input_file import printable
+from cimrobust.printable_text import printable
 
 
 def converted(estimator: Any) -> onnx.ModelProto:

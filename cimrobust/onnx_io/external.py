@@ -23,9 +23,9 @@ from cimrobust.errors import InputRefusedError
 from cimrobust.input_file import require_kind
 from cimrobust.onnx_io.model_files import file_kind, read_descriptor
 from cimrobust.onnx_io.network import FileDigest
-from cimrobust.onnx_io.problems import one_line
 from cimrobust.onnx_io.size_limits import MAX_EXTERNAL_FILE_BYTES
 from cimrobust.onnx_io.tensors import num_bytes
+from cimrobust.printable_text import printable
 
 _CHUNK = 2**22
 _KEYS = frozenset({"location", "offset", "length", "checksum"})
@@ -82,14 +82,14 @@ class ExternalFiles:
         """
         with _opened(self.folder, PurePosixPath(location)) as descriptor:
             return read_descriptor(
-                descriptor, limit=MAX_EXTERNAL_FILE_BYTES, name=one_line(location)
+                descriptor, limit=MAX_EXTERNAL_FILE_BYTES, name=printable(location)
             )
 
     def _embed_file(self, key: str, tensors: Sequence[TensorProto]) -> list[str]:
         problems: list[str] = []
         with _opened(self.folder, PurePosixPath(key)) as descriptor:
             kind = file_kind(MAX_EXTERNAL_FILE_BYTES)
-            require_kind(descriptor, one_line(key), kind)
+            require_kind(descriptor, printable(key), kind)
             size = os.fstat(descriptor).st_size
             places: list[tuple[int, int, TensorProto]] = []
             for tensor in tensors:
@@ -107,7 +107,7 @@ class ExternalFiles:
             if source.place != size:
                 raise InputRefusedError(
                     f"{kind.what} must not change while it is read, got {source.place} of {size}"
-                    f" bytes ({one_line(key)}); try again"
+                    f" bytes ({printable(key)}); try again"
                 )
             self._digests[key] = FileDigest(key, source.digest.hexdigest(), size)
         return problems
@@ -191,7 +191,7 @@ def location_problem(location: str) -> str | None:
         return None
     return (
         "external data location must be a plain relative name inside the model's folder, got"
-        f" '{one_line(location)}'"
+        f" '{printable(location)}'"
     )
 
 
@@ -203,7 +203,7 @@ def _span(values: dict[str, str], *, needed: int, available: int) -> tuple[int, 
         if text is None:
             continue
         if not (text.isascii() and text.isdigit() and len(text) <= 19):
-            return f"{key} must be an integer of 0 or more, got '{one_line(text)}'"
+            return f"{key} must be an integer of 0 or more, got '{printable(text)}'"
         numbers[key] = int(text)
     if numbers["length"] != needed:
         return f"length must be {needed} bytes as shape and type say, got {numbers['length']}"
@@ -220,7 +220,7 @@ def _opened(folder: Path, location: PurePosixPath) -> Iterator[int]:
     Raises:
         InputRefusedError: Missing, a link, a hard link, or not readable.
     """
-    name = one_line(location)
+    name = printable(location)
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     opened: list[int] = []
     try:

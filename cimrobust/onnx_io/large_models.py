@@ -12,10 +12,10 @@ import onnx
 from onnx import TensorProto
 
 from cimrobust.errors import ModelNotCoveredError
-from cimrobust.onnx_io.problems import one_line
 from cimrobust.onnx_io.size_limits import MAX_TENSOR_BYTES
 from cimrobust.onnx_io.tensors import num_bytes
 from cimrobust.onnx_io.walk import all_tensors
+from cimrobust.printable_text import printable
 
 # Initializers of fewer bytes stay inside.
 _LEAST = 1024
@@ -43,7 +43,7 @@ def require_one_message(size: int, *, what: str, where: object, hint: str) -> No
     if size > MAX_TENSOR_BYTES:
         raise ModelNotCoveredError(
             f"{what} must have at most {MAX_TENSOR_BYTES} bytes of tensors, got {size}"
-            f" ({one_line(where)}); {hint}"
+            f" ({printable(where)}); {hint}"
         )
 
 

@@ -23,7 +23,7 @@ from cimrobust.onnx_io.memory_needs import require_room_for
 from cimrobust.onnx_io.model_files import model_kind
 from cimrobust.onnx_io.network import FileDigest, Network
 from cimrobust.onnx_io.parsed_model import read_model
-from cimrobust.onnx_io.problems import not_covered, one_line, refuse
+from cimrobust.onnx_io.problems import not_covered, refuse
 from cimrobust.onnx_io.shapes import (
     TensorType,
     infer_types,
@@ -55,6 +55,7 @@ from cimrobust.onnx_io.two_bits import widen_two_bits
 from cimrobust.onnx_io.walk import all_graphs, all_nodes, all_tensors, op_name, opset_versions
 from cimrobust.onnx_io.weights import fold_computed_weights, weight_problems
 from cimrobust.onnx_io.zip_maps import open_zip_maps, zip_map_keys
+from cimrobust.printable_text import printable
 
 
 def load_network(path: Path) -> Network:
@@ -79,7 +80,7 @@ def load_network(path: Path) -> Network:
     except Exception as err:  # whatever a library raises on a hostile file is the file's fault
         refuse(
             path,
-            [f"it cannot be read as an ONNX model ({type(err).__name__}: {one_line(err)[:200]})"],
+            [f"it cannot be read as an ONNX model ({type(err).__name__}: {printable(err)[:200]})"],
         )
         raise
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cimrobust.available_memory import available_memory, has_limit
 from cimrobust.errors import ModelNotCoveredError
-from cimrobust.onnx_io.problems import one_line
+from cimrobust.printable_text import printable
 
 #: What makes a network smaller, whatever it is too large for.
 SMALLER = "export the model in 16 bits (float16 or bfloat16), or store its weights in fewer bits"
@@ -29,7 +29,7 @@ def require_memory(num_bytes: int, *, what: str, where: object, hint: str = WAY_
         left = "are left of --memory" if has_limit() else "are free"
         raise ModelNotCoveredError(
             f"{what} must fit into memory, got {num_bytes} bytes that are needed and {free} that"
-            f" {left} ({one_line(where)}); {hint}"
+            f" {left} ({printable(where)}); {hint}"
         )
 
 

@@ -13,9 +13,9 @@ import onnx
 from google.protobuf.message import Message
 
 from cimrobust.errors import UsageError
-from cimrobust.input_file import printable
 from cimrobust.onnx_io.estimator import converted
 from cimrobust.onnx_io.walk import all_graphs
+from cimrobust.printable_text import printable
 
 if TYPE_CHECKING:
     from torch import Tensor

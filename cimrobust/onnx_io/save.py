@@ -22,9 +22,9 @@ from cimrobust.onnx_io.large_models import (
     without_data,
 )
 from cimrobust.onnx_io.memory_needs import SMALLER
-from cimrobust.onnx_io.problems import one_line
 from cimrobust.onnx_io.size_limits import MOST_SESSION_BYTES
 from cimrobust.onnx_io.tensors import encode, num_bytes
+from cimrobust.printable_text import printable
 
 if TYPE_CHECKING:
     from cimrobust.array_shapes import Shaped
@@ -195,6 +195,6 @@ def to_bytes(model: onnx.ModelProto, path: Path) -> bytes:
         return bytes(model.SerializeToString(deterministic=True))
     except Exception as err:  # protobuf raises different kinds for messages over its limit
         raise ModelNotCoveredError(
-            f"model must fit in one ONNX file of 2 GiB, got '{one_line(err)}' ({one_line(path)});"
+            f"model must fit in one ONNX file of 2 GiB, got '{printable(err)}' ({printable(path)});"
             f" {SMALLER}"
         ) from err

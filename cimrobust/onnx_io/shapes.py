@@ -14,10 +14,10 @@ from onnx import shape_inference
 
 from cimrobust.onnx_io.contrib import stand_in
 from cimrobust.onnx_io.network import TensorSpec
-from cimrobust.onnx_io.problems import one_line
 from cimrobust.onnx_io.size_limits import MAX_ACTIVATION_BYTES, MAX_SHAPE_ELEMENTS
 from cimrobust.onnx_io.tensors import element_bits, num_elements, type_name
 from cimrobust.onnx_io.walk import all_graphs, all_nodes, attributes
+from cimrobust.printable_text import printable
 
 _SMALL = 1024
 
@@ -123,7 +123,7 @@ def checker_problem(model: onnx.ModelProto) -> str | None:
     try:
         onnx.checker.check_model(bare)
     except Exception as err:  # the checker raises several unrelated kinds
-        return one_line(err)
+        return printable(err)
     return None
 
 
@@ -185,7 +185,7 @@ def infer_values(
             bare, check_type=strict, strict_mode=strict, data_prop=True
         )
     except Exception as err:  # inference raises several unrelated kinds for bad models
-        raise ValueError(one_line(err)) from err
+        raise ValueError(printable(err)) from err
     values: dict[str, onnx.ValueInfoProto] = {}
     for graph in all_graphs(inferred.graph):
         values.update(

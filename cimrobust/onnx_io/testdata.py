@@ -11,8 +11,9 @@ import numpy as np
 import onnx
 
 from cimrobust.errors import InputRefusedError
-from cimrobust.input_file import FileKind, printable, read_input, refusing_what_fails
+from cimrobust.input_file import FileKind, read_input, refusing_what_fails
 from cimrobust.onnx_io.tensors import data_problem, form_problem
+from cimrobust.printable_text import printable
 
 if TYPE_CHECKING:
     from cimrobust.array_shapes import Shaped

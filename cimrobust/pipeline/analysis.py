@@ -17,7 +17,7 @@ from cimrobust.pipeline.planned_analysis import Told, planned
 from cimrobust.pipeline.private_folder import folder_optional
 from cimrobust.pipeline.resolved_analysis import resolve
 from cimrobust.pipeline.resuming import RESUME
-from cimrobust.pipeline.run_stages import run_stages
+from cimrobust.pipeline.stages import run_stages
 from cimrobust.pipeline.summaries import Summaries
 from cimrobust.pipeline.writing import write_files
 from cimrobust.settings.analysis_settings import AnalysisSettings

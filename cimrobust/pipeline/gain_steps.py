@@ -27,7 +27,7 @@ from cimrobust.files import sha256_of
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.load_network import load_network
-from cimrobust.pipeline import retraining_stages as stages
+from cimrobust.pipeline.retrained_file import export, model_of
 from cimrobust.search.ensemble import search
 from cimrobust.search.torch_patterns import tensor_of
 from cimrobust.training.authors_score import (
@@ -45,6 +45,7 @@ from cimrobust.training.training_roles import ATTACK, CLIP, CONTROL, METHOD
 if TYPE_CHECKING:
     from cimrobust.data.dataset import DataSet
     from cimrobust.mapping.placement import Placement
+    from cimrobust.pipeline.retraining_stages import OpenedRetraining
     from cimrobust.training.loop import Trained
     from cimrobust.training.training_protocol import Step
 
@@ -73,7 +74,7 @@ class _Network:
 
 
 def measure_steps(
-    opened: stages.OpenedRetraining,
+    opened: OpenedRetraining,
     trained: Mapping[str, Trained],
     certificates: Mapping[str, CertificateModel],
 ) -> Measured:
@@ -93,7 +94,7 @@ def measure_steps(
     return Measured(steps, _weights(scales))
 
 
-def _networks(opened: stages.OpenedRetraining, trained: Mapping[str, Trained]) -> list[_Network]:
+def _networks(opened: OpenedRetraining, trained: Mapping[str, Trained]) -> list[_Network]:
     """Return the networks in their order, those without a file of their own written."""
     out, start = opened.asked.out, opened.session.parameters
     found = [_Network("as it is", "before training", opened.asked.model, BEFORE, start)]
@@ -102,8 +103,8 @@ def _networks(opened: stages.OpenedRetraining, trained: Mapping[str, Trained]) -
     if reach is not None:
         clipped = start.copy()
         clip_weights(clipped, reach)
-        path = stages.model_of(out, "clipped")
-        stages.export(opened.session, clipped, path, must_change=False)
+        path = model_of(out, "clipped")
+        export(opened.session, clipped, path, must_change=False)
         what = f"largest weights clipped at {reach:g} standard deviations, nothing trained"
         found.append(_Network("clipped", what, path, None, clipped))
     others = [
@@ -114,13 +115,13 @@ def _networks(opened: stages.OpenedRetraining, trained: Mapping[str, Trained]) -
     ]
     for role, name, what, certificate in others:
         if role in trained:
-            path = stages.model_of(out, role)
+            path = model_of(out, role)
             found.append(_Network(name, what, path, certificate, trained[role].parameters))
     return found
 
 
 def _scored(
-    opened: stages.OpenedRetraining,
+    opened: OpenedRetraining,
     network: _Network,
     evaluation: DataSet,
     certificates: Mapping[str, CertificateModel],
@@ -152,7 +153,7 @@ def _scored(
 
 
 def _authors(
-    opened: stages.OpenedRetraining, network: _Network, runtime: Runtime, placement: Placement
+    opened: OpenedRetraining, network: _Network, runtime: Runtime, placement: Placement
 ) -> tuple[blocks.AuthorsScore | None, blocks.AuthorsScore | None, str | None]:
     """Return the two scores of the authors, and why one of them is missing."""
     if runtime.task.is_regression:

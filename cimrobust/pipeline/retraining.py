@@ -26,6 +26,7 @@ from cimrobust.pipeline.in_memory import given_path, takes_objects
 from cimrobust.pipeline.limits import keeps_limits
 from cimrobust.pipeline.private_folder import folder_optional
 from cimrobust.pipeline.retrain_request import RetrainRequest
+from cimrobust.pipeline.retrained_file import model_of
 from cimrobust.report.render import render_retraining
 from cimrobust.settings.commands import RETRAIN
 from cimrobust.settings.documented import takes_settings
@@ -192,7 +193,7 @@ def _measured(
     if CONTROL not in trained:
         return None
     with clock.stage("gain_steps"):
-        networks = [sha256_of(stages.model_of(opened.asked.out, role)) for role in trained]
+        networks = [sha256_of(model_of(opened.asked.out, role)) for role in trained]
         return opened.parts.within("gain", networks).recall(
             "steps", Measured, partial(measure_steps, opened, trained, certificates)
         )

@@ -18,36 +18,28 @@ from cimrobust.data.description import names_training_data
 from cimrobust.data.load_dataset import load_data
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.diagnose.diagnostic_names import chosen
-from cimrobust.engine.open import rounds_activations
-from cimrobust.engine.other_sizes import check_sizes
-from cimrobust.errors import CimrobustError, UsageError
+from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
 from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
-from cimrobust.mapping.decided import stored_layers
-from cimrobust.mapping.place import place
-from cimrobust.onnx_io.deploy import deploy
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import Network
-from cimrobust.onnx_io.save import to_bytes
-from cimrobust.onnx_io.write_back import write_back
 from cimrobust.pipeline.analysis import analyze
 from cimrobust.pipeline.arguments import check_not_overwritten
 from cimrobust.pipeline.inspection import resolve_profile
 from cimrobust.pipeline.kept_retraining import kept_certificate, retraining_digest
 from cimrobust.pipeline.retrain_request import RetrainRequest
+from cimrobust.pipeline.retrained_file import export, model_of
 from cimrobust.settings.training_settings import TrainingSettings
 from cimrobust.training.equivalent_tolerance import equivalent_tolerance
 from cimrobust.training.log import write_log
 from cimrobust.training.loop import Trained, train
 from cimrobust.training.methods.method_catalogue import recipe_of
 from cimrobust.training.pace import choose_pace
-from cimrobust.training.parameters import Parameters, check_changed, stored_integers
 from cimrobust.training.session import Session, open_session
 from cimrobust.training.training_protocol import Method, Recipe
 from cimrobust.training.training_records import Equivalent, Paced
 from cimrobust.training.training_roles import ATTACK, CLIP, CONTROL, METHOD, without_bound
 from cimrobust.training.tuning import Tuning, tune
-from cimrobust.training.written import check_written
 
 if TYPE_CHECKING:
     from cimrobust.certificate.models import CertificateModel
@@ -240,14 +232,6 @@ def train_all(opened: OpenedRetraining, choice: Choice, clock: Clock) -> dict[st
     return trained
 
 
-def model_of(out: Path, role: str) -> Path:
-    """Return where the network of a training lies."""
-    if role == METHOD:
-        return out / RETRAINED_MODEL
-    folder = out / role if role == CONTROL else out / "steps" / role
-    return folder / RETRAINED_MODEL
-
-
 def written_files(opened: OpenedRetraining) -> tuple[Path, ...]:
     """Return the model, its external data, and the log."""
     out = opened.asked.out
@@ -348,50 +332,3 @@ def _training_data(train: str | Path | None, data: str | Path, network: Network)
             " --train or name a train_file"
         )
     return load_data(source, inputs=network.inputs, like=data)
-
-
-def export(session: Session, parameters: Parameters, path: Path, *, must_change: bool) -> None:
-    """Write a network with other values; check that it changed, and that the file holds them.
-
-    Raises:
-        UsageError: It did not.
-        SelfCheckError: It does not.
-    """
-    values, integers = stored_integers(session.trainable, parameters)
-    before, before_integers = stored_integers(session.trainable, session.parameters)
-    check_changed({**before, **before_integers}, {**values, **integers}, must_change=must_change)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    written = write_back(session.runtime.network.path, path, values, integers)
-    try:
-        _check_file(session, parameters, path)
-    except CimrobustError:
-        for file in written:
-            file.unlink(missing_ok=True)
-        raise
-
-
-def _check_file(session: Session, parameters: Parameters, path: Path) -> None:
-    """Check that a file holds what was trained, and computes the same at other sizes.
-
-    Raises:
-        SelfCheckError: It does not.
-    """
-    network, scan = stored_layers(load_network(path), session.profile)
-    written = place(scan, session.profile)
-    stored = session.network.stored(parameters)
-    for name, devices in session.trainable.devices.items():
-        weight, network_before = stored[name].detach(), session.runtime.network
-        kind = (
-            "bfloat16"
-            if name in network_before.bfloat16_in_file
-            else network_before.initializers[name].dtype.name
-        )
-        check_written(
-            weight.cpu().numpy(),
-            devices.program(weight).nominal.cpu().numpy(),
-            written.tensors[name],
-            kind,
-            path,
-        )
-    deployed = to_bytes(deploy(network, scan, widen=False).model, path)
-    check_sizes(network, deployed, integer=rounds_activations(network, scan))

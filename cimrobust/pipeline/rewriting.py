@@ -15,14 +15,13 @@ from cimrobust.engine.open import rounds_activations
 from cimrobust.engine.other_sizes import SizesCheck, check_sizes
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
-from cimrobust.input_file import printable
 from cimrobust.onnx_io.deploy import deploy
 from cimrobust.onnx_io.lower import lower
-from cimrobust.onnx_io.problems import one_line
 from cimrobust.onnx_io.rewrite import with_crossbar_nodes
 from cimrobust.onnx_io.save import save_model, to_bytes
 from cimrobust.pipeline.in_memory import given_path, takes_objects
 from cimrobust.pipeline.inspection import Inspection, inspect_model, layer_dict
+from cimrobust.printable_text import printable
 
 if TYPE_CHECKING:
     from cimrobust.onnx_io.deployed import Deployed
@@ -123,7 +122,7 @@ def rewrite(
         save_model(rewritten.model, target)
     except OSError as err:
         raise UsageError(
-            f"output file must be writable, got {err.strerror} ({one_line(target)}, --out); choose"
+            f"output file must be writable, got {err.strerror} ({printable(target)}, --out); choose"
             " another place"
         ) from err
     return Rewritten(target, sha256_of(target), inspection, rewritten.num_nodes, sizes)
@@ -148,7 +147,7 @@ def _check_sizes(
 
 def _require_target(source: Path, target: Path) -> None:
     """Refuse a place where no file can be written, or where the model lies, before any work."""
-    where = f"({one_line(target)}, --out)"
+    where = f"({printable(target)}, --out)"
     if target.is_dir():
         raise UsageError(
             f"output must be a file, got a folder {where}; give the name of an .onnx file"

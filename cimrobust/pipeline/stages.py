@@ -1,4 +1,4 @@
-"""The stages of an analysis.
+"""The stages of an analysis, and their order.
 
 Each takes the opened run and what stages before it found, and returns what it found itself.
 """
@@ -25,6 +25,7 @@ from cimrobust.montecarlo.trials import run_trials
 from cimrobust.pipeline.diagnosing import check_unbroken, worst_required
 from cimrobust.pipeline.in_memory import given_folder
 from cimrobust.pipeline.rare_chips import splitting
+from cimrobust.pipeline.writing import Findings
 from cimrobust.reliability.most_probable import most_probable
 from cimrobust.search.carried_witness import transferred_pattern
 from cimrobust.search.ensemble import search
@@ -36,9 +37,36 @@ if TYPE_CHECKING:
     from cimrobust.mapping.box import Pattern
     from cimrobust.mapping.placement import Placement
     from cimrobust.montecarlo.trial_table import TrialTable
+    from cimrobust.pipeline.clock import Clock
     from cimrobust.pipeline.opened_analysis import OpenedAnalysis
     from cimrobust.reliability.likely_chip import LikelySearch
     from cimrobust.search.search_results import SearchResult
+
+
+def run_stages(opened: OpenedAnalysis, clock: Clock) -> Findings:
+    """Run the stages of an opened analysis in their order.
+
+    What one finds, later ones start from or are checked against.
+    """
+    rare, likely = None, None
+    rare_below, likely_below = opened.asked.settings.rare_below, opened.asked.most_probable_below
+    with clock.stage("monte_carlo"):
+        trials = draw_chips(opened)
+    if rare_below is not None:
+        with clock.stage("rare_failures"):
+            rare = estimate_rare(opened, rare_below)
+    with clock.stage("search"):
+        found = search_box(opened, trials)
+    with clock.stage("diagnostics"):
+        diagnosis = explain(opened, found)
+    if likely_below is not None:
+        with clock.stage("most_probable"):
+            likely = search_most_probable(opened, diagnosis.found, likely_below)
+    with clock.stage("certify"):
+        certification = certify(opened, trials, diagnosis)
+    with clock.stage("effects"):
+        effects = tabulate_effects(opened)
+    return Findings(trials, diagnosis, certification, effects, rare, likely)
 
 
 def draw_chips(opened: OpenedAnalysis) -> TrialTable:

@@ -22,13 +22,14 @@ from cimrobust.certificate.suggested_record import (
     write_profile,
 )
 from cimrobust.certify.bound_summary import certify_run
-from cimrobust.diagnose.protected_attacks import Chosen, Needs, Percentile, ProtectedAttacks
+from cimrobust.diagnose.protected_attacks import Chosen, Needs, ProtectedAttacks
 from cimrobust.diagnose.protection import DIGITAL, TIGHTER, Protection, num_devices
 from cimrobust.diagnose.smallest_set import Smallest, smallest_set
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.input_file import printable
 from cimrobust.mapping.box import Pattern
+from cimrobust.montecarlo.anytime import Target
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.pipeline.arguments import check_tolerance
 from cimrobust.pipeline.clock import Clock
@@ -248,8 +249,7 @@ def _needs(policy: Policy, runtime: Runtime, effort: str) -> Needs:
     needs = Needs(
         worst_found=policy.strictest("worst_found_accuracy", higher_is_better=better),
         percentiles=tuple(
-            Percentile(float(asked.k), asked.confidence, asked.accuracy)
-            for asked in policy.percentiles
+            Target(float(asked.k), asked.confidence, asked.accuracy) for asked in policy.percentiles
         ),
         certified=policy.strictest("certified_accuracy", higher_is_better=better),
         higher_is_better=better,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32, Shaped
+from jaxtyping import Shaped
 
 from cimrobust.certificate.assemble import assemble
 from cimrobust.certificate.blocks.limits_block import NO_EFFECTS
@@ -30,17 +30,18 @@ from cimrobust.certify.refusal import Refusal, lacks_memory
 from cimrobust.data.decision import Score
 from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.engine.ort import run_original
-from cimrobust.errors import CimrobustError, InputRefusedError
-from cimrobust.mapping.box import Box, Pattern, box_of
+from cimrobust.errors import CimrobustError
+from cimrobust.mapping.box import Pattern, box_of
 from cimrobust.mapping.pattern_file import read_pattern
 from cimrobust.montecarlo.effect_costs import EffectTable
 from cimrobust.montecarlo.trial_table import TrialTable, from_parquet
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.pipeline.stages import bound, tabulate_effects
-from cimrobust.review.agreement import NOT_DERIVED, RTOL, block_check
+from cimrobust.review.agreement import NOT_DERIVED, block_check
 from cimrobust.review.described_data import data_check, has_other_description
 from cimrobust.review.differences import named
 from cimrobust.review.replay_check import ReplayCheck
+from cimrobust.review.stored_witness import stored_pattern, wrong_parts
 from cimrobust.search.device_witness import write_device_witness
 from cimrobust.search.search_results import MemberResult, SearchResult
 from cimrobust.search.witness import DEVIATIONS_FILE, MODEL_FILE
@@ -106,26 +107,6 @@ def witness_checks(directory: Path, opened: OpenedAnalysis) -> Iterator[ReplayCh
                 else f"'{part}' of {named(wrong)} does not follow from model and profile"
             ),
         )
-
-
-def wrong_parts(tensors: Mapping[str, Shaped[np.ndarray, "..."]], box: Box) -> dict[str, list[str]]:
-    """Return the layers of a witness that do not state what model and profile give.
-
-    They are listed for the nominal weights and for both ends of the intervals.
-
-    Args:
-        tensors: The file of deviations.
-        box: The box of model and profile.
-    """
-    parts = {"nominal": box.nominal, "lo": box.lo, "hi": box.hi}
-    return {
-        part: [
-            name
-            for name, array in expected.items()
-            if not _is_close(tensors.get(f"{name}.{part}"), array, box.hi[name])
-        ]
-        for part, expected in parts.items()
-    }
 
 
 def run_witness(directory: Path, opened: OpenedAnalysis) -> Witness:
@@ -258,47 +239,6 @@ def certified_samples_check(directory: Path, derived: PerSample | None) -> Repla
     return ReplayCheck(
         "certified_again", held, f"{len(stored.certified)} samples of {CERTIFIED}, bounded again"
     )
-
-
-def _is_close(
-    stated: Shaped[np.ndarray, "..."] | None,
-    derived: Float32[np.ndarray, "*weight"],
-    reach: Float32[np.ndarray, "*weight"],
-) -> bool:
-    """Tell whether an array is what follows, but for the rounding of another machine."""
-    if stated is None or stated.shape != derived.shape:
-        return False
-    allowed = RTOL * (np.abs(derived) + np.abs(reach))
-    return bool((np.abs(stated - derived) <= allowed).all())
-
-
-def stored_pattern(path: Path, box: Box) -> Pattern:
-    """Read the deviations of a witness, brought into the box where they leave it by rounding alone.
-
-    Args:
-        path: The file of deviations.
-        box: The box of model and profile.
-
-    Raises:
-        InputRefusedError: Deviations are missing or leave the box.
-    """
-    tensors = read_pattern(path, what="deviations of the witness")
-    pattern: Pattern = {}
-    for name, low in box.lo.items():
-        deviation = tensors.get(f"{name}.deviation")
-        if deviation is None or deviation.shape != low.shape or deviation.dtype != np.float32:
-            raise InputRefusedError(
-                f"witness must have float32 deviations of '{name}' {list(low.shape)}, got none"
-                f" ({DEVIATIONS_FILE})"
-            )
-        slack = RTOL * (np.abs(low) + np.abs(box.hi[name]))
-        if not ((low - slack <= deviation) & (deviation <= box.hi[name] + slack)).all():
-            raise InputRefusedError(
-                f"deviations of '{name}' must lie in the box of model and profile, got others"
-                f" ({DEVIATIONS_FILE})"
-            )
-        pattern[name] = np.clip(deviation, low, box.hi[name])
-    return pattern
 
 
 def _search(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -15,7 +16,7 @@ from cimrobust.review.at_the_reviewer import AtHand
 from cimrobust.review.certificate_replay import replay_certificate
 from cimrobust.review.depth import Depth
 from cimrobust.review.result_files import results_in
-from cimrobust.review.retrain_replay import replay_retraining
+from cimrobust.review.retrain_replay import Replay, replay_retraining
 from cimrobust.review.reviewers_workers import ReviewersAddress
 from cimrobust.review.sweep_replay import replay_sweep
 from cimrobust.settings.commands import REPLAY
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
 
 
 #: The replay that belongs to every kind of result.
-_REPLAYS: Mapping[str, Callable[[Path, AtHand, Depth], list[ReplayCheck]]] = {
+_REPLAYS: Mapping[str, Replay] = {
     CERTIFICATE: replay_certificate,
     SWEEP: replay_sweep,
-    RETRAINING: replay_retraining,
+    RETRAINING: partial(replay_retraining, of_certificate=replay_certificate),
 }
 
 

@@ -14,7 +14,7 @@ from cimrobust.certificate.models import CertificateModel
 from cimrobust.certify.refusal import lacks_memory
 from cimrobust.input_file import printable
 from cimrobust.pipeline.clock import Clock
-from cimrobust.pipeline.run_stages import run_stages
+from cimrobust.pipeline.stages import run_stages
 from cimrobust.pipeline.writing import write_files
 from cimrobust.review.agreement import NOT_DERIVED, block_check
 from cimrobust.review.described_data import data_check, has_other_description

@@ -5,15 +5,15 @@ Its files, then each of its certificates with the network of its folder.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from cimrobust.certificate.result_names import AFTER, BEFORE, WITNESS
 from cimrobust.device.load_profile import profile_of
 from cimrobust.review.at_the_reviewer import AtHand, open_given
-from cimrobust.review.certificate_replay import replay_certificate
+from cimrobust.review.depth import Depth
 from cimrobust.review.differences import differences, named
 from cimrobust.review.machine_check import is_same_machine
 from cimrobust.review.other_results import read_retraining
@@ -24,7 +24,9 @@ from cimrobust.training.equivalent_tolerance import equivalent_tolerance
 if TYPE_CHECKING:
     from cimrobust.certificate.models import CertificateModel
     from cimrobust.certificate.models.retrained import Retraining
-    from cimrobust.review.depth import Depth
+
+#: The replay of one result: its folder, what the reviewer has, how much is computed again.
+Replay: TypeAlias = Callable[[Path, AtHand, Depth], list[ReplayCheck]]
 
 _NOT_TRAINED = (
     "the training is not run again: its settings, the splits of the training data and how the"
@@ -33,7 +35,9 @@ _NOT_TRAINED = (
 )
 
 
-def replay_retraining(directory: Path, at_hand: AtHand, depth: Depth) -> list[ReplayCheck]:
+def replay_retraining(
+    directory: Path, at_hand: AtHand, depth: Depth, *, of_certificate: Replay
+) -> list[ReplayCheck]:
     """Derive the claims of a re-training again.
 
     Args:
@@ -41,6 +45,7 @@ def replay_retraining(directory: Path, at_hand: AtHand, depth: Depth) -> list[Re
         at_hand: What the reviewer has beside it; the network is that before training, the others
             lie in the folder.
         depth: How much is computed again, of every certificate.
+        of_certificate: Replays one of its certificates.
 
     Raises:
         InputRefusedError: There is no re-training or one of its certificates, or they do not follow
@@ -51,7 +56,7 @@ def replay_retraining(directory: Path, at_hand: AtHand, depth: Depth) -> list[Re
     checks = retrain_file_checks(directory, described, certificates)
     checks.append(ReplayCheck("training", None, _NOT_TRAINED))
     for role, certificate in certificates.items():
-        found = replay_certificate(
+        found = of_certificate(
             directory / role, _beside(directory, role, certificate, at_hand), depth
         )
         checks += [replace(check, id=f"{role}: {check.id}") for check in found]

@@ -11,8 +11,9 @@ from cimrobust.montecarlo.quantile import needed_trials
 from cimrobust.review.differences import Exactness, differences, named
 from cimrobust.review.record_checks import is_of_today
 from cimrobust.review.replay_check import ReplayCheck
-from cimrobust.tolerance_sweep import safe_tolerance as safes
-from cimrobust.tolerance_sweep.safe_tolerance import SafeTolerance, tried_between
+from cimrobust.tolerance_sweep import safe_result as safes
+from cimrobust.tolerance_sweep.safe_result import SafeTolerance
+from cimrobust.tolerance_sweep.safe_tolerance import tried_between
 
 if TYPE_CHECKING:
     from cimrobust.certificate.models.swept import SafeTolerance as SafeBlock

@@ -9,7 +9,7 @@ import torch
 
 from cimrobust.available_memory import fitting_workers, is_about_memory, planned_memory
 from cimrobust.errors import MemoryShortError
-from cimrobust.twin.to_torch import TwinRunError
+from cimrobust.twin.ops.twin_step import TwinRunError
 
 ResultT = TypeVar("ResultT")
 

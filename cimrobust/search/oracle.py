@@ -174,7 +174,7 @@ class GradientOracle(SampledTwin):
         pieces = [
             piece
             for piece in self._cut.pieces
-            if needed is None or bool(needed[self._positions(piece)].any())
+            if needed is None or bool(needed[self.decisions.positions(piece)].any())
         ]
         with one_torch_thread(), repeatable_convolutions(self.device):
             work = partial(self._pulled, weights, function)
@@ -199,7 +199,7 @@ class GradientOracle(SampledTwin):
         torch.set_num_threads(1)
         leaves = {name: tensor.detach().requires_grad_() for name, tensor in weights.items()}
         with torch.enable_grad():
-            value = function(self._logits(leaves, piece), self._positions(piece)).sum()
+            value = function(self._logits(leaves, piece), self.decisions.positions(piece)).sum()
             return torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
 
     def _part(
@@ -210,7 +210,7 @@ class GradientOracle(SampledTwin):
         leaves = {name: tensor.detach().requires_grad_() for name, tensor in weights.items()}
         with torch.enable_grad():
             logits = self._logits(leaves, piece)
-            labels = self.labels[self._positions(piece)]
+            labels = self.labels[self.decisions.positions(piece)]
             terms = loss.terms(logits, labels)
             total = torch.nan_to_num(loss.loss(terms, scale), nan=0.0, posinf=0.0, neginf=0.0).sum()
             grads = (

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,18 +21,18 @@ from cimrobust.engine.parallel import map_ordered
 from cimrobust.engine.torch_device import repeatable_convolutions
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.engine.twin_runs import run_outputs, runs_at_once
+from cimrobust.search.attack_decisions import AttackDecisions
 from cimrobust.search.attack_pieces import most_runs, piece_size
 from cimrobust.search.fitting_pieces import FittingPieces
 from cimrobust.search.losses import margins
-from cimrobust.search.readout import Readout, decisive
-from cimrobust.search.torch_patterns import array_of, shared_tensors, tensors_of
+from cimrobust.search.torch_patterns import shared_tensors, tensors_of
 from cimrobust.twin.ops.surrogate import COARSE, HARD
 
 if TYPE_CHECKING:
-    from cimrobust.data.task import Task
     from cimrobust.engine.open import Runtime
     from cimrobust.engine.straight_crossbars import StraightCrossbars
     from cimrobust.mapping.box import Box
+    from cimrobust.search.readout import Readout
     from cimrobust.twin.ops.outside import OutsideNode
     from cimrobust.twin.to_torch import Twin
 
@@ -47,8 +46,8 @@ class SampledTwin:
 
     Attributes:
         readout: How logits are read from it.
-        labels: Labels (regression: targets) of all decisions of the attack set that are counted,
-            in their order; those of one sample are together.
+        decisions: The decisions of the attack set that are counted.
+        labels: Their labels (regression: targets).
         device: Where the twin computes; all tensors that go in and come out are there.
     """
 
@@ -81,10 +80,8 @@ class SampledTwin:
         )
         self._constants = tensors_of(dataset.constants, device)
         self._is_regression = task.is_regression
-        self._k = task.decision.k
-        self._counted, self.labels = _counted_labels(task, attack_set, device)
-        # Where the decisions of a sample begin, and after the last one.
-        self._starts = np.concatenate([[0], np.cumsum(self._counted.sum(axis=1))])
+        self.decisions = AttackDecisions.of(task, attack_set, device)
+        self.labels = self.decisions.labels
         size = piece_size(self._feeding, device)
         self._cut = FittingPieces(
             len(attack_set),
@@ -210,11 +207,9 @@ class SampledTwin:
         Of the decisions that are counted, see `readout.decisive`.
         """
         logits = self._forward(partial(self._logits, tensors_of(weights, self.device)), num_samples)
-        return (
-            logits
-            if num_samples is None
-            else logits[: int(self._starts[min(num_samples, self.num_samples)])]
-        )
+        if num_samples is None:
+            return logits
+        return logits[self.decisions.positions(slice(0, min(num_samples, self.num_samples)))]
 
     def plain_logits(
         self, weights: Mapping[str, Float32[np.ndarray, "..."]], *, num_samples: int
@@ -226,7 +221,7 @@ class SampledTwin:
         logits = self._forward(
             partial(self._plain_logits, tensors_of(weights, self.device)), num_samples
         )
-        return logits[: num_samples * self._counted.shape[1]]
+        return logits[: num_samples * self.decisions.counted.shape[1]]
 
     def _forward(
         self, run: Callable[[slice], Float[Tensor, "_decisions classes"]], num_samples: int | None
@@ -289,29 +284,13 @@ class SampledTwin:
                 ),
                 strict=True,
             ):
-                chosen = self.labels[self._decisions_of(order[piece])]
+                chosen = self.labels[self.decisions.of_samples(order[piece])]
                 correct += int(self.correct(logits, chosen).sum())
                 if correct > most_correct:
                     return None, piece.stop
                 parts.append(margins(logits, chosen))
-        back = torch.argsort(self._decisions_of(order))
+        back = torch.argsort(self.decisions.of_samples(order))
         return (correct, torch.cat(parts)[back]), self.num_samples
-
-    def safest_first(self, margin: Float[Tensor, "decisions"]) -> Int64[np.ndarray, "samples"]:
-        """Return the samples, those first that are correct by the widest margin.
-
-        Args:
-            margin: Of all decisions, [decisions].
-        """
-        finite = torch.nan_to_num(margin, nan=0.0)
-        if self._counted.all():
-            return np.argsort(
-                -array_of(finite.reshape(self.num_samples, -1).mean(dim=1)), kind="stable"
-            )
-        means = np.add.reduceat(array_of(finite.double()), self._starts[:-1]) / np.diff(
-            self._starts
-        )
-        return np.argsort(-means, kind="stable")
 
     def margins(
         self, weights: Mapping[str, Float32[np.ndarray, "..."]]
@@ -321,15 +300,6 @@ class SampledTwin:
         For regression the error; without gradients, [decisions].
         """
         return self._margin(self.logits(weights), self.labels)
-
-    def _positions(self, piece: slice) -> slice:
-        """Return which of all decisions those of a piece are."""
-        return slice(int(self._starts[piece.start]), int(self._starts[piece.stop]))
-
-    def _decisions_of(self, samples: Int64[np.ndarray, "some"]) -> Int64[Tensor, "decisions"]:
-        """Return which of all decisions those of some samples are, int64, in their order."""
-        found = [np.arange(self._starts[sample], self._starts[sample + 1]) for sample in samples]
-        return torch.from_numpy(np.concatenate(found)).to(self.device)
 
     def _margin(
         self, logits: Float[Tensor, "decisions classes"], labels: Real[Tensor, "decisions"]
@@ -352,21 +322,7 @@ class SampledTwin:
         order: Int64[np.ndarray, "samples"] | None = None,
     ) -> Float[Tensor, "decisions classes"]:
         logits = self._plain_logits(weights, piece, order=order)
-        if self._is_regression:
-            return logits
-        counted = (self._counted[piece] if order is None else self._counted[order[piece]]).reshape(
-            -1
-        )
-        if logits.shape[0] != len(counted):
-            return logits  # not a readout of these decisions, which whoever compares it finds
-        if not counted.all():
-            logits = logits[torch.from_numpy(np.flatnonzero(counted)).to(self.device)]
-        labels = (
-            self.labels[self._positions(piece)]
-            if order is None
-            else self.labels[self._decisions_of(order[piece])]
-        )
-        return decisive(logits, labels, k=self._k)
+        return self.decisions.read(logits, piece if order is None else order[piece])
 
     def _plain_logits(
         self,
@@ -414,13 +370,3 @@ class SampledTwin:
             {**feed, **self._constants}, weights, [tensor]
         )[tensor]
         return output
-
-
-def _counted_labels(
-    task: Task, attack_set: Int64[np.ndarray, "samples"], device: torch.device
-) -> tuple[Bool[np.ndarray, "samples most"], Real[Tensor, "decisions"]]:
-    """Return which decisions of every sample are counted, and the labels of those that are."""
-    part = replace(task, labels=task.labels[attack_set])
-    counted = part.counted.reshape(len(attack_set), -1)
-    labels = torch.from_numpy(part.labels.reshape(len(attack_set), -1)[counted])
-    return counted, labels.to(torch.float32 if task.is_regression else torch.int64).to(device)

@@ -111,7 +111,7 @@ class Scorer:
             return self.score([pattern], by="fastest")[0]
         found, count = self.oracle.promising(
             tensors_of(pattern, self.oracle.device),
-            order=self.oracle.safest_first(near.margins),
+            order=self.oracle.decisions.safest_first(near.margins),
             most_correct=than.score,
         )
         self.ledger.ran(count)

@@ -8,13 +8,13 @@ the stated confidence. *Certified*: every chip meets it, by proof.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from cimrobust.attack.tolerances import bisect
 from cimrobust.montecarlo.quantile import needed_trials
 from cimrobust.montecarlo.trial_table import TrialTable, kpp
 from cimrobust.seeds import stream_key
+from cimrobust.tolerance_sweep.safe_result import CONFIDENCE, PERCENT, SafeTolerance
 from cimrobust.tolerance_sweep.sweep_tolerances import (
     SweepContext,
     adopt,
@@ -27,32 +27,10 @@ from cimrobust.tolerance_sweep.worst_at_tolerance import Proof, Worst
 
 Entry = TypeVar("Entry")
 
-PERCENT, CONFIDENCE = 1.0, 0.95
 _STEPS, _RESOLUTION = 5, 0.05
 # Fresh sets of chips that a statistical claim may be tried on; the error is shared out as a half, a
 # quarter and an eighth.
 _FRESH_TESTS = 3
-
-
-@dataclass(frozen=True)
-class SafeTolerance:
-    """The largest tolerance at which a claim holds.
-
-    Attributes:
-        tolerance: Fraction of the full conductance range; None: see `reason`.
-        fails_at: Smallest tolerance tried at which it does not hold; None: none of those tried.
-        reason: Why there is none; empty where there is one.
-        tried: Tolerances tried beside those of the sweep.
-        trials: Fresh chips of the statistical claim; 0 for the others.
-        confidence: Confidence of its test; None for the others.
-    """
-
-    tolerance: float | None
-    fails_at: float | None
-    reason: str
-    tried: tuple[float, ...]
-    trials: int = 0
-    confidence: float | None = None
 
 
 def largest_unrefuted(

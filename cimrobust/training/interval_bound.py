@@ -21,9 +21,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from cimrobust.certify.interval import Interval
-from cimrobust.certify.rule_choice import ACTIVE
 from cimrobust.certify.rules.convolution import Convolution
 from cimrobust.certify.rules.product import MatrixProduct, as_interval, halves, product_ends
+from cimrobust.certify.tensor_kinds import ACTIVE
 
 if TYPE_CHECKING:
     from cimrobust.certify.plan import Plan, PlannedStep

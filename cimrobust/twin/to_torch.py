@@ -17,14 +17,14 @@ from cimrobust.onnx_io.views import MOVING_OPS, TYPE_OPS
 from cimrobust.onnx_io.walk import all_graphs, all_nodes, read_names
 from cimrobust.twin.ops import converter_catalogue  # noqa: F401  (registers the converters)
 from cimrobust.twin.ops.converter_registry import CannotConvertError, Settings
-from cimrobust.twin.ops.program import Program, Scope, TwinRunError, Wrapper
+from cimrobust.twin.ops.program import Program, Scope, Wrapper
 from cimrobust.twin.ops.torch_tensors import to_tensor
 from cimrobust.twin.twin_module import Twin
 
 if TYPE_CHECKING:
     from cimrobust.twin.ops.outside import OutsideNode
 
-__all__ = ["Twin", "TwinRunError", "TwinUnavailableError", "to_torch"]
+__all__ = ["Twin", "TwinUnavailableError", "to_torch"]
 
 
 class TwinUnavailableError(CimrobustError):

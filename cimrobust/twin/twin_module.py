@@ -11,7 +11,8 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from cimrobust.errors import CimrobustError
-from cimrobust.twin.ops.program import Plan, Program, Step, TwinRunError, execute
+from cimrobust.twin.ops.program import Plan, Program, execute
+from cimrobust.twin.ops.twin_step import Step, TwinRunError
 
 if TYPE_CHECKING:
     from cimrobust.twin.ops.converter_registry import Settings, Value

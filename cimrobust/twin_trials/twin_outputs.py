@@ -20,7 +20,8 @@ from cimrobust.errors import CimrobustError, MemoryShortError, UsageError
 from cimrobust.search.attack_pieces import most_runs, piece_size
 from cimrobust.search.fitting_pieces import halves
 from cimrobust.search.torch_patterns import array_of, tensors_of
-from cimrobust.twin.to_torch import Twin, TwinRunError, to_torch
+from cimrobust.twin.ops.twin_step import TwinRunError
+from cimrobust.twin.to_torch import Twin, to_torch
 from cimrobust.twin_trials.near_ties import largest_difference, largest_score
 
 if TYPE_CHECKING:

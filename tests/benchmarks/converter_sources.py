@@ -29,7 +29,7 @@ from cimrobust.onnx_io.normalise import normalised  # noqa: E402
 from cimrobust.twin.ops import converter_registry as registry  # noqa: E402
 from cimrobust.twin.ops import library  # noqa: E402
 from cimrobust.twin.ops.onnx2torch_ops import TAKEN  # noqa: E402
-from cimrobust.twin.ops.program import Step  # noqa: E402
+from cimrobust.twin.ops.twin_step import Step  # noqa: E402
 from cimrobust.twin.to_torch import Twin, to_torch  # noqa: E402
 
 Run = tuple[list[Any], list[torch.Tensor | None]]

@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from cimrobust import TrainingSettings
 from cimrobust.certificate.certificate_files import canonical_json, read_certificate
 from cimrobust.certificate.manifest import write_manifest
 from cimrobust.certificate.models.retrained import Retraining
+from cimrobust.certificate.result_names import RETRAINING
 from cimrobust.certificate.retrained_record import outcome_of
 from cimrobust.cli.main import run
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
 from cimrobust.report.render import render_retraining
-from cimrobust.review import retrain_replay
+from cimrobust.review import replaying, retrain_replay
 from tests.forgery.conftest import Forged
 
 
@@ -203,6 +205,12 @@ def test_a_genuine_re_training_holds(genuine: Path, samples: Path) -> None:
     assert [check.id for check in checks if check.held is None] == ["training"]
 
 
+def _without_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replay what a re-training says itself alone."""
+    alone = partial(retrain_replay.replay_retraining, of_certificate=lambda *_arguments: [])
+    monkeypatch.setitem(replaying._REPLAYS, RETRAINING, alone)
+
+
 @pytest.mark.parametrize("name", FORGERIES)
 def test_replay_refutes(
     forged: ForgedRetraining, monkeypatch: pytest.MonkeyPatch, name: str
@@ -212,7 +220,7 @@ def test_replay_refutes(
     if not any(
         ":" in check for check in expected
     ):  # of no certificate: theirs are replayed by other tests
-        monkeypatch.setattr(retrain_replay, "replay_certificate", lambda *_arguments: [])
+        _without_certificates(monkeypatch)
     assert expected <= {
         check.id for check in cimrobust.replay(forged.folder) if check.held is False
     }
@@ -231,7 +239,7 @@ def test_the_command_ends_with_the_code_of_refuted_evidence(forged: ForgedRetrai
 def test_another_tolerance_for_the_old_network_is_refuted_by_new_searches(
     forged: ForgedRetraining, samples: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retrain_replay, "replay_certificate", lambda *_arguments: [])
+    _without_certificates(monkeypatch)
     values = forged.plain
     values["equivalent"].update(tolerance=0.001, reason=None)
     forged.write(values)

@@ -9,7 +9,7 @@ from cimrobust.certificate import models
 from cimrobust.certificate.blocks.device_level_block import write_verify
 from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.diagnose.diagnostic_names import NAMES, NOT_CHOSEN
-from cimrobust.diagnose.sample_transfer import CHIP_SHARE, CONFIDENCE, SAMPLES_SHARE, Transfer
+from cimrobust.diagnose.transfer_result import CHIP_SHARE, CONFIDENCE, SAMPLES_SHARE, Transfer
 from cimrobust.records import Record, finite
 from cimrobust.search.witness import SAFETY_FILE
 

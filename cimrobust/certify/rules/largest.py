@@ -1,6 +1,6 @@
 """Maxima and minima over whole axes: ReduceMax, ReduceMin, GlobalMaxPool.
 
-A maximum over axes is that of one window, so the planes of `certify.rules.max_pool` bound it; a
+A maximum over axes is that of one window, so the planes of `certify.rules.contest` bound it; a
 minimum is the maximum of negated elements, negated.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.refusal import CannotBoundError
 from cimrobust.certify.rounding import line_radius
-from cimrobust.certify.rules.max_pool import Contest
+from cimrobust.certify.rules.contest import Contest
 from cimrobust.certify.rules.rule import Pulled, Value, total
 from cimrobust.twin.ops.converter_registry import Kernel, Node
 

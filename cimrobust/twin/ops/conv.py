@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Real
 from torch import Tensor
 
 from cimrobust.twin.ops.converter_registry import Kernel, Node, operator
-from cimrobust.twin.ops.sliding_window import Window, pad
-
-CONVOLUTIONS: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-TRANSPOSED: dict[int, Any] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+from cimrobust.twin.ops.sliding_window import CONVOLUTIONS, TRANSPOSED, Window, pad
 
 
 @operator("Conv")

@@ -11,37 +11,11 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Int, Int64, Real
 from torch import Tensor
 
-from cimrobust.twin.ops.conv import CONVOLUTIONS
 from cimrobust.twin.ops.converter_registry import CannotConvertError, Kernel, Node, operator
-from cimrobust.twin.ops.sliding_window import Window, pad
+from cimrobust.twin.ops.sliding_window import CONVOLUTIONS, Window, ceil_excess, pad
 
 MAX_POOLS: dict[int, Any] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 AVERAGE_POOLS: dict[int, Any] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
-
-
-def ceil_excess(
-    size: Sequence[int],
-    kernel: Sequence[int],
-    window: Window,
-    begins: Sequence[int],
-    ends: Sequence[int],
-) -> tuple[int, ...]:
-    """Return how far the last window of ceil_mode reaches behind the padded input, per axis.
-
-    A window that would start in the padding behind the input is left out, as onnxruntime and torch
-    do.
-    """
-    rank = len(kernel)
-    excess = []
-    for length, taps, step, gap, begin, end in zip(
-        size, kernel, window.steps(rank), window.gaps(rank), begins, ends, strict=True
-    ):
-        reach = (taps - 1) * gap + 1
-        count = -(-(length + begin + end - reach) // step) + 1
-        if (count - 1) * step >= length + begin:
-            count -= 1
-        excess.append(max((count - 1) * step + reach - (length + begin + end), 0))
-    return tuple(excess)
 
 
 @operator("MaxPool")

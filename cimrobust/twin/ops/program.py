@@ -10,12 +10,12 @@ import onnx
 from jaxtyping import Shaped
 from torch import Tensor
 
-from cimrobust.errors import CimrobustError
 from cimrobust.onnx_io.walk import op_name, outer_names, subgraphs
 from cimrobust.twin.ops import converter_registry as registry
 from cimrobust.twin.ops.converter_registry import CannotConvertError, Kernel, Node, Settings, Value
 from cimrobust.twin.ops.outside import OutsideNode, outside_kernel
 from cimrobust.twin.ops.torch_tensors import placed, to_tensor
+from cimrobust.twin.ops.twin_step import Step, TwinRunError
 
 #: Makes the kernel of a node of the one that it has.
 Wrapper = Callable[[Node, Kernel], Kernel]
@@ -30,24 +30,6 @@ RANDOM = frozenset(
         "Dropout",
     }
 )
-
-
-class TwinRunError(CimrobustError):
-    """A node of the twin failed on the values it was given; `node` is its name."""
-
-    def __init__(self, message: str, node: str = "") -> None:
-        self.node = node
-        super().__init__(message)
-
-
-@dataclass(frozen=True)
-class Step:
-    """One node ready to run: the kernel and the slots of its inputs and outputs."""
-
-    kernel: Kernel
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    node: Node
 
 
 @dataclass(frozen=True)

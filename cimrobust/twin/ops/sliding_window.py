@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Real
@@ -12,6 +12,10 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from cimrobust.twin.ops.converter_registry import Node
+
+#: torch's functions by number of axes.
+CONVOLUTIONS: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+TRANSPOSED: dict[int, Any] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,31 @@ class Window:
         if self.auto_pad == "VALID" or self.pads is None:
             return (0,) * rank, (0,) * rank
         return self.pads[:rank], self.pads[rank:]
+
+
+def ceil_excess(
+    size: Sequence[int],
+    kernel: Sequence[int],
+    window: Window,
+    begins: Sequence[int],
+    ends: Sequence[int],
+) -> tuple[int, ...]:
+    """Return how far the last window of ceil_mode reaches behind the padded input, per axis.
+
+    A window that would start in the padding behind the input is left out, as onnxruntime and torch
+    do.
+    """
+    rank = len(kernel)
+    excess = []
+    for length, taps, step, gap, begin, end in zip(
+        size, kernel, window.steps(rank), window.gaps(rank), begins, ends, strict=True
+    ):
+        reach = (taps - 1) * gap + 1
+        count = -(-(length + begin + end - reach) // step) + 1
+        if (count - 1) * step >= length + begin:
+            count -= 1
+        excess.append(max((count - 1) * step + reach - (length + begin + end), 0))
+    return tuple(excess)
 
 
 def torch_pads(begins: Sequence[int], ends: Sequence[int]) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cimrobust.certificate.safe_statements import Safe, safe_tolerances
-from cimrobust.tolerance_sweep.safe_tolerance import SafeTolerance
+from cimrobust.tolerance_sweep.safe_result import SafeTolerance
 
 SAFE = Safe(
     required=0.9,

@@ -12,8 +12,8 @@ from cimrobust.certify.bounds import largest_certified_tolerance
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.plan import make_plan, pools_first
 from cimrobust.certify.propagate import propagate
-from cimrobust.certify.rule_choice import ACTIVE
 from cimrobust.certify.rules.max_pool import MaxPool
+from cimrobust.certify.tensor_kinds import ACTIVE
 from cimrobust.twin.to_torch import to_torch
 from tests.unit.certify.attack import Chip
 from tests.unit.certify.conftest import Maker

@@ -25,7 +25,7 @@ from cimrobust.certify.rules.quantise import dequantise
 from cimrobust.certify.rules.softmax import softmax
 from cimrobust.data.decision import Decision
 from cimrobust.twin.ops.converter_registry import Node, Settings
-from cimrobust.twin.ops.program import Step
+from cimrobust.twin.ops.twin_step import Step
 from tests.unit.search.conftest import Opener
 
 RNG = np.random.default_rng(5)

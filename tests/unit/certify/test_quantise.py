@@ -16,7 +16,7 @@ from cimrobust.certify.refusal import CannotBoundError, Refusal
 from cimrobust.certify.rules.quantise import Staircase, quantiser
 from cimrobust.twin.ops import converter_catalogue as catalogue  # noqa: F401
 from cimrobust.twin.ops.converter_registry import MICROSOFT, Node, Settings, find
-from cimrobust.twin.ops.program import Step
+from cimrobust.twin.ops.twin_step import Step
 from tests.unit.certify.conftest import Maker
 from tests.unit.certify.test_soundness import opened_bounds
 from tests.unit.search.conftest import Opener

@@ -13,7 +13,8 @@ from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
 from cimrobust.certify.bounds import certify
 from cimrobust.certify.interval import Interval, chord_of_absolute
 from cimrobust.certify.rules.bilinear import product_of_activations
-from cimrobust.certify.rules.max_pool import Contest, max_pool
+from cimrobust.certify.rules.contest import Contest
+from cimrobust.certify.rules.max_pool import max_pool
 from cimrobust.certify.rules.product import shared_form
 from cimrobust.certify.rules.relaxation import Activation
 from cimrobust.certify.rules.rule import total

@@ -277,6 +277,9 @@ def test_architectures() -> None:
 @pytest.mark.parametrize("name", list_profiles())
 def test_every_profile_programs_a_matrix(name: str) -> None:
     profile = load_profile(name)
+    if profile.drift is not None and profile.depends_on_level:
+        # Every level has a table of its own, by quadrature: 256 of them take seconds.
+        profile = replace(profile, device=replace(profile.device, bits=4))
     weights = np.random.default_rng(0).normal(size=(40, 30)).astype(np.float32)
     placement = place(one_matrix(weights), profile)
     (levels,) = program_devices(placement, seed=1, trial=0).values()

@@ -10,12 +10,13 @@ import pytest
 from cimrobust.attack.attack_context import AttackContext
 from cimrobust.attack.attack_plan import FULL_ATTACK
 from cimrobust.device.core_tables import DeviceTable
-from cimrobust.diagnose.protected_attacks import Needs, Percentile, ProtectedAttacks
+from cimrobust.diagnose.protected_attacks import Needs, ProtectedAttacks
 from cimrobust.diagnose.protection import DIGITAL, TIGHTER, Protection, num_devices
 from cimrobust.engine.subject import Subject
 from cimrobust.mapping.box import box_of
 from cimrobust.mapping.decided import decide
 from cimrobust.mapping.place import place
+from cimrobust.montecarlo.anytime import Target
 from cimrobust.run import Run
 from tests.unit.search.conftest import opened, small  # noqa: F401
 
@@ -93,7 +94,7 @@ def test_what_a_set_falls_to_its_parts_fall_to_without_an_attack(one_fragile_lay
 
 def test_drawn_chips_decide_where_the_policy_asks_for_a_percentile(one_fragile_layer):
     runtime, placement = one_fragile_layer
-    easy, hard = (Needs(None, (Percentile(10.0, 0.9, score),), None, True) for score in (0.3, 1.1))
+    easy, hard = (Needs(None, (Target(10.0, 0.9, score),), None, True) for score in (0.3, 1.1))
     assert _attacks(runtime, placement, easy).evaluate(frozenset()).met
     refused = _attacks(runtime, placement, hard).evaluate(frozenset())
     assert (refused.met, refused.how) == (False, "drawn chips")

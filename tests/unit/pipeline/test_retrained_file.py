@@ -10,7 +10,7 @@ import pytest
 
 from cimrobust.engine.other_sizes import SizesCheck, check_sizes
 from cimrobust.errors import SelfCheckError
-from cimrobust.pipeline import retraining_stages
+from cimrobust.pipeline import retrained_file
 from cimrobust.progress import NullProgress
 from cimrobust.training.loop import Trained, train
 from cimrobust.training.methods.method_catalogue import recipe_of
@@ -45,8 +45,8 @@ def test_it_is_compared_at_several_sizes(
         seen.append(check_sizes(*arguments, **options))  # type: ignore[arg-type]
         return seen[-1]
 
-    monkeypatch.setattr(retraining_stages, "check_sizes", recorded)
-    retraining_stages.export(session, trained.parameters, tmp_path / "model.onnx", must_change=True)
+    monkeypatch.setattr(retrained_file, "check_sizes", recorded)
+    retrained_file.export(session, trained.parameters, tmp_path / "model.onnx", must_change=True)
     assert {shapes["x"][0] for shapes in seen[0].ran} >= {1, 2, 3}
     assert seen[0].max_difference < 1e-5
 
@@ -57,9 +57,9 @@ def test_a_file_that_is_found_wrong_goes(
     def wrong(*_arguments: object, **_options: object) -> SizesCheck:
         raise SelfCheckError("outputs differ")
 
-    monkeypatch.setattr(retraining_stages, "check_sizes", wrong)
+    monkeypatch.setattr(retrained_file, "check_sizes", wrong)
     with pytest.raises(SelfCheckError, match="outputs differ"):
-        retraining_stages.export(
+        retrained_file.export(
             session, trained.parameters, tmp_path / "model.onnx", must_change=True
         )
     assert not (tmp_path / "model.onnx").exists()

@@ -16,13 +16,13 @@ from cimrobust.certificate.certificate_files import canonical_json
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.report import argument, contents, failure_modes
 from cimrobust.report import comparison_view as comparison
+from cimrobust.report import render as rendering
 from cimrobust.report.headline import headlines
 from cimrobust.report.numbers import shown
 from cimrobust.report.page_identity import css_text, of_certificate
 from cimrobust.report.remedies import remedies
-from cimrobust.report.render import render
 from cimrobust.report.uncertainty_budget import uncertainties
-from tests.unit.report.test_render import Elements, at
+from tests.unit.report.test_render import Elements, at, charts_of_the_example
 
 _spec = importlib.util.spec_from_file_location(
     "page_example", Path(__file__).with_name("example.py")
@@ -45,6 +45,11 @@ ROW = {
 
 def certificate(**changes) -> CertificateModel:
     return CertificateModel.model_validate(example.certificate(**changes))
+
+
+def render(certificate: CertificateModel, previous: CertificateModel | None = None) -> str:
+    """The page with the charts of the example, which these tests do not read."""
+    return rendering.render(certificate, previous, pictures=charts_of_the_example())
 
 
 def judged(*rows: dict) -> CertificateModel:

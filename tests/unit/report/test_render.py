@@ -6,6 +6,7 @@ import copy
 import importlib.util
 import json
 import re
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -45,6 +46,19 @@ def render(certificate: dict) -> str:
     return rendering.render(CertificateModel.model_validate(certificate))
 
 
+@cache
+def charts_of_the_example() -> dict[str, str]:
+    """The charts of the example, drawn once for all pages that tests read the words of."""
+    return rendering.draw(CertificateModel.model_validate(example.certificate()))
+
+
+def worded(certificate: dict) -> str:
+    """The page with the charts of the example."""
+    return rendering.render(
+        CertificateModel.model_validate(certificate), pictures=charts_of_the_example()
+    )
+
+
 def at(certificate, path: str):
     value = certificate
     for part in path.split("."):
@@ -62,7 +76,7 @@ def test_same_certificate_same_bytes():
 
 def test_every_number_is_that_of_the_json():
     certificate = example.certificate()
-    numbers = Elements(render(certificate)).numbers
+    numbers = Elements(worded(certificate)).numbers
     assert len(numbers) > 60
     for path, value in numbers:
         expected = at(certificate, path)
@@ -70,7 +84,7 @@ def test_every_number_is_that_of_the_json():
 
 
 def test_hostile_names_stay_text():
-    page = render(example.certificate())
+    page = worded(example.certificate())
     assert "<script>alert" not in page
     assert Elements(page).tags.count("script") == 1
     assert "&lt;script&gt;alert(1)" in page
@@ -80,14 +94,14 @@ def test_embedded_json_is_the_certificate():
     certificate = example.certificate()
     text = re.search(
         r'<script type="application/json" id="certificate">(.*?)</script>',
-        render(certificate),
+        worded(certificate),
         re.DOTALL,
     ).group(1)
     assert json.loads(text) == CertificateModel.model_validate(certificate).model_dump()
 
 
 def test_nothing_is_fetched_and_identifiers_are_unique():
-    page = render(example.certificate())
+    page = worded(example.certificate())
     assert "default-src 'none'" in page
     # Names of the SVG and XLink standards are no addresses that anything is fetched from.
     outside = [
@@ -101,7 +115,7 @@ def test_nothing_is_fetched_and_identifiers_are_unique():
 
 @pytest.mark.parametrize("word", ["PASS_CERTIFIED", "PASS_STATISTICAL", "FAIL", "INCONCLUSIVE"])
 def test_every_verdict_is_said_in_words(word):
-    page = render(
+    page = worded(
         example.certificate(verdict={"word": word, "sentence": "So.", "requirements": []})
     )
     assert word.replace("_", " ") in page
@@ -175,12 +189,12 @@ def test_largest_tolerances_are_drawn_and_listed():
 
 def test_the_course_of_the_search_is_told_or_its_absence_explained():
     certificate = example.certificate()
-    assert ("worst_found.effort_curve.near.passes", "30") in Elements(render(certificate)).numbers
+    assert ("worst_found.effort_curve.near.passes", "30") in Elements(worded(certificate)).numbers
     certificate["worst_found"] |= {
         "effort_curve": None,
         "effort_curve_reason": "no pattern was found",
     }
-    assert "Course of the search: no pattern was found." in render(certificate)
+    assert "Course of the search: no pattern was found." in worded(certificate)
 
 
 def test_item_policy_and_day_of_issue_are_shown():
@@ -201,7 +215,7 @@ def test_item_policy_and_day_of_issue_are_shown():
         policy_sha256="ab" * 32,
     )
     jsonschema.validate(certificate, CertificateModel.published_schema())
-    page = render(certificate)
+    page = worded(certificate)
     assert "Issued 2026-11-29" in page
     assert "What the network is part of" in page
     assert f"sha256 <code>{'ab' * 32}</code>" in page

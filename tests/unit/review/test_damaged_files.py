@@ -11,8 +11,8 @@ from safetensors.numpy import save_file
 from cimrobust.errors import InputRefusedError, UsageError
 from cimrobust.mapping.box import Box
 from cimrobust.review import probable_chip
-from cimrobust.review.derivation import stored_pattern
 from cimrobust.review.page_again import rewrite_report
+from cimrobust.review.stored_witness import stored_pattern
 
 ZERO, ONE = np.zeros((2, 3), np.float32), np.ones((2, 3), np.float32)
 BOX = Box({"w": ZERO}, {"w": -ONE}, {"w": ONE})

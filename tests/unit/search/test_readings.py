@@ -154,7 +154,7 @@ def test_gradients_are_of_the_decisions_that_are_counted(
         )
     expected = margins_of(runtime.task, output)
     np.testing.assert_allclose(found.margins.numpy(), expected, rtol=1e-4, atol=1e-4)
-    order = oracle.safest_first(found.margins)
+    order = oracle.decisions.safest_first(found.margins)
     (correct, margin), count = oracle.promising(
         tensors_of(pattern, oracle.device), order=order, most_correct=10**9
     )

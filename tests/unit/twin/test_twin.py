@@ -13,7 +13,8 @@ from cimrobust.onnx_io.normalise import normalised
 from cimrobust.twin.ops import control
 from cimrobust.twin.ops.converter_registry import CannotConvertError
 from cimrobust.twin.ops.torch_tensors import to_tensor
-from cimrobust.twin.to_torch import TwinRunError, TwinUnavailableError, to_torch
+from cimrobust.twin.ops.twin_step import TwinRunError
+from cimrobust.twin.to_torch import TwinUnavailableError, to_torch
 
 HEAD = '<ir_version: 8, opset_import: ["": 13, "com.example": 1, "com.microsoft": 1]>'
 TIED = """g (float[b, 2] x) => (float[b, 2] y, int64[b] best) <float[2, 2] w = {1, 2, 3, 4}, int64[2] s = {2, 2}> {
