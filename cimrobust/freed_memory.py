@@ -28,9 +28,30 @@ def share_freed(tensor_bytes: int) -> bool:
     Returns:
         Whether it is so now: not with a small network, nor where the allocator is not glibc's.
     """
+    library = _glibc(tensor_bytes)
+    return library is not None and bool(library.mallopt(_M_ARENA_MAX, 1) == 1)
+
+
+def return_freed(tensor_bytes: int) -> bool:
+    """Give memory that was freed, and that lies between what is held, back to the system.
+
+    Between stages of a large network: what one of them freed is seldom of the sizes that the next
+    one asks for, and would be held beside it. It changes no result.
+
+    Args:
+        tensor_bytes: Bytes of all tensors of the network.
+
+    Returns:
+        Whether any was given back: none with a small network, nor where the allocator is not
+        glibc's.
+    """
+    library = _glibc(tensor_bytes)
+    return library is not None and bool(library.malloc_trim(0) == 1)
+
+
+def _glibc(tensor_bytes: int) -> ctypes.CDLL | None:
+    """Return the allocator, where the network is large and it is glibc's."""
     if tensor_bytes < _LARGE:
-        return False
+        return None
     library = ctypes.CDLL(None)
-    if not hasattr(library, "gnu_get_libc_version"):
-        return False
-    return bool(library.mallopt(_M_ARENA_MAX, 1) == 1)
+    return library if hasattr(library, "gnu_get_libc_version") else None

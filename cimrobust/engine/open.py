@@ -33,10 +33,12 @@ from cimrobust.engine.judged_outputs import judge
 from cimrobust.engine.liveness import check_liveness
 from cimrobust.engine.ort import OrtEngine
 from cimrobust.errors import CimrobustError, SelfCheckError
+from cimrobust.freed_memory import return_freed
 from cimrobust.onnx_io.at_hand import Shape, agreeing, at_hand
 from cimrobust.onnx_io.batch import coupling_operators
 from cimrobust.onnx_io.deploy import deploy
 from cimrobust.onnx_io.deployed import Deployed
+from cimrobust.onnx_io.large_models import tensor_bytes
 from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.shapes import has_half_activations
@@ -153,18 +155,22 @@ def open_network(
         SelfCheckError: The deployed form is not the file's network, or does not follow its weights.
     """
     check_inputs(network.inputs, [*dataset.inputs, *dataset.constants])
+    held = tensor_bytes(network.model)
     judged = judge(network, dataset, workers=workers)
     ready, task, clean_output = judged.dataset, judged.task, judged.output
     findings = check_clean(task, ready, clean_output)
     rounds, tolerance = rounds_activations(network, scan), _float_tolerance(network)
     check_samples_apart(network, ready, clean_output, rounds=rounds, tolerance=tolerance)
+    return_freed(held)
     engine, parity, batch_note = _deploy(
         network, scan, ready, task, clean_output, str(ready.decision.output)
     )
     specialised = at_hand(
         engine.deployed, sizes_at_hand(ready, calibration, has_batch=engine.feeding.mode != "none")
     )
+    return_freed(held)
     checks = _run_checks(engine, specialised, placement, ready, parity, workers)
+    return_freed(held)
     quantised = task.score(
         engine.run(placement.nominal(), ready.inputs, ready.constants, threads=workers)
     )
