@@ -8,7 +8,6 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 from jaxtyping import Float32, Shaped
 
 from cimrobust.engine.batches import (
@@ -27,6 +26,7 @@ from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.optimised_template import LateTemplate
 from cimrobust.engine.sessions import open_session, run_session
 from cimrobust.errors import InputRefusedError, UsageError
+from cimrobust.freed_memory import return_freed
 from cimrobust.input_file import FileKind, read_input
 from cimrobust.onnx_io.batch import coupling_operators
 from cimrobust.onnx_io.large_models import require_one_message, tensor_bytes
@@ -35,7 +35,7 @@ from cimrobust.onnx_io.model_files import digest, hashed
 from cimrobust.onnx_io.parsed_model import read_without_data
 from cimrobust.onnx_io.session_template import session_template
 from cimrobust.onnx_io.size_limits import MAX_EXTERNAL_FILE_BYTES, MOST_SESSION_BYTES
-from cimrobust.onnx_io.unsigned import exact_file, may_saturate
+from cimrobust.onnx_io.unsigned import exact_file, file_may_saturate
 
 if TYPE_CHECKING:
     from cimrobust.mapping.placement import Placement
@@ -95,8 +95,10 @@ class OpenNetwork:
 
     def close(self) -> None:
         """Free the session; the weight arrays may be written again."""
+        freed = sum(array.nbytes for array in self._keep)
         self._session = None
         self._keep = ()
+        return_freed(freed)
 
     def __enter__(self) -> OpenNetwork:
         return self
@@ -327,7 +329,7 @@ def _model_file(network: Network) -> bytes | Path:
     from_path = is_large and network.path.suffix == ".onnx"
     if from_path:
         bare = _read_again(network.path, network.files[0], read_without_data)
-        if not may_saturate(onnx.ModelProto.FromString(bare)):
+        if not file_may_saturate(bare):
             return network.path
     content = _read_again(network.path, network.files[0], _read_all)
     if not network.runs_as_file:

@@ -13,7 +13,7 @@ from cimrobust.onnx_io.batch import batch_notes, find_batch
 from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.fold import replace_nodes
 from cimrobust.onnx_io.integer import Rewriting, casts_to_float, is_integer_layer, rewrite
-from cimrobust.onnx_io.large_models import is_large, without_data
+from cimrobust.onnx_io.large_models import without_data
 from cimrobust.onnx_io.memory_needs import require_memory
 from cimrobust.onnx_io.normalise import drop_dead_parts, name_nodes, sort_nodes
 from cimrobust.onnx_io.shapes import TensorType, infer_types, spec_of
@@ -91,18 +91,17 @@ def _fill(model: onnx.ModelProto, scan: LayerScan) -> None:
 
 
 def _require_memory(network: Network, scan: LayerScan) -> None:
-    """Raise ModelNotCoveredError unless the deployed network, a chip and its session fit.
+    """Raise ModelNotCoveredError unless the deployed network fits.
 
-    Stored weights are there as float32 three times, everything else once more; beyond one message
-    also as what sessions are given and as what a search computes with.
+    What is run with it is for `engine.opening_memory` to count.
     """
     stored = {layer.initializer: layer.num_weights for layer in scan.layers}
     digital = sum(
         num_bytes(tensor) for tensor in network.model.graph.initializer if tensor.name not in stored
     )
     require_memory(
-        (3 if is_large(network.model) else 1) * digital + 12 * sum(stored.values()),
-        what="the network with stored weights as float32, a chip and its session",
+        digital + 4 * sum(stored.values()),
+        what="the network with stored weights as float32",
         where=network.path,
         hint="use a machine with more memory, or a smaller network",
     )
