@@ -39,6 +39,8 @@ _IN_PASSING = 3
 _LIVE, _KEPT = 4, 3
 # What an allocator holds and nobody uses: threads of a small network have heaps of their own.
 _SPARE, _SPARE_OF_SMALL = 1.1, 1.3
+# Bytes of blocks that are too small to be given back one by one, of a large network.
+_SPARE_BYTES = 3 * 2**25
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,12 @@ class OpeningSizes:
         return self._with_spare(self.stages(is_placed=True)["chip"])
 
     def _with_spare(self, num_bytes: int) -> int:
-        spare = _SPARE if self._is_handed_over else _SPARE_OF_SMALL
-        return int(spare * num_bytes) + _LIVE * self.batch
+        held = (
+            int(_SPARE * num_bytes) + _SPARE_BYTES
+            if self._is_handed_over
+            else int(_SPARE_OF_SMALL * num_bytes)
+        )
+        return held + _LIVE * self.batch
 
     def _run_of_file(self) -> int:
         if self.is_mapped and not self.is_integer:
