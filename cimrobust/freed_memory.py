@@ -9,6 +9,7 @@ that nothing used.
 from __future__ import annotations
 
 import ctypes
+import gc
 
 # Parameter of `mallopt`, from malloc.h of glibc.
 _M_ARENA_MAX = -8
@@ -28,9 +29,32 @@ def share_freed(tensor_bytes: int) -> bool:
     Returns:
         Whether it is so now: not with a small network, nor where the allocator is not glibc's.
     """
-    if tensor_bytes < _LARGE:
-        return False
+    library = _glibc(tensor_bytes)
+    return library is not None and bool(library.mallopt(_M_ARENA_MAX, 1) == 1)
+
+
+def return_freed(num_bytes: int) -> bool:
+    """Give memory that was let go, and that lies between what is held, back to the system.
+
+    Between stages of a large network: what one of them freed is seldom of the sizes that the next
+    one asks for, and would be held beside it. Twins refer to themselves, so that what has become
+    garbage is collected first. It changes no result.
+
+    Args:
+        num_bytes: Bytes that were let go, roughly.
+
+    Returns:
+        Whether any was given back: none where they are few, nor where the allocator is not glibc's.
+    """
+    library = _glibc(num_bytes)
+    if library is not None:
+        gc.collect()
+    return library is not None and bool(library.malloc_trim(0) == 1)
+
+
+def _glibc(num_bytes: int) -> ctypes.CDLL | None:
+    """Return the allocator, where many bytes are concerned and it is glibc's."""
+    if num_bytes < _LARGE:
+        return None
     library = ctypes.CDLL(None)
-    if not hasattr(library, "gnu_get_libc_version"):
-        return False
-    return bool(library.mallopt(_M_ARENA_MAX, 1) == 1)
+    return library if hasattr(library, "gnu_get_libc_version") else None

@@ -81,7 +81,7 @@ class BoundedNetwork:
         boxes = {}
         for name, tensor in self.placement.tensors.items():
             nominal, lo, hi = (
-                np.asarray(array, np.float64) for array in (tensor.nominal, tensor.lo, tensor.hi)
+                np.asarray(array, np.float64) for array in (tensor.nominal, *tensor.limits())
             )
             boxes[name] = Interval(
                 torch.from_numpy(nominal + scale * lo), torch.from_numpy(nominal + scale * hi)

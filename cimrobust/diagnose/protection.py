@@ -17,7 +17,7 @@ from cimrobust.device.intervals import largest_programming_error
 from cimrobust.device.layer_rules import LayerRule
 from cimrobust.device.profile_changes import with_tolerance
 from cimrobust.mapping.place import place_layer
-from cimrobust.mapping.placement import Placement, TensorPlacement
+from cimrobust.mapping.placement import GivenLimits, Placement, TensorPlacement
 
 if TYPE_CHECKING:
     from cimrobust.device.profile import DeviceProfile
@@ -97,7 +97,13 @@ class Protection:
             drift=None,
             window=None,
         )
-        return replace(tensor, profile=exact, nominal=nominal, lo=still, hi=still, drift_factor=1.0)
+        return replace(
+            tensor,
+            profile=exact,
+            nominal=nominal,
+            limits=GivenLimits(still, still),
+            drift_factor=1.0,
+        )
 
     def rules(self, placement: Placement, chosen: Collection[str]) -> tuple[LayerRule, ...]:
         """Return the rules of a profile that protect layers, in graph order."""

@@ -226,4 +226,5 @@ def random_vertex(tensor: TensorPlacement) -> Float32[np.ndarray, "*weight"]:
         stream(_LIVENESS_SEED, "vertex", tensor.initializer).random(tensor.shape, dtype=np.float32)
         < 0.5
     )
-    return np.asarray(tensor.nominal + np.where(high, tensor.hi, tensor.lo), dtype=np.float32)
+    lo, hi = tensor.limits()
+    return np.asarray(tensor.nominal + np.where(high, hi, lo), dtype=np.float32)

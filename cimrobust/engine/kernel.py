@@ -203,13 +203,13 @@ def _program_levels(
 ) -> None:
     profile = tensor.profile
     low_below, high_above = fault_thresholds(profile)
-    table = _table(tensor)
+    table, (lo, hi) = _table(tensor), tensor.limits()
     _native.program_levels(
         tensor.nominal.reshape(-1),
         flat_group(tensor.scale_group),
         tensor.scale.astype(np.float32),
-        tensor.lo.reshape(-1),
-        tensor.hi.reshape(-1),
+        lo.reshape(-1),
+        hi.reshape(-1),
         table.knots,
         table.slopes,
         coding=level_coding(profile, has_remainder=tensor.levels_given),

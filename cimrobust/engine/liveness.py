@@ -209,35 +209,48 @@ def _effects(
     feed = {**first_batch(one, engine.feeding), **constants}
     try:
         with one_torch_thread():
-            output, gradients = _gradients(specialised, engine.output, corner, feed, direction)
+            return _changes(specialised, engine.output, placement, corner, feed, direction)
     except (CimrobustError, RuntimeError, NotImplementedError, TypeError, ValueError):
         return None
-    return output, {
-        name: _change(gradient, corner[name], placement.tensors[name].nominal)
-        for name, gradient in gradients.items()
-    }
 
 
-def _gradients(
+def _changes(
     specialised: Deployed,
     output: str,
-    weights: Mapping[str, Float32[np.ndarray, "..."]],
+    placement: Placement,
+    corner: Mapping[str, Float32[np.ndarray, "..."]],
     feed: Feed,
     direction: Float64[np.ndarray, "samples *outputs"],
-) -> tuple[Float[np.ndarray, "samples *outputs"], dict[str, Float32[np.ndarray, "..."]]]:
-    """Return the output of the twin, and the gradients of a weighted sum of it that there are."""
-    twin = to_torch(specialised.model, weight_names=specialised.weight_names, outputs=[output])
-    inputs = {name: torch.from_numpy(np.array(array)) for name, array in feed.items()}
+) -> tuple[Float[np.ndarray, "samples *outputs"], dict[str, float]]:
+    """Return the output of the twin, and how far each weight with a gradient moves a sum of it.
+
+    The twin computes with the corner's own arrays, and a gradient is let go once its number is
+    known: no more than one is held.
+    """
     moved = {
-        name: torch.from_numpy(np.array(array)).requires_grad_() for name, array in weights.items()
+        name: torch.from_numpy(np.require(array, requirements=["C", "W"])).requires_grad_()
+        for name, array in corner.items()
     }
+    twin = to_torch(
+        specialised.model,
+        weight_names=specialised.weight_names,
+        outputs=[output],
+        values={name: weight.detach() for name, weight in moved.items()},
+    )
+    inputs = {name: torch.from_numpy(np.array(array)) for name, array in feed.items()}
+    changes: dict[str, float] = {}
+
+    def take(name: str, weight: Float32[Tensor, "..."]) -> None:
+        assert weight.grad is not None
+        gradient, weight.grad = weight.grad.numpy(), None
+        changes[name] = _change(gradient, corner[name], placement.tensors[name].nominal)
+
+    for name, weight in moved.items():
+        weight.register_post_accumulate_grad_hook(partial(take, name))
     made: Float[Tensor, "..."] = twin(inputs, moved, [output])[output]
     found = made if made.ndim == direction.ndim else made.unsqueeze(0)
     found.backward(torch.from_numpy(direction).to(found.dtype))  # type: ignore[no-untyped-call]
-    gradients = {
-        name: weight.grad.numpy() for name, weight in moved.items() if weight.grad is not None
-    }
-    return found.detach().numpy(), gradients
+    return found.detach().numpy(), changes
 
 
 def _change(

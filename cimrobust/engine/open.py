@@ -31,12 +31,15 @@ from cimrobust.engine.converter_proof import Converters, open_converters
 from cimrobust.engine.engine_protocol import Engine
 from cimrobust.engine.judged_outputs import judge
 from cimrobust.engine.liveness import check_liveness
+from cimrobust.engine.opening_memory import opening_threads, require_opening
 from cimrobust.engine.ort import OrtEngine
 from cimrobust.errors import CimrobustError, SelfCheckError
+from cimrobust.freed_memory import return_freed
 from cimrobust.onnx_io.at_hand import Shape, agreeing, at_hand
 from cimrobust.onnx_io.batch import coupling_operators
 from cimrobust.onnx_io.deploy import deploy
 from cimrobust.onnx_io.deployed import Deployed
+from cimrobust.onnx_io.large_models import tensor_bytes
 from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.shapes import has_half_activations
@@ -149,22 +152,27 @@ def open_network(
     Raises:
         UsageError: The data set does not fit the graph, or there is no such decision output.
         ModelNotCoveredError: onnxruntime cannot run the model, or it gives other outputs every
-            time.
+            time; or it does not fit into memory.
         SelfCheckError: The deployed form is not the file's network, or does not follow its weights.
     """
     check_inputs(network.inputs, [*dataset.inputs, *dataset.constants])
+    held = tensor_bytes(network.model)
+    workers = opening_threads(require_opening(network, scan, is_placed=True), workers)
     judged = judge(network, dataset, workers=workers)
     ready, task, clean_output = judged.dataset, judged.task, judged.output
     findings = check_clean(task, ready, clean_output)
     rounds, tolerance = rounds_activations(network, scan), _float_tolerance(network)
     check_samples_apart(network, ready, clean_output, rounds=rounds, tolerance=tolerance)
+    return_freed(held)
     engine, parity, batch_note = _deploy(
         network, scan, ready, task, clean_output, str(ready.decision.output)
     )
     specialised = at_hand(
         engine.deployed, sizes_at_hand(ready, calibration, has_batch=engine.feeding.mode != "none")
     )
+    return_freed(held)
     checks = _run_checks(engine, specialised, placement, ready, parity, workers)
+    return_freed(held)
     quantised = task.score(
         engine.run(placement.nominal(), ready.inputs, ready.constants, threads=workers)
     )
@@ -292,16 +300,20 @@ def _run_checks(
     workers: int,
 ) -> Checks:
     some, few = _first(dataset.inputs, _SAVED_SAMPLES), _first(dataset.inputs, _LIVENESS_SAMPLES)
-    constants = dict(dataset.constants)
+    constants, held = dict(dataset.constants), tensor_bytes(engine.deployed.model)
+    zero_deviation = check_against_saved(
+        engine, placement.nominal(), some, constants, what="zero deviation"
+    )
+    return_freed(held)
     vertex = {name: random_vertex(tensor) for name, tensor in placement.tensors.items()}
+    at_corner = check_against_saved(
+        engine, vertex, some, constants, what="a corner of the tolerance box"
+    )
+    return_freed(held)
     return Checks(
         original=parity,
-        zero_deviation=check_against_saved(
-            engine, placement.nominal(), some, constants, what="zero deviation"
-        ),
-        vertex=check_against_saved(
-            engine, vertex, some, constants, what="a corner of the tolerance box"
-        ),
+        zero_deviation=zero_deviation,
+        vertex=at_corner,
         liveness=check_liveness(
             engine,
             placement,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -26,19 +26,21 @@ from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.optimised_template import LateTemplate
 from cimrobust.engine.sessions import open_session, run_session
 from cimrobust.errors import InputRefusedError, UsageError
+from cimrobust.freed_memory import return_freed
 from cimrobust.input_file import FileKind, read_input
 from cimrobust.onnx_io.batch import coupling_operators
 from cimrobust.onnx_io.large_models import require_one_message, tensor_bytes
 from cimrobust.onnx_io.loops import open_ended_nodes
 from cimrobust.onnx_io.model_files import digest, hashed
+from cimrobust.onnx_io.parsed_model import read_without_data
 from cimrobust.onnx_io.session_template import session_template
 from cimrobust.onnx_io.size_limits import MAX_EXTERNAL_FILE_BYTES, MOST_SESSION_BYTES
-from cimrobust.onnx_io.unsigned import exact_file
+from cimrobust.onnx_io.unsigned import exact_file, file_may_saturate
 
 if TYPE_CHECKING:
     from cimrobust.mapping.placement import Placement
     from cimrobust.onnx_io.deployed import Deployed
-    from cimrobust.onnx_io.network import Network, TensorSpec
+    from cimrobust.onnx_io.network import FileDigest, Network, TensorSpec
 
 _MODEL = FileKind(
     "model file", MAX_EXTERNAL_FILE_BYTES, missing=InputRefusedError, hint="start again"
@@ -93,8 +95,10 @@ class OpenNetwork:
 
     def close(self) -> None:
         """Free the session; the weight arrays may be written again."""
+        freed = sum(array.nbytes for array in self._keep)
         self._session = None
         self._keep = ()
+        return_freed(freed)
 
     def __enter__(self) -> OpenNetwork:
         return self
@@ -312,26 +316,22 @@ def scores_of_maps(
 def _model_file(network: Network) -> bytes | Path:
     """Return the content of the model file, or its path where it needs the files beside it.
 
-    Checked against the digests. Of a file that cannot be run as it is, the loaded model.
+    Its path as well where it holds many bytes, and is run as it is. Checked against the digests. Of
+    a file that cannot be run as it is, the loaded model.
 
     Where it holds integer products that onnxruntime does not add exactly on every processor, the
     same network is returned in a form that it does.
     """
-    folder, content = network.path.parent, b""
-    for position, known in enumerate(network.files):
-        path = network.path if position == 0 else folder / known.name
-        try:
-            if position == 0:
-                content = read_input(path, _MODEL)
-                found = digest(known.name, content)
-            else:
-                found = hashed(path, known.name, _MODEL)
-        except InputRefusedError as err:
-            raise InputRefusedError(f"model file must stay readable during a run; {err}") from err
-        if found != known:
-            raise InputRefusedError(
-                f"model file must not change during a run, got other content ({path}); start again"
-            )
+    folder = network.path.parent
+    for known in network.files[1:]:
+        _read_again(folder / known.name, known, _read_nothing)
+    is_large = network.runs_as_file and network.files[0].num_bytes > MOST_SESSION_BYTES
+    from_path = is_large and network.path.suffix == ".onnx"
+    if from_path:
+        bare = _read_again(network.path, network.files[0], read_without_data)
+        if not file_may_saturate(bare):
+            return network.path
+    content = _read_again(network.path, network.files[0], _read_all)
     if not network.runs_as_file:
         require_one_message(
             tensor_bytes(network.model),
@@ -345,8 +345,40 @@ def _model_file(network: Network) -> bytes | Path:
         return exact
     if not network.runs_as_file:
         return content
-    is_small = len(content) <= MOST_SESSION_BYTES or network.path.suffix != ".onnx"
-    return content if len(network.files) == 1 and is_small else network.path
+    return network.path if from_path or len(network.files) > 1 else content
+
+
+def _read_again(
+    path: Path, known: FileDigest, read: Callable[[Path, FileKind], tuple[bytes, FileDigest]]
+) -> bytes:
+    """Read a file of a network, and check that it is the one that was loaded.
+
+    Args:
+        path: The file.
+        known: What it was.
+        read: Returns what is wanted of it, and what it is now.
+
+    Raises:
+        InputRefusedError: It changed, or cannot be read any more.
+    """
+    try:
+        content, found = read(path, _MODEL)
+    except InputRefusedError as err:
+        raise InputRefusedError(f"model file must stay readable during a run; {err}") from err
+    if (found.sha256, found.num_bytes) != (known.sha256, known.num_bytes):
+        raise InputRefusedError(
+            f"model file must not change during a run, got other content ({path}); start again"
+        )
+    return content
+
+
+def _read_all(path: Path, kind: FileKind) -> tuple[bytes, FileDigest]:
+    content = read_input(path, kind)
+    return content, digest(path.name, content)
+
+
+def _read_nothing(path: Path, kind: FileKind) -> tuple[bytes, FileDigest]:
+    return b"", hashed(path, path.name, kind)
 
 
 def model_source(network: Network) -> bytes | Path:

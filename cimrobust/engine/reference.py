@@ -140,7 +140,8 @@ def fold_deviations(
     if mirrors_negative(profile):
         deviation = np.where(np.signbit(nominal), -deviation, deviation)
     if profile.is_bounded:
-        bounded = np.minimum(np.maximum(deviation, tensor.lo.ravel()), tensor.hi.ravel())
+        lo, hi = tensor.limits()
+        bounded = np.minimum(np.maximum(deviation, lo.ravel()), hi.ravel())
         deviation = bounded if stuck is None else np.where(stuck, deviation, bounded)
     return np.asarray(nominal + deviation, dtype=np.float32).reshape(tensor.shape)
 

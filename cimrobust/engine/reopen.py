@@ -19,6 +19,7 @@ from cimrobust.engine.checks import Checks
 from cimrobust.engine.converter_proof import Converters
 from cimrobust.engine.kernel_engine import KernelEngine, wider
 from cimrobust.engine.open import Runtime, sizes_at_hand
+from cimrobust.engine.opening_memory import require_chip
 from cimrobust.engine.ort import OrtEngine
 from cimrobust.errors import SelfCheckError
 from cimrobust.onnx_io.at_hand import at_hand
@@ -113,9 +114,11 @@ def reopen_network(
 
     Raises:
         UsageError: The data set does not fit the graph.
+        ModelNotCoveredError: The network does not fit into memory.
         SelfCheckError: The network cannot be deployed as the first opening did.
     """
     check_inputs(network.inputs, [*dataset.inputs, *dataset.constants])
+    require_chip(network, scan)
     ready = replace(
         dataset,
         inputs=cast_inputs(network.inputs, dataset.inputs),

@@ -135,12 +135,13 @@ class Box:
 def box_of(placement: Placement) -> Box:
     """Return the tolerance box of a placement."""
     tensors = placement.tensors
+    limits = {name: tensor.limits() for name, tensor in tensors.items()}
     return Box(
         nominal={
             name: np.asarray(tensor.nominal, dtype=np.float32) for name, tensor in tensors.items()
         },
-        lo={name: np.asarray(tensor.lo, dtype=np.float32) for name, tensor in tensors.items()},
-        hi={name: np.asarray(tensor.hi, dtype=np.float32) for name, tensor in tensors.items()},
+        lo={name: np.asarray(lo, dtype=np.float32) for name, (lo, _) in limits.items()},
+        hi={name: np.asarray(hi, dtype=np.float32) for name, (_, hi) in limits.items()},
     )
 
 

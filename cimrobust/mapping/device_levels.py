@@ -136,9 +136,7 @@ def _spread(
     low, high = (
         bound[index] for bound in level_bounds(tensor.profile, compensation=tensor.drift_factor)
     )
-    wanted, box_low, box_high = (
-        _upward(array, tensor) for array in (deviation, tensor.lo, tensor.hi)
-    )
+    wanted, box_low, box_high = (_upward(array, tensor) for array in (deviation, *tensor.limits()))
     if mirrors_negative(tensor.profile):
         flipped = np.signbit(tensor.nominal.ravel())
         box_low, box_high = (

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from weakref import ReferenceType, ref
 
 import numpy as np
 
@@ -22,12 +25,16 @@ from cimrobust.mapping.coding import (
     stored_levels,
 )
 from cimrobust.mapping.own_profile import own_profile
-from cimrobust.mapping.placement import Placement, TensorPlacement
+from cimrobust.mapping.placement import GivenLimits, Limits, Placement, TensorPlacement
 
 if TYPE_CHECKING:
     from cimrobust.array_shapes import Float, Float32, Float64, Int32, Int64
     from cimrobust.device.profile import DeviceProfile
     from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
+
+
+#: Stored weights of a network from which boxes are made when they are asked for: 256 MiB of them.
+MOST_HELD = 2**25
 
 
 def place(scan: LayerScan, profile: DeviceProfile) -> Placement:
@@ -43,10 +50,11 @@ def place(scan: LayerScan, profile: DeviceProfile) -> Placement:
             deviate; names every such layer.
     """
     check_ranges(scan, profile)
+    holds = sum(layer.num_weights for layer in scan.layers) < MOST_HELD
     return Placement(
         profile,
         {
-            layer.initializer: place_layer(layer, own_profile(layer, profile))
+            layer.initializer: place_layer(layer, own_profile(layer, profile), holds_box=holds)
             for layer in scan.layers
         },
     )
@@ -70,7 +78,9 @@ def check_ranges(scan: LayerScan, profile: DeviceProfile) -> None:
         )
 
 
-def place_layer(layer: CrossbarLayer, profile: DeviceProfile) -> TensorPlacement:
+def place_layer(
+    layer: CrossbarLayer, profile: DeviceProfile, *, holds_box: bool = True
+) -> TensorPlacement:
     """Quantise one layer, count its devices and derive its tolerance box.
 
     The scale is ``max|W| / (2^M - 1)`` over the tensor or a column; levels are rounded to the
@@ -82,22 +92,22 @@ def place_layer(layer: CrossbarLayer, profile: DeviceProfile) -> TensorPlacement
     Args:
         layer: The layer.
         profile: Its devices.
+        holds_box: Keep the box; else it is made whenever it is asked for and nobody has it.
     """
     group, num_groups = scale_groups(layer, profile)
     scale = level_weights(group_maxima(layer.values, group, num_groups), profile)
     nominal = quantised(layer.values, group, scale, profile, are_levels=layer.levels is not None)
+    nominal.setflags(write=False)
     factor = layer_drift_factor(nominal, group, scale, profile)
-    lo, hi = box_of(nominal, group, scale, profile, compensation=factor)
+    made = _MadeLimits(nominal, group, scale, profile, factor)
+    limits: Callable[[], Limits] = GivenLimits(*made()) if holds_box else made
     cells = cells_per_weight(profile)
-    for array in (nominal, lo, hi):
-        array.setflags(write=False)
     return TensorPlacement(
         initializer=layer.initializer,
         profile=profile,
         shape=layer.shape,
         nominal=nominal,
-        lo=lo,
-        hi=hi,
+        limits=limits,
         scale=scale,
         scale_group=group,
         num_groups=layer.num_groups,
@@ -110,6 +120,40 @@ def place_layer(layer: CrossbarLayer, profile: DeviceProfile) -> TensorPlacement
         levels_given=layer.levels is not None,
         drift_factor=factor,
     )
+
+
+@dataclass(frozen=True)
+class _MadeLimits:
+    """The box of a layer, made when it is asked for; one that somebody still has is given again.
+
+    Attributes:
+        nominal: Quantised weights.
+        group: Index of the scale of every weight; None: there is one.
+        scale: Weight of one level of every scale group.
+        profile: Devices of the layer.
+        compensation: Drift compensation factor of the layer.
+    """
+
+    nominal: Float32[np.ndarray, "*weight"]
+    group: Int32[np.ndarray, "*weight"] | None
+    scale: Float64[np.ndarray, "scales"]
+    profile: DeviceProfile
+    compensation: float
+    _known: list[ReferenceType[Float32[np.ndarray, "*weight"]]] = field(
+        default_factory=list, compare=False, repr=False
+    )
+
+    def __call__(self) -> Limits:
+        lo, hi = (known() for known in self._known) if self._known else (None, None)
+        if lo is None or hi is None:
+            made = box_of(
+                self.nominal, self.group, self.scale, self.profile, compensation=self.compensation
+            )
+            for array in made:
+                array.setflags(write=False)
+            lo, hi = (made[0] if lo is None else lo), (made[1] if hi is None else hi)
+            self._known[:] = [ref(lo), ref(hi)]
+        return lo, hi
 
 
 def level_weights(

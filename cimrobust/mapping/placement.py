@@ -5,7 +5,7 @@ Quantised value, devices, slices, tiles, and the box it may end up in.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +15,26 @@ from cimrobust.device.distribution import excluded_probability
 from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.errors import ModelNotCoveredError
+
+#: Smallest and largest deviation of every weight of a layer.
+Limits = tuple[Float32[np.ndarray, "*weight"], Float32[np.ndarray, "*weight"]]
+
+
+@dataclass(frozen=True)
+class GivenLimits:
+    """Smallest and largest deviations that are held.
+
+    Attributes:
+        lo: Smallest deviation of every weight.
+        hi: Largest deviation.
+    """
+
+    lo: Float32[np.ndarray, "*weight"]
+    hi: Float32[np.ndarray, "*weight"]
+
+    def __call__(self) -> Limits:
+        """Return both."""
+        return self.lo, self.hi
 
 
 @dataclass(frozen=True)
@@ -26,9 +46,8 @@ class TensorPlacement:
         profile: Its devices: the profile that the rules for layers leave it with.
         shape: Its own shape; the arrays below have it.
         nominal: Quantised weight that the devices are programmed to, float32.
-        lo: Smallest deviation the tolerance allows, float32, never positive; of weights without a
-            stuck device.
-        hi: Largest deviation, float32, never negative.
+        limits: Gives `lo` and `hi`. Of a large network they are made anew where nobody holds them:
+            they take twice what its weights do, and drawn chips do not need them.
         scale: Weight of one level, float64 [num_scales]; one entry, or one a column.
         scale_group: Index into `scale` of every element, int32; None when there is one scale.
         num_groups: Matrices of the layer.
@@ -47,8 +66,7 @@ class TensorPlacement:
     profile: DeviceProfile
     shape: tuple[int, ...]
     nominal: Float32[np.ndarray, "*weight"]
-    lo: Float32[np.ndarray, "*weight"]
-    hi: Float32[np.ndarray, "*weight"]
+    limits: Callable[[], Limits]
     scale: Float64[np.ndarray, "scales"]
     scale_group: Int32[np.ndarray, "*weight"] | None
     num_groups: int
@@ -62,6 +80,19 @@ class TensorPlacement:
     drift_factor: float = 1.0
 
     @property
+    def lo(self) -> Float32[np.ndarray, "*weight"]:
+        """Smallest deviation that the tolerance allows, never positive.
+
+        Of weights without a stuck device.
+        """
+        return self.limits()[0]
+
+    @property
+    def hi(self) -> Float32[np.ndarray, "*weight"]:
+        """Largest deviation, never negative."""
+        return self.limits()[1]
+
+    @property
     def num_devices(self) -> int:
         """Devices of the layer, reference cells included."""
         return self.nominal.size * self.cells_per_weight + self.num_reference_cells
@@ -69,7 +100,8 @@ class TensorPlacement:
     @property
     def box_radius(self) -> float:
         """Largest absolute deviation of any weight of the layer."""
-        return float(max(self.hi.max(initial=0.0), -self.lo.min(initial=0.0)))
+        lo, hi = self.limits()
+        return float(max(hi.max(initial=0.0), -lo.min(initial=0.0)))
 
 
 @dataclass(frozen=True)

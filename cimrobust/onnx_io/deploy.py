@@ -13,9 +13,7 @@ from cimrobust.onnx_io.batch import batch_notes, find_batch
 from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.fold import replace_nodes
 from cimrobust.onnx_io.integer import Rewriting, casts_to_float, is_integer_layer, rewrite
-from cimrobust.onnx_io.large_models import (
-    is_large,
-)
+from cimrobust.onnx_io.large_models import without_data
 from cimrobust.onnx_io.memory_needs import require_memory
 from cimrobust.onnx_io.normalise import drop_dead_parts, name_nodes, sort_nodes
 from cimrobust.onnx_io.shapes import TensorType, infer_types, spec_of
@@ -50,8 +48,7 @@ def deploy(
         ModelNotCoveredError: The network does not fit into memory once more.
     """
     _require_memory(network, scan)
-    model = onnx.ModelProto()
-    model.CopyFrom(network.model)
+    model = without_data(network.model, [layer.initializer for layer in scan.layers])
     _Deployment(
         model, scan, weights_of(network.model), infer_types(network.model, strict=False)
     ).run()
@@ -69,6 +66,7 @@ def deploy(
         for values in (model.graph.input, model.graph.output)
     )
     model = exact_products(model) or model
+    _fill(model, scan)
     return Deployed(
         model=model,
         weight_names=tuple(layer.initializer for layer in scan.layers),
@@ -81,19 +79,29 @@ def deploy(
     )
 
 
-def _require_memory(network: Network, scan: LayerScan) -> None:
-    """Raise ModelNotCoveredError unless the deployed network, a chip and its session fit.
+def _fill(model: onnx.ModelProto, scan: LayerScan) -> None:
+    """Put the float32 values of stored weights into a deployed model, in place.
 
-    Stored weights are there as float32 three times, everything else once more; beyond one message
-    also as what sessions are given and as what a search computes with.
+    Last of all: a message that is copied or changed keeps what it held before.
+    """
+    layers = {layer.initializer: layer for layer in scan.layers}
+    for tensor in model.graph.initializer:
+        if tensor.name in layers:
+            tensor.raw_data = np.ascontiguousarray(layers[tensor.name].values).tobytes()
+
+
+def _require_memory(network: Network, scan: LayerScan) -> None:
+    """Raise ModelNotCoveredError unless the deployed network fits.
+
+    What is run with it is for `engine.opening_memory` to count.
     """
     stored = {layer.initializer: layer.num_weights for layer in scan.layers}
     digital = sum(
         num_bytes(tensor) for tensor in network.model.graph.initializer if tensor.name not in stored
     )
     require_memory(
-        (3 if is_large(network.model) else 1) * digital + 12 * sum(stored.values()),
-        what="the network with stored weights as float32, a chip and its session",
+        digital + 4 * sum(stored.values()),
+        what="the network with stored weights as float32",
         where=network.path,
         hint="use a machine with more memory, or a smaller network",
     )
@@ -180,7 +188,7 @@ class _Deployment:
         return copies[name]
 
     def _place_floats(self) -> None:
-        """Replace every stored initializer by its float32 values.
+        """Let every stored initializer have float32 values, which it gets at the end.
 
         Where other float types are needed, cast behind it.
         """
@@ -189,7 +197,8 @@ class _Deployment:
         for tensor in self.model.graph.initializer:
             if tensor.name in layers:
                 kinds[tensor.name] = tensor.data_type
-                tensor.CopyFrom(encode(layers[tensor.name].values, tensor.name))
+                tensor.data_type = TensorProto.FLOAT
+                tensor.dims[:] = layers[tensor.name].shape
         for name, kind in kinds.items():
             if kind in FLOAT_TYPES and kind != TensorProto.FLOAT:
                 output = self.names.take(f"{name}.cast")

@@ -34,6 +34,9 @@ _LARGE = 2**20
 # Bytes that are put together before they are hashed and listed.
 _CHUNK = 2**16
 
+# Bytes of data that are read at once where they are let go again.
+_SKIPPED = 2**22
+
 # Fields that are looked at one by one; what comes after so many is parsed as it is. No graph that
 # is covered has as many, and a file of empty fields would keep this loop busy for an hour.
 _MOST_FIELDS = 2**21
@@ -78,6 +81,22 @@ def read_model(
     return model, FileDigest(path.name, parts.digest.hexdigest(), size)
 
 
+def read_without_data(path: Path, kind: FileKind) -> tuple[bytes, FileDigest]:
+    """Read a model file once, and let the data of large initializers go.
+
+    Arguments, digest and errors as for `read_model`.
+
+    Returns:
+        The message without these data, serialised, and the digest of the file.
+    """
+    with open_input(path, kind) as stream, refusing_bad_reads(path, kind):
+        size = os.fstat(stream.fileno()).st_size
+        parts = _Parts(stream, size, _LARGE, keeps=False)
+        parts.read()
+        require_unchanged(parts.place + len(stream.read(1)), size, path, kind)
+    return parts.joined(), FileDigest(path.name, parts.digest.hexdigest(), size)
+
+
 class _Parts:
     """A file in two parts: data of large initializers, and a message without them.
 
@@ -87,14 +106,16 @@ class _Parts:
     Attributes:
         place: Bytes read so far.
         digest: SHA-256 of them.
-        data: Data that are taken out, by the index of the initializer.
+        data: Data that are taken out, by the index of the initializer; empty where none are kept.
     """
 
-    def __init__(self, stream: BufferedReader, size: int, large: int) -> None:
+    def __init__(
+        self, stream: BufferedReader, size: int, large: int, *, keeps: bool = True
+    ) -> None:
         self.place = 0
         self.digest = hashlib.sha256()
         self.data: dict[int, bytes] = {}
-        self._stream, self._size, self._large = stream, size, large
+        self._stream, self._size, self._large, self._keeps = stream, size, large, keeps
         self._rest: list[bytes | bytearray] = []
         self._open = bytearray()  # tag and length of a field whose content is not read yet
         self._unhashed = bytearray()
@@ -140,8 +161,13 @@ class _Parts:
         if count < self._large:
             self.data.pop(index, None)
             self._copy_to(end)
-        else:
+        elif self._keeps:
             self.data[index] = self._take(count)
+        else:
+            end = self.place + count
+            while self.place < end:
+                self._take(min(_SKIPPED, end - self.place))
+            self.data[index] = b""
 
     def _walk(self, end: int, inner: Mapping[int, Callable[[int], None]]) -> None:
         """Read the fields of a message up to its end.

@@ -18,10 +18,15 @@ from cimrobust.onnx_io.large_models import (
     without_data,
 )
 from cimrobust.onnx_io.memory_needs import SMALLER
+from cimrobust.onnx_io.size_limits import MOST_SESSION_BYTES
 from cimrobust.onnx_io.tensors import decode, num_bytes
 
 if TYPE_CHECKING:
     from cimrobust.onnx_io.deployed import Deployed
+
+# Kinds of arrays that are handed over: all that can be where one message does not hold the network,
+# else tables of floats that are worth it.
+_ANY_KIND, _FLOATS, _LEAST_FLOATS = "biuf", "f", 2**20
 
 #: Where a template says that its stored weights are; nothing is ever read from there.
 TEMPLATE_LOCATION = "cimrobust"
@@ -35,20 +40,24 @@ def template_bytes(deployed: Deployed) -> bytes:
 def session_template(deployed: Deployed) -> tuple[bytes, dict[str, Shaped[np.ndarray, "..."]]]:
     """Return what sessions of chips are opened from, and arrays that each of them gets as well.
 
-    Stored weights are marked as external. Where the other initializers do not fit into one message
-    either, they are handed over in the same way.
+    Stored weights are marked as external. Of a network of many bytes the other initializers that
+    are large are handed over in the same way: those in the file are there three times more while a
+    session opens.
 
     Raises:
         ModelNotCoveredError: They do not fit, and cannot be handed over.
     """
     model, names = deployed.model, deployed.weight_names
-    if not is_large(model):
+    if tensor_bytes(model) <= MOST_SESSION_BYTES and not is_large(model):
         return template_bytes(deployed), {}
-    stored = frozenset(names)
+    stored, handed = frozenset(names), _ANY_KIND if is_large(model) else _FLOATS
+    least = 0 if is_large(model) else _LEAST_FLOATS
     others = {
         tensor.name: values
         for tensor in large_initializers(model)
-        if tensor.name not in stored and (values := decode(tensor)).dtype.kind in "biuf"
+        if tensor.name not in stored
+        and num_bytes(tensor) >= least
+        and (values := decode(tensor)).dtype.kind in handed
     }
     given = {*names, *others}
     apart = sum(num_bytes(t) for t in model.graph.initializer if t.name in given)

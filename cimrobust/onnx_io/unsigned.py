@@ -57,6 +57,11 @@ def may_saturate(model: onnx.ModelProto) -> bool:
     return bool(names & ({*OPERANDS, f"{MICROSOFT}MatMulNBits"} | DEQUANTISERS))
 
 
+def file_may_saturate(content: bytes) -> bool:
+    """Return what `may_saturate` does of a model file, whose tensors need no data."""
+    return may_saturate(onnx.ModelProto.FromString(content))
+
+
 def exact_products(model: onnx.ModelProto) -> onnx.ModelProto | None:
     """Return a copy of a model whose integer products are exact on every processor.
 

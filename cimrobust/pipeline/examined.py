@@ -8,10 +8,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cimrobust.certify.exact_arithmetic import check_arithmetic
+from cimrobust.certify.exact_arithmetic import check_arithmetic, twin_bytes
 from cimrobust.engine.open import DeployedDiffersError, Runtime, open_network
+from cimrobust.engine.opening_memory import require_opening
 from cimrobust.engine.ort import decision_output
 from cimrobust.errors import ModelNotCoveredError, SelfCheckError
+from cimrobust.freed_memory import return_freed
 
 if TYPE_CHECKING:
     from cimrobust.data.dataset import DataSet
@@ -33,10 +35,12 @@ def open_examined(
         workers: Threads; no result depends on it.
 
     Raises:
-        ModelNotCoveredError: onnxruntime does not compute the file as ONNX defines it.
+        ModelNotCoveredError: onnxruntime does not compute the file as ONNX defines it, or the
+            network does not fit into memory.
         SelfCheckError: It does, and the deployed network gives something else.
     """
     network = inspection.network
+    require_opening(network, inspection.scan, is_placed=inspection.is_placed)
     try:
         runtime = open_network(
             network,
@@ -74,12 +78,14 @@ def open_examined(
 
 def _examine(inspection: Inspection, dataset: DataSet) -> Arithmetic:
     network = inspection.network
-    return check_arithmetic(
+    found = check_arithmetic(
         network,
         dataset.inputs,
         dataset.constants,
         output=decision_output(network.outputs, dataset.decision.output),
     )
+    return_freed(twin_bytes(network))
+    return found
 
 
 def _wrong(found: Arithmetic) -> str:

@@ -52,12 +52,17 @@ class Inspection:
         """Where every weight is stored; made when first asked for, and then held."""
         return place(self.scan, self.profile)
 
+    @property
+    def is_placed(self) -> bool:
+        """Whether the placement is held already."""
+        return "placement" in self.__dict__
+
     def _outlines(self) -> Iterator[LayerOutline | TensorPlacement]:
         """Yield what is told of the layers: of one after the other, unless all are held already.
 
         A large network fits into memory once, but not with quantised weights and box beside it.
         """
-        if "placement" in self.__dict__:
+        if self.is_placed:
             yield from self.placement.tensors.values()
         else:
             yield from outlines(self.scan, self.profile)

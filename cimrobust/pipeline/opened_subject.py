@@ -42,7 +42,7 @@ def open_subject(named: SubjectSettings, inspection: Inspection, *, workers: int
         None if named.calibration is None else str(named.calibration),
         inputs=inspection.network.inputs,
         limit=named.limit,
-        needs_calibration=inspection.placement.profile.needs_kernel,
+        needs_calibration=inspection.profile.needs_kernel,
     )
     if named.labels_of is not None:
         if dataset.labels is not None:

@@ -41,7 +41,7 @@ def transferred_pattern(folder: Path, placement: Placement) -> Pattern:
                 f"witness must deviate the same layers, got none of shape {tensor.shape} for"
                 f" '{name}' ({path}); give the witness of the same network"
             )
-        pattern[name] = _carried(parts, tensor.lo, tensor.hi)
+        pattern[name] = _carried(parts, *tensor.limits())
     return pattern
 
 

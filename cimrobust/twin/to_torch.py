@@ -11,6 +11,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from cimrobust.errors import CimrobustError
+from cimrobust.onnx_io.large_models import without_data
 from cimrobust.onnx_io.normalise import drop_dead_parts, drop_outputs, is_sorted
 from cimrobust.onnx_io.shapes import infer_values
 from cimrobust.onnx_io.views import MOVING_OPS, TYPE_OPS
@@ -48,6 +49,7 @@ def to_torch(
     outside: bool = False,
     forced: Mapping[str, str] | None = None,
     wrapped: Mapping[str, Wrapper] | None = None,
+    values: Mapping[str, Shaped[Tensor, "..."]] | None = None,
 ) -> Twin:
     """Build the torch twin of a model.
 
@@ -64,6 +66,8 @@ def to_torch(
         forced: Nodes that run there although they have a torch form, by name, with the reason.
         wrapped: By name of a node what makes the kernel that runs of the one that it has; nodes of
             bodies keep theirs.
+        values: What mapped weights are, floating-point, in place of the model's values; held as
+            they are, without a copy.
 
     Returns:
         The twin, in evaluation mode.
@@ -75,6 +79,7 @@ def to_torch(
     """
     _require_normal(model)
     weights = frozenset(weight_names)
+    held = {tensor.name: tensor for tensor in model.graph.initializer if tensor.name in weights}
     if outputs is not None:
         model = _reduced(model, outputs, weights)
     graph = model.graph
@@ -92,7 +97,7 @@ def to_torch(
         forced=forced or {},
         wrapped=wrapped or {},
     )
-    constants = _constants(graph, scope)
+    constants = _constants(graph, scope, held, values or {})
     inputs = [value.name for value in graph.input if value.name not in constants]
     program = Program(inputs, constants, graph.node, scope)
     if scope.outside and weights and not _reaches_torch(program, weights, scope.outside):
@@ -120,15 +125,30 @@ def to_torch(
     ).eval()
 
 
-def _constants(graph: onnx.GraphProto, scope: Scope) -> dict[str, Shaped[Tensor, "..."]]:
-    """Return the initializers; texts, which only nodes run outside can read, are left out."""
+def _constants(
+    graph: onnx.GraphProto,
+    scope: Scope,
+    held: Mapping[str, onnx.TensorProto],
+    given: Mapping[str, Shaped[Tensor, "..."]],
+) -> dict[str, Shaped[Tensor, "..."]]:
+    """Return the initializers; texts, which only nodes run outside can read, are left out.
+
+    Args:
+        graph: The graph, whose mapped weights need no data.
+        scope: What the graph is converted with.
+        held: The mapped weights with their data.
+        given: Those of which the values are known.
+    """
     read = {name for node in graph.node for name in read_names(node)} | {
         value.name for value in graph.output
     }
     constants: dict[str, Shaped[Tensor, "..."]] = {}
     for proto in graph.initializer:
         try:
-            constants[proto.name] = to_tensor(proto)
+            known = given.get(proto.name)
+            constants[proto.name] = (
+                to_tensor(held.get(proto.name, proto)) if known is None else known
+            )
         except CannotConvertError as error:
             if proto.name in read and scope.outside is None:
                 scope.problems.append(str(error))
@@ -172,9 +192,8 @@ def _require_normal(model: onnx.ModelProto) -> None:
 def _reduced(
     model: onnx.ModelProto, outputs: Sequence[str], weights: frozenset[str]
 ) -> onnx.ModelProto:
-    """Return a copy with only what some outputs depend on, and the mapped weights."""
-    reduced = onnx.ModelProto()
-    reduced.CopyFrom(model)
+    """Return a copy with only what some outputs depend on, and the mapped weights without data."""
+    reduced = without_data(model, weights)
     drop_outputs(reduced.graph, {value.name for value in model.graph.output} - set(outputs))
     drop_dead_parts(reduced.graph, keep=weights)
     return reduced

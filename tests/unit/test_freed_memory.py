@@ -7,17 +7,19 @@ import textwrap
 import pytest
 
 from cimrobust import freed_memory
-from cimrobust.freed_memory import share_freed
+from cimrobust.freed_memory import return_freed, share_freed
 
 
 def test_small_networks_leave_the_allocator_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(freed_memory.ctypes, "CDLL", lambda _name: pytest.fail("it was asked"))
     assert share_freed(2**20) is False
+    assert return_freed(2**20) is False
 
 
 def test_other_allocators_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(freed_memory.ctypes, "CDLL", lambda _name: object())
     assert share_freed(2**40) is False
+    assert return_freed(2**40) is False
 
 
 @pytest.mark.skipif(
@@ -53,3 +55,33 @@ def test_threads_after_it_take_what_others_freed() -> None:
         for word in ("shared", "alone")
     )
     assert (shared, alone) == ("True", "False")
+
+
+@pytest.mark.skipif(
+    not hasattr(freed_memory.ctypes.CDLL(None), "gnu_get_libc_version"), reason="not glibc"
+)
+def test_what_lies_between_held_blocks_is_given_back() -> None:
+    """64 MiB in blocks of 64 KiB, of which every other one is freed, and a cycle of garbage."""
+    code = textwrap.dedent("""
+        import ctypes, gc
+        from cimrobust.available_memory import held_memory
+        from cimrobust.freed_memory import return_freed
+
+        libc = ctypes.CDLL(None)
+        libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+        libc.free.argtypes = [ctypes.c_void_p]
+        gc.disable()
+        blocks = [libc.malloc(2**16) for _ in range(1024)]
+        for block in blocks:
+            ctypes.memset(block, 1, 2**16)
+        for block in blocks[::2]:
+            libc.free(block)
+        cycle = [bytearray(b"1" * 2**25)]
+        cycle.append(cycle)
+        del cycle
+        before = held_memory()
+        assert return_freed(2**30)
+        print(before - held_memory())
+    """)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert int(done.stdout) > 0.9 * (2**25 + 2**25)

@@ -13,6 +13,7 @@ from onnx import numpy_helper
 
 import cimrobust.certify.exact_arithmetic as arithmetic
 import cimrobust.onnx_io.exposed as exposed
+from cimrobust.available_memory import memory_limit
 from cimrobust.certify.exact_arithmetic import check_arithmetic
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import Network
@@ -138,6 +139,16 @@ def test_a_large_network_is_left_out_with_the_reason(
     found = check_arithmetic(network, inputs(), {}, output="y")
     assert (found.num_samples, found.compared) == (0, 0)
     assert "more than the 10" in str(found.reason)
+
+
+def test_a_network_whose_float64_form_does_not_fit_is_left_out_with_the_reason(
+    tmp_path: Path,
+) -> None:
+    network = float_network(tmp_path)
+    with memory_limit(1000):
+        found = check_arithmetic(network, inputs(), {}, output="y")
+    assert (found.num_samples, found.compared) == (0, 0)
+    assert str(found.reason).endswith("GB of memory, and 0 GB may be taken")
 
 
 def test_operators_without_a_derived_limit_are_named(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from cimrobust.diagnose.sample_transfer import TRANSFER, halves, property_of
 from cimrobust.mapping.box import box_of
+from cimrobust.mapping.placement import GivenLimits
 from cimrobust.montecarlo.quantile import clopper_pearson_upper
 
 
@@ -55,7 +56,7 @@ def test_without_visible_damage_nothing_is_said(small, request_of):
     robust = replace(
         placement,
         tensors={
-            name: replace(tensor, lo=tensor.lo * 1e-6, hi=tensor.hi * 1e-6)
+            name: replace(tensor, limits=GivenLimits(tensor.lo * 1e-6, tensor.hi * 1e-6))
             for name, tensor in placement.tensors.items()
         },
     )

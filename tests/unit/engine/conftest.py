@@ -13,7 +13,7 @@ from onnx import numpy_helper, parser
 from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
 from cimrobust.device.profile import DeviceProfile
-from cimrobust.mapping.placement import Placement, TensorPlacement
+from cimrobust.mapping.placement import GivenLimits, Placement, TensorPlacement
 from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import Network
@@ -52,8 +52,7 @@ def place_box() -> Callable[[LayerScan, float], Placement]:
                 profile=profile,
                 shape=layer.shape,
                 nominal=layer.values,
-                lo=-box,
-                hi=box,
+                limits=GivenLimits(-box, box),
                 scale=np.ones(1),
                 scale_group=None,
                 num_groups=layer.num_groups,

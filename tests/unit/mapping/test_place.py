@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.device.profile_changes import with_tolerance
 from cimrobust.errors import InputRefusedError
+from cimrobust.mapping import place as place_module
 from cimrobust.mapping.place import place, place_layer
 from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 
@@ -169,3 +171,24 @@ def test_tiles_count_slices_as_bit_lines():
     assert (
         placed.num_tiles == 2 * 2
     )  # 200 word lines on 128; 40 weights of 4 slices are 160 bit lines on 128
+
+
+@pytest.mark.parametrize("scale", ["tensor", "column"])
+def test_the_box_of_a_large_network_is_made_when_it_is_asked_for(scale, monkeypatch):
+    scan = LayerScan((layer(np.random.default_rng(0).standard_normal((9, 5))),), ())
+    held = place(scan, profile(scale=scale)).tensors["w"]
+    assert held.lo is held.lo
+    monkeypatch.setattr(place_module, "MOST_HELD", 1)
+    tensor = place(scan, profile(scale=scale)).tensors["w"]
+    lo, hi = tensor.limits()
+    np.testing.assert_array_equal(lo, held.lo)
+    np.testing.assert_array_equal(hi, held.hi)
+    assert [array.flags.writeable for array in (lo, hi)] == [False, False]
+    assert (tensor.lo is lo, tensor.hi is hi) == (True, True)
+    gone = weakref.ref(hi)
+    del hi
+    assert gone() is None
+    # Half of it is still there: it is given again, beside an other half that is made anew.
+    assert tensor.limits()[0] is lo
+    np.testing.assert_array_equal(tensor.hi, held.hi)
+    assert tensor.box_radius == held.box_radius

@@ -10,12 +10,14 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from onnx import numpy_helper
 
 from cimrobust.available_memory import memory_limit
 from cimrobust.engine import ort as engine_ort
 from cimrobust.engine.ort import OrtEngine, model_source, run_original
-from cimrobust.errors import ModelNotCoveredError
+from cimrobust.errors import InputRefusedError, ModelNotCoveredError
 from cimrobust.onnx_io import large_models, memory_needs, save
+from cimrobust.onnx_io import session_template as templates
 from cimrobust.onnx_io.deploy import deploy
 from cimrobust.onnx_io.large_models import is_large, tensor_bytes, without_data
 from cimrobust.onnx_io.load_network import load_network
@@ -185,9 +187,38 @@ def test_a_model_larger_than_what_was_allowed_says_so(path):
 def test_a_network_that_does_not_fit_once_more_is_refused(path, monkeypatch):
     network = load_network(path)
     scan = scan_layers(network)
-    monkeypatch.setattr(memory_needs, "available_memory", lambda: 20_000)
-    with pytest.raises(ModelNotCoveredError, match=r"float32, a chip and its session must fit"):
+    monkeypatch.setattr(memory_needs, "available_memory", lambda: 18_000)
+    with pytest.raises(ModelNotCoveredError, match=r"stored weights as float32 must fit"):
         deploy(network, scan)
+
+
+def test_a_large_file_is_run_from_its_path_and_never_held(path, monkeypatch):
+    network = load_network(path)
+    whole = run_original(network, IDS)
+    monkeypatch.setattr(engine_ort, "MOST_SESSION_BYTES", 1000)
+    monkeypatch.setattr(engine_ort, "read_input", lambda *_: pytest.fail("it was read whole"))
+    assert model_source(network) == path
+    np.testing.assert_array_equal(run_original(network, IDS), whole)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InputRefusedError, match="must not change during a run, got other content"):
+        model_source(network)
+
+
+def test_sessions_of_many_bytes_are_given_large_tables(path, monkeypatch):
+    _, deployed, weights = deployed_of(path)
+    whole = OrtEngine(deployed).run(weights, IDS)
+    monkeypatch.setattr(templates, "MOST_SESSION_BYTES", 1000)
+    monkeypatch.setattr(templates, "_LEAST_FLOATS", 10_000)
+    template, others = session_template(deployed)
+    assert (list(others), len(template) < 2000) == (["table"], True)
+    np.testing.assert_array_equal(OrtEngine(deployed).run(weights, IDS), whole)
+
+
+def test_a_deployed_model_holds_its_weights_once(path):
+    _, deployed, weights = deployed_of(path)
+    stored = {tensor.name: tensor for tensor in deployed.model.graph.initializer}
+    np.testing.assert_array_equal(numpy_helper.to_array(stored["w"]), weights["w"])
+    assert deployed.model.ByteSize() < 1.1 * path.stat().st_size
 
 
 def test_values_are_made_once_while_somebody_uses_them(path):

@@ -27,3 +27,11 @@ def test_nodes_of_other_outputs_do_not_matter():
     assert twin.outputs == ("scores",)
     got = twin({"x": torch.ones(3, 2)})["scores"].numpy()
     np.testing.assert_array_equal(got, [[4, 6]] * 3)
+
+
+def test_weights_that_are_given_are_held_as_they_are():
+    weight = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    twin = to_torch(MODEL, weight_names=["w"], outputs=["scores"], values={"w": weight})
+    assert twin.weights["w"].data_ptr() == weight.data_ptr()
+    got = twin({"x": torch.ones(3, 2)})["scores"].numpy()
+    np.testing.assert_array_equal(got, [[1, 2]] * 3)

@@ -1,0 +1,191 @@
+"""What opening a network takes is told before, and what does not fit is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from cimrobust.available_memory import held_memory, memory_limit
+from cimrobust.engine.opening_memory import (
+    OpeningSizes,
+    opening_sizes,
+    opening_threads,
+    require_chip,
+    require_opening,
+)
+from cimrobust.errors import ModelNotCoveredError
+from cimrobust.mapping.place import MOST_HELD
+from cimrobust.onnx_io.layers import LayerScan
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.network import Network
+from cimrobust.onnx_io.scan import scan_layers
+
+TRANSFORMER = """<ir_version: 8, opset_import: ["" : 17]>
+net (int64[N, 3] ids) => (float[N, 3, 40] y) {
+    e = Gather(table, ids)
+    h = MatMul(e, w)
+    y = Add(h, b)
+}"""
+CONVOLUTION = """<ir_version: 8, opset_import: ["" : 17]>
+net (float[N, 2, 8, 8] x) => (float[N, 4, 6, 6] y) { y = Conv(x, k) }"""
+LARGE = OpeningSizes(
+    weights=4 * MOST_HELD,
+    convolved=0,
+    halved=0,
+    digital=10**8,
+    largest=10**8,
+    file=10**9,
+    is_mapped=True,
+    is_integer=False,
+    has_levels=False,
+    sample=10**7,
+    batch=10**6,
+)
+
+
+def loaded(folder: Path, text: str, kind: type = np.float32, **shapes: tuple[int, ...]):
+    model, rng = onnx.parser.parse_model(text), np.random.default_rng(0)
+    for name, shape in shapes.items():
+        values = rng.standard_normal(shape).astype(kind)
+        model.graph.initializer.append(numpy_helper.from_array(values, name))
+    onnx.save(model, folder / "m.onnx")
+    network = load_network(folder / "m.onnx")
+    return network, scan_layers(network)
+
+
+@pytest.fixture
+def transformer(tmp_path: Path) -> tuple[Network, LayerScan]:
+    return loaded(tmp_path, TRANSFORMER, table=(100, 32), w=(32, 40), b=(40,))
+
+
+def test_sizes_are_those_of_the_network(transformer):
+    sizes = opening_sizes(*transformer)
+    assert (sizes.weights, sizes.convolved, sizes.halved) == (4 * 32 * 40, 0, 0)
+    assert (sizes.digital, sizes.largest) == (4 * (3200 + 40), 4 * 3200)
+    assert sizes.file == transformer[0].path.stat().st_size
+    assert [sizes.is_mapped, sizes.is_integer, sizes.has_levels] == [False] * 3
+    # Of one sample: ids, e, h and y; the largest of a run is a batch of 256 of h or y.
+    assert sizes.sample == 4 * (3 + 3 * 32 + 2 * 3 * 40)
+    assert sizes.batch == 256 * 4 * 3 * 40
+
+
+def test_kernels_and_16_bits_are_told_apart(tmp_path):
+    kernel = opening_sizes(*loaded(tmp_path, CONVOLUTION, k=(4, 2, 3, 3)))
+    assert kernel.convolved == kernel.weights == 4 * 72
+    half = TRANSFORMER.replace("float[", "float16[")
+    sizes = opening_sizes(*loaded(tmp_path, half, np.float16, table=(9, 32), w=(32, 40), b=(40,)))
+    assert sizes.halved == sizes.weights == 4 * 32 * 40
+    assert sizes.digital == 4 * (9 * 32 + 40)
+    assert kernel.session() > replace(kernel, convolved=0).session()
+    assert sizes.session() > replace(sizes, halved=0).session()
+
+
+def test_a_large_network_takes_four_copies_and_its_session():
+    weights, digital = LARGE.weights, LARGE.digital
+    stages = LARGE.stages()
+    assert LARGE.placement() == weights
+    assert stages["chip"] == 3 * weights + 2 * digital + LARGE.session()
+    assert LARGE.session() == int(5.25 / 4 * weights) + digital
+    assert stages["file"] == weights + LARGE.session(of_file=True)
+    placed = LARGE.stages(is_placed=True)
+    assert {name: stages[name] - size for name, size in placed.items()} == dict.fromkeys(
+        stages, weights
+    )
+    assert max(stages.values()) < LARGE.opening() < 1.2 * max(stages.values())
+    # One weight less, and the box is held with the weights.
+    assert replace(LARGE, weights=weights - 4).placement() == 3 * (weights - 4)
+
+
+@pytest.mark.parametrize("require", [require_opening, require_chip])
+def test_what_does_not_fit_is_refused_with_both_numbers(transformer, require):
+    with (
+        memory_limit(1000),
+        pytest.raises(
+            ModelNotCoveredError,
+            match=r"a chip and its session must fit into memory, got \d+ bytes that are needed and"
+            r" 0 that are left of --memory \(.*m\.onnx\); use a machine with more memory",
+        ),
+    ):
+        require(*transformer)
+
+
+def test_what_fits_to_the_byte_is_opened(transformer, monkeypatch):
+    needed = opening_sizes(*transformer).opening()
+    monkeypatch.setattr("cimrobust.onnx_io.memory_needs.available_memory", lambda: needed)
+    assert require_opening(*transformer).opening() == needed
+    monkeypatch.setattr("cimrobust.onnx_io.memory_needs.available_memory", lambda: needed - 1)
+    with pytest.raises(ModelNotCoveredError):
+        require_opening(*transformer)
+
+
+def test_fewer_batches_run_at_once_where_more_do_not_fit():
+    sizes = replace(LARGE, weights=4000, digital=0, largest=4000, sample=0, batch=2**26)
+    beside, a_batch = sizes.opening(is_placed=True) - 4 * 2**26, 4 * 2**26
+    with memory_limit(held_memory() + beside + 3 * a_batch + a_batch // 2):
+        assert opening_threads(sizes, 8) == 3
+        assert opening_threads(sizes, 2) == 2
+    with memory_limit(1000):
+        assert opening_threads(sizes, 8) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from /proc")
+def test_the_peak_of_opening_and_a_chip_stays_below_what_was_asked_for(tmp_path):
+    """A chain of nine products of 2048 x 2048 weights, 151 MB, in a process of its own."""
+    names = [f"w{index}" for index in range(9)]
+    steps = [f"h{i + 1} = MatMul(h{i}, {name}) " for i, name in enumerate(names)]
+    text = (
+        '<ir_version: 8, opset_import: ["" : 17]> net (float[N, 2048] h0) => (float[N, 2048] h9) {'
+        + "".join(steps)
+        + "}"
+    )
+    model, rng = onnx.parser.parse_model(text), np.random.default_rng(0)
+    for name in names:
+        values = rng.standard_normal((2048, 2048), dtype=np.float32) / 45
+        model.graph.initializer.append(numpy_helper.from_array(values, name))
+    onnx.save(model, tmp_path / "m.onnx")
+    np.savez(
+        tmp_path / "d.npz",
+        x=rng.standard_normal((4, 2048), dtype=np.float32),
+        y=np.arange(4),
+    )
+    code = textwrap.dedent("""
+        import sys
+        from pathlib import Path
+        from cimrobust.available_memory import held_memory, memory_limit
+        from cimrobust.data.load_dataset import load_data
+        from cimrobust.engine.opening_memory import opening_sizes
+        from cimrobust.pipeline.examined import open_examined
+        from cimrobust.pipeline.inspection import inspect_model
+
+        inspection = inspect_model(sys.argv[1], device="rram-write-verify-3pct")
+        data = load_data(Path(sys.argv[2]), inputs=inspection.network.inputs)
+        before = held_memory()
+        needed = opening_sizes(inspection.network, inspection.scan).opening()
+        assert not inspection.is_placed
+        # 8 MiB for what is loaded between here and the question.
+        limit = before + needed + 2**23
+        with memory_limit(limit):
+            runtime = open_examined(inspection, data, calibration=None, workers=1)
+        assert "GB may be taken" in str(runtime.checks.arithmetic.reason)
+        with runtime.plain.open(runtime.plain.draw(inspection.placement, seed=0, trial=0)) as chip:
+            chip.run(runtime.dataset.inputs)
+        status = Path("/proc/self/status").read_text().splitlines()
+        peak = next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+        print(before, limit, peak)
+    """)
+    command = [sys.executable, "-c", code, str(tmp_path / "m.onnx"), str(tmp_path / "d.npz")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    before, limit, peak = map(int, done.stdout.split())
+    weights = 9 * 4 * 2048**2
+    assert peak <= limit
+    # Below the 39 bytes a weight that opening once took, the network itself included.
+    assert 3 * weights < peak - before < 7 * weights
