@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cimrobust.certificate.blocks import certified, diagnostics, drawn_chips, results, scope
 from cimrobust.certificate.blocks import converter_block as converters
@@ -11,19 +10,18 @@ from cimrobust.certificate.blocks import item_block as item
 from cimrobust.certificate.blocks import limits_block as limits
 from cimrobust.certificate.blocks import rare_block as rare
 from cimrobust.certificate.blocks import samples_block as samples
+from cimrobust.certificate.blocks.reproduction import reproduction
 from cimrobust.certificate.models import (
     CertificateModel,
     ItemDescription,
     MonteCarlo,
     RareEvent,
     Reproduce,
-    Setting,
     StoredChip,
     Verdict,
 )
 from cimrobust.certificate.result_names import WITNESS
 from cimrobust.certificate.verdict import NO_POLICY, judge
-from cimrobust.certificate.witness_check import witness_check
 from cimrobust.engine.machine import this_machine
 from cimrobust.reliability.chip_file import CHIP_FILE
 
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
     from cimrobust.certificate.evidence import Evidence
     from cimrobust.certificate.policy import Policy
 
-# Settings that may be given several times.
-_REPEATED = frozenset({"digital", "skip"})
 _NO_DAY = "no day was given (--issued), and no clock is read"
 _IDEAL_CONVERTERS = "the profile has ideal converters"
 
@@ -72,8 +68,8 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> CertificateMod
         diagnostics_reason=None,
         retraining=None,
         retraining_reason="the network was not re-trained in this run",
-        assumptions=scope.assumptions(evidence),
-        not_covered=scope.not_covered(evidence),
+        assumptions=scope.assumptions(scope.scope_of(evidence)),
+        not_covered=scope.not_covered(scope.scope_of(evidence)),
         policy=None if policy is None else policy.to_dict(),
         policy_reason="no policy was given" if policy is None else None,
         policy_file=None if evidence.policy_file is None else evidence.policy_file.name,
@@ -103,57 +99,13 @@ def _monte_carlo(evidence: Evidence, policy: Policy | None) -> MonteCarlo:
 
 
 def _reproduce(evidence: Evidence) -> Reproduce:
-    return Reproduce(
-        command=_command(evidence),
-        python=_python(evidence),
-        witness_check=witness_check(evidence.devices.weights),
-    )
-
-
-def _command(evidence: Evidence) -> str:
-    parts = [
-        "cimrobust",
-        "analyze",
+    return reproduction(
         evidence.network.path.name,
-        "--data",
-        _base_name(evidence.data_argument),
-    ]
-    parts += ["--device", _base_name(evidence.device_argument), "--out", "out"]
-    for setting in _given(evidence):
-        parts += (
-            [f"--{setting.key}"]
-            if setting.value is True
-            else [f"--{setting.key}", str(setting.value)]
-        )
-    return shlex.join(parts)
-
-
-def _python(evidence: Evidence) -> str:
-    given: dict[str, Any] = {}
-    for setting in _given(evidence):
-        name = setting.key.replace("-", "_")
-        given[name] = (
-            [*given.get(name, []), setting.value] if setting.key in _REPEATED else setting.value
-        )
-    arguments = {
-        "data": _base_name(evidence.data_argument),
-        "device": _base_name(evidence.device_argument),
-        "out": "out",
-        **given,
-    }
-    shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-    return (
-        f"import cimrobust\n\ncertificate = cimrobust.analyze({evidence.network.path.name!r},"
-        f" {shown})"
+        data=_base_name(evidence.data_argument),
+        device=_base_name(evidence.device_argument),
+        settings=evidence.settings,
+        num_weights=evidence.devices.weights,
     )
-
-
-def _given(evidence: Evidence) -> list[Setting]:
-    """Return the settings that were given.
-
-    With all of them a run gives the same certificate, verdict included.
-    """
-    return [setting for setting in evidence.settings if not setting.is_default]
 
 
 def _rare(evidence: Evidence) -> RareEvent | None:

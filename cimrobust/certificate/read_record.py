@@ -7,6 +7,7 @@ validated like a file of today. Nothing else in the package knows that older ver
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +22,9 @@ from cimrobust.json_file import parse_json
 
 _MAX_BYTES = 256 * 2**20
 _MAX_MESSAGE = 300
+
+# One text a version: checks of what a version had go by it.
+_VERSION = re.compile(r"(0|[1-9][0-9]{0,4})\.(0|[1-9][0-9]{0,4})(?:\.0)?")
 
 Read = TypeVar("Read", bound=ResultFile)
 
@@ -42,12 +46,10 @@ class Version:
         Raises:
             ValueError: It is neither.
         """
-        parts = text.split(".") if isinstance(text, str) else []
-        if len(parts) not in (2, 3) or not all(
-            part.isdecimal() and len(part) < 6 for part in parts
-        ):
+        found = _VERSION.fullmatch(text) if isinstance(text, str) else None
+        if found is None:
             raise ValueError(f"schema_version must be like '1.5', got {str(text)[:40]!r}")
-        return cls(int(parts[0]), int(parts[1]))
+        return cls(int(found[1]), int(found[2]))
 
     def __str__(self) -> str:
         """Return it as files state it."""
@@ -78,6 +80,11 @@ def read_result(path: Path, kind: type[Read], *, hint: str, max_bytes: int = _MA
         raise InputRefusedError(
             f"{kind.NAME} must be of schema version {known.major}.0 to {known}, got {stated}"
             f" ({path}); use the version of cimrobust that made it, or a later one"
+        )
+    if stated == known and plain["schema_version"] != kind.VERSION:
+        raise InputRefusedError(
+            f"{kind.NAME} must state version '{kind.VERSION}' so, got"
+            f" '{printable(plain['schema_version'])}' ({path}); {hint}"
         )
     if stated < known:
         plain = upgraded(plain, kind, minor=stated.minor)

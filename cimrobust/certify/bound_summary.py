@@ -22,7 +22,7 @@ from cimrobust.certify.bounds import (
 )
 from cimrobust.certify.branch import BranchSettings
 from cimrobust.certify.counted_decisions import CountedDecisions
-from cimrobust.certify.octaves import OCTAVES
+from cimrobust.certify.octaves import OCTAVES, STEPS
 from cimrobust.certify.refusal import Refusal
 from cimrobust.cluster.executor import Executor
 from cimrobust.data.decision import Score
@@ -41,8 +41,6 @@ METHOD = (
 )
 #: Box sizes of the curve, smallest first; the last is the stated tolerance.
 CURVE = tuple(2.0**power for power in range(-8, 1))
-#: Sizes an octave of the grid that largest boxes of single samples are searched on, by effort.
-STEPS = {"quick": 4, "standard": 8, "thorough": 16}
 #: Samples of the curve, by effort.
 CURVE_SAMPLES = {"quick": 16, "standard": 48, "thorough": 256}
 #: Samples that are tried at the smallest box first; where none of them is certified, the network is

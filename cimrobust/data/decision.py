@@ -11,6 +11,8 @@ NO_DECISION = -1
 IGNORED = -2
 
 LabelValue = int | str
+#: How a decision is read from an output.
+Read = Literal["argmax", "argmin", "topk", "threshold", "label", "value"]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cimrobust.data.decision import Decision, LabelReading
+from cimrobust.data.decision import Decision, LabelReading, Read
 from cimrobust.data.user_code import is_function
 from cimrobust.settings_file import read_settings
 
@@ -151,7 +151,7 @@ class DecisionTable(_Strict):
 
     output: str | None = None
     """Graph output. Left out: the first, or the scores beside it where the first holds labels."""
-    read: Literal["argmax", "argmin", "topk", "threshold", "label", "value"] = "argmax"
+    read: Read = "argmax"
     """How a decision is read from the output."""
     metric: Literal["accuracy", "rmse", "mae", "mse", "max_error"] | None = None
     """What is scored. Left out: `accuracy`, and `rmse` where `read = "value"`."""

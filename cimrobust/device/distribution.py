@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cimrobust.array_shapes import Float64
+from cimrobust.array_shapes import Bool, Float64
 from cimrobust.device.curve import Number, number_at
 from cimrobust.device.intervals import final_intervals, programming_intervals, shift_terms
 from cimrobust.normal import ndtr, ndtri
@@ -26,6 +27,7 @@ Quantile = Callable[[Float64[np.ndarray, "*shape"], bool], Float64[np.ndarray, "
 
 They count from the bottom, or from the top where the flag is set.
 """
+_Probit = Callable[[Float64[np.ndarray, "values"]], Float64[np.ndarray, "values nodes"]]
 
 # Half of the probabilities that stand for a distribution in a quadrature: a quarter of an octave
 # apart up to 1/256, then 1/256 apart.
@@ -35,6 +37,12 @@ _MASS = np.diff(np.concatenate([[0.0], _HALF[1:]]))
 # Where the resulting distribution is looked at, in sigmas around every twelfth of those points.
 _OFFSETS = np.array([-6.6, -4.0, -2.5, -1.2, -0.4, 0.4, 1.2, 2.5, 4.0, 6.6])
 _EVERY = 12
+# Points on either side of a value between which the distribution is computed where it is looked at
+# near that value alone.
+_BESIDE = 2
+# How often an interval is halved at one look, and into how many parts that cuts it.
+_HALVINGS = 5
+_PARTS = 2**_HALVINGS
 
 
 @lru_cache(maxsize=512)
@@ -120,25 +128,35 @@ def _outside(quantile: Quantile, low: float, high: float) -> float:
     slack = (
         1e-12  # float64 rounding may not put a device that is clipped to the bound outside of it
     )
-    below = _tail(lambda z: bool(_at_probit(quantile, z) < low - slack))
-    above = _tail(lambda z: bool(_at_probit(quantile, -z) > high + slack))
+    lower, upper = (_near(quantile, bound) for bound in (low - slack, high + slack))
+    below = _tail(lambda z: _at_probits(lower, z) < low - slack)
+    above = _tail(lambda z: _at_probits(upper, -z) > high + slack)
     return below + above
 
 
-def _tail(holds: Callable[[float], bool]) -> float:
+def _tail(holds: Callable[[Float64[np.ndarray, "z"]], Bool[np.ndarray, "z"]]) -> float:
     """Return the standard normal probability below the largest z at which `holds` is true.
 
-    `holds` is a falling condition.
+    `holds` is a falling condition. The interval is halved 60 times, five halvings at a look.
     """
     least, most = -12.0, 12.0
-    for _ in range(60):
-        middle = 0.5 * (least + most)
-        least, most = (middle, most) if holds(middle) else (least, middle)
+    for _ in range(60 // _HALVINGS):
+        # Powers of two of the first interval, so that sums and halves are exact.
+        inner = least + (most - least) / _PARTS * np.arange(1, _PARTS)
+        place = int(np.count_nonzero(np.logical_and.accumulate(holds(inner))))
+        ends = np.concatenate([[least], inner, [most]])
+        least, most = float(ends[place]), float(ends[place + 1])
     return float(ndtr(least)) if least > -12.0 else 0.0
 
 
-def _at_probit(quantile: Quantile, z: float) -> float:
-    return float(quantile(ndtr(np.array([-abs(z)])), z > 0)[0])
+def _at_probits(quantile: Quantile, z: Float64[np.ndarray, "z"]) -> Float64[np.ndarray, "z"]:
+    tail, from_top = ndtr(-np.abs(z)), z > 0
+    return np.where(from_top, quantile(tail, True), quantile(tail, False))
+
+
+def _near(quantile: Quantile, value: float) -> Quantile:
+    """Return what a quantile function is near a value, computed there alone where that is less."""
+    return quantile.near(value) if isinstance(quantile, _Mixed | _Clipped) else quantile
 
 
 def _relaxed(profile: DeviceProfile, level: int) -> Quantile:
@@ -242,11 +260,33 @@ def _log_normal(scale: float, mean: float, sigma: float, *, shift: float) -> Qua
     return quantile
 
 
+@dataclass(frozen=True)
+class _Clipped:
+    """A distribution that is clipped to the window.
+
+    Attributes:
+        quantile: What is clipped.
+        low: Smallest deviation that is left.
+        high: Largest deviation that is left.
+    """
+
+    quantile: Quantile
+    low: float
+    high: float
+
+    def __call__(
+        self, probability: Float64[np.ndarray, "*shape"], from_top: bool
+    ) -> Float64[np.ndarray, "*shape"]:
+        return np.asarray(np.clip(self.quantile(probability, from_top), self.low, self.high))
+
+    def near(self, value: float) -> Quantile:
+        """Return the same function near a value."""
+        return replace(self, quantile=_near(self.quantile, value))
+
+
 def _clipped(quantile: Quantile, profile: DeviceProfile, position: float) -> Quantile:
     least, most = profile.conductance_limits
-    return lambda probability, from_top: np.asarray(
-        np.clip(quantile(probability, from_top), least - position, most - position)
-    )
+    return _Clipped(quantile, least - position, most - position)
 
 
 def _nodes(quantile: Quantile) -> Float64[np.ndarray, "nodes"]:
@@ -259,7 +299,7 @@ def _nodes(quantile: Quantile) -> Float64[np.ndarray, "nodes"]:
 
 def _inverted(
     looked_at: Float64[np.ndarray, "values"],
-    probit: Callable[[Float64[np.ndarray, "values"]], Float64[np.ndarray, "values nodes"]],
+    probit: _Probit,
     *,
     shift: float,
 ) -> Quantile:
@@ -271,21 +311,55 @@ def _inverted(
             mixture [values, nodes].
         shift: Added to the result.
     """
-    z = _probits(looked_at, probit)
-    # Once more where the probits of the first pass are far apart.
-    between = np.interp(np.linspace(-6.5, 6.5, 301), z, looked_at)
-    looked_at = np.unique(np.concatenate([looked_at, between]))
-    z = _probits(looked_at, probit)
-    inside = np.isfinite(z)
-    z, values = np.maximum.accumulate(z[inside]), looked_at[inside] + shift
-    return lambda probability, from_top: np.asarray(
-        np.interp((-1.0 if from_top else 1.0) * ndtri(probability), z, values)
-    )
+    return _Mixed(looked_at, probit, shift)
+
+
+@dataclass(frozen=True, eq=False)
+class _Mixed:
+    """The quantile function of a mixture, computed when it is first asked; see `_inverted`."""
+
+    looked_at: Float64[np.ndarray, "values"]
+    probit: _Probit
+    shift: float
+
+    def __call__(
+        self, probability: Float64[np.ndarray, "*shape"], from_top: bool
+    ) -> Float64[np.ndarray, "*shape"]:
+        z, values = self._whole
+        return np.asarray(np.interp((-1.0 if from_top else 1.0) * ndtri(probability), z, values))
+
+    def near(self, value: float) -> Quantile:
+        """Return the same function near a value; beside it, it goes on as a constant."""
+        place = int(np.searchsorted(self.looked_at, value - self.shift))
+        part = self.looked_at[max(place - _BESIDE, 0) : place + _BESIDE]
+        z = _probits(part, self.probit)
+        if not (np.isfinite(z).all() and (np.diff(z) > 0).all() and len(part) == 2 * _BESIDE):
+            return self
+        z, values = self._refined(part, z)
+        return lambda probability, from_top: np.asarray(
+            np.interp((-1.0 if from_top else 1.0) * ndtri(probability), z, values)
+        )
+
+    @cached_property
+    def _whole(self) -> tuple[Float64[np.ndarray, "points"], Float64[np.ndarray, "points"]]:
+        return self._refined(self.looked_at, _probits(self.looked_at, self.probit))
+
+    def _refined(
+        self, looked_at: Float64[np.ndarray, "values"], z: Float64[np.ndarray, "values"]
+    ) -> tuple[Float64[np.ndarray, "points"], Float64[np.ndarray, "points"]]:
+        """Return probits and values, once more where the probits given are far apart."""
+        between = np.linspace(-6.5, 6.5, 301)
+        if looked_at is not self.looked_at:
+            between = between[(between > z[0]) & (between < z[-1])]
+        points = np.unique(np.concatenate([looked_at, np.interp(between, z, looked_at)]))
+        z = _probits(points, self.probit)
+        inside = np.isfinite(z)
+        return np.maximum.accumulate(z[inside]), points[inside] + self.shift
 
 
 def _probits(
     values: Float64[np.ndarray, "values"],
-    probit: Callable[[Float64[np.ndarray, "part"]], Float64[np.ndarray, "part nodes"]],
+    probit: _Probit,
 ) -> Float64[np.ndarray, "values"]:
     """Return the probit of the probability of a mixture to be below each of the values."""
     z = np.empty_like(values)
@@ -297,7 +371,8 @@ def _probits(
         upper = below > 0.5
         # Counted from the nearer end, so that a small probability keeps its digits.
         tail = np.where(upper, 0.0, below)
-        tail[upper] = _mixture(-scores[upper], masses)
+        if upper.any():
+            tail[upper] = _mixture(-scores[upper], masses)
         with np.errstate(divide="ignore"):
             z[part] = np.where(upper, -1.0, 1.0) * ndtri(np.minimum(tail, 0.5))
     return z

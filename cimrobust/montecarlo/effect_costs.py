@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from cimrobust.mapping.placement import Placement
     from cimrobust.run import Run
 
-#: Chips for every row, by effort.
-EFFECT_CHIPS = {"quick": 20, "standard": 50, "thorough": 200}
-
 
 @dataclass(frozen=True)
 class EffectTable:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from cimrobust.records import Count, Fraction, Record, Score
 
+#: Chips for every row of effects, by effort.
+EFFECT_CHIPS = {"quick": 20, "standard": 50, "thorough": 200}
+
 
 class Effect(Record):
     """The score with one more effect; without chips, mean, low and high are one number."""

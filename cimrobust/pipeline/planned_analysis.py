@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from cimrobust.available_memory import available_memory, held_memory
-from cimrobust.montecarlo.effect_costs import EFFECT_CHIPS
+from cimrobust.montecarlo.montecarlo_records import EFFECT_CHIPS
 from cimrobust.pipeline.in_memory import takes_objects
 from cimrobust.pipeline.limits import keeps_limits
 from cimrobust.pipeline.opened_analysis import OpenedAnalysis, open_analysis

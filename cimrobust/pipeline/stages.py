@@ -18,8 +18,9 @@ from cimrobust.certify.refusal import Refusal
 from cimrobust.diagnose.run_diagnostics import diagnose
 from cimrobust.engine.kernel import program_chip
 from cimrobust.errors import MemoryShortError, SelfCheckError
-from cimrobust.montecarlo.effect_costs import EFFECT_CHIPS, EffectTable, add_effects
+from cimrobust.montecarlo.effect_costs import EffectTable, add_effects
 from cimrobust.montecarlo.failing import RareFailures, rare_failures
+from cimrobust.montecarlo.montecarlo_records import EFFECT_CHIPS
 from cimrobust.montecarlo.trial_identity import identity_of
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.pipeline.diagnosing import check_unbroken, worst_required

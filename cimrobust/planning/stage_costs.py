@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cimrobust.certify.bound_summary import CURVE_SAMPLES, STEPS
+from cimrobust.certify.bound_summary import CURVE_SAMPLES
 from cimrobust.certify.bounds import bisection_rounds
-from cimrobust.certify.octaves import OCTAVES
+from cimrobust.certify.octaves import OCTAVES, STEPS
 from cimrobust.planning.diagnostic_costs import diagnostic_cost
 from cimrobust.planning.planning_records import PlannedStage
 

@@ -112,6 +112,8 @@ def _check(name: str, wrong: list[str], fine: str) -> ReplayCheck:
 def _wrong_metric(certificate: CertificateModel) -> Iterator[str]:
     if certificate.data.decision.metric != certificate.metric.name:
         yield "data.decision.metric"
+    if certificate.data.decision.output not in {one.name for one in certificate.model.outputs}:
+        yield "data.decision.output"
     # A share has counts, an error has none: neither may pass for the other.
     if (certificate.clean.correct is None) is (certificate.metric.name == "accuracy"):
         yield "clean.correct"
@@ -213,6 +215,10 @@ def _wrong_device(certificate: CertificateModel) -> Iterator[str]:
     claimed = certificate.device.profile_sha256
     if claimed is not None and claimed != profile_digest(profile):
         yield "device.profile_sha256"
+    if certificate.stated_version == certificate.VERSION:
+        for name in ("profile_sha256", "devices_outside", "chip_inside_probability"):
+            if getattr(certificate.device, name) is None:
+                yield f"device.{name}"
     yield from _wrong_layers(certificate, profile)
     curve = certificate.certified.curve
     for index, point in enumerate(curve):
@@ -243,6 +249,8 @@ def _wrong_layers(certificate: CertificateModel, profile: DeviceProfile) -> Iter
             "tile_rows": own.tile.rows,
             "tile_columns": own.tile.columns,
         }
+        if not layer.levels_given:  # integers alone take fewer bits than the profile has
+            found["weight_bits"] = profile.of_rule(layer.rule).weight.bits
         for name, value in found.items():
             if getattr(layer, name) != value:
                 yield f"{place}.{name}"
@@ -286,6 +294,13 @@ def _wrong_mapping(certificate: CertificateModel) -> Iterator[str]:
         yield "mapping.total_devices"
     if mapping.total_tiles != sum(layer.tiles for layer in mapping.layers):
         yield "mapping.total_tiles"
+    model = certificate.model
+    if not math.isclose(
+        model.mapped_fraction,
+        min(1.0, model.mapped_weights / max(model.parameters, 1)),
+        rel_tol=1e-12,
+    ):
+        yield "model.mapped_fraction"
     if certificate.model.mapped_weights != sum(math.prod(layer.shape) for layer in mapping.layers):
         yield "model.mapped_weights"
 

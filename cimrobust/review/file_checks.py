@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cimrobust import __version__
 from cimrobust.certificate.blocks.certified import largest_tolerance
-from cimrobust.certificate.blocks.samples_block import CONFIDENCE, interval_of
 from cimrobust.certificate.policy import Policy, stop_rule
 from cimrobust.certificate.result_names import CERTIFICATE, CERTIFIED, TRIALS
 from cimrobust.certify import per_sample
@@ -28,23 +26,29 @@ from cimrobust.montecarlo.trial_table import TrialTable, from_parquet
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.review.chosen_diagnostics import diagnostics_check
 from cimrobust.review.consistency import consistency_checks, trials_check
+from cimrobust.review.decision_counts import counts_check
 from cimrobust.review.device_check import DEVICES, devices_hold
-from cimrobust.review.differences import Exactness, differences
+from cimrobust.review.explained_numbers import explained_check
 from cimrobust.review.folder_check import folder_check
+from cimrobust.review.interval_check import interval_check
 from cimrobust.review.machine_stated import machine_stated
 from cimrobust.review.rare_numbers import rare_check
 from cimrobust.review.record_checks import record_checks
 from cimrobust.review.replay_check import ReplayCheck, guarded
 from cimrobust.review.replayed_settings import settings_check
 from cimrobust.review.safety_files import check_safety_files
+from cimrobust.review.scope_check import scope_check
+from cimrobust.review.search_numbers import search_check
+from cimrobust.review.self_checks import self_checks_check
+from cimrobust.review.stated_item import item_check
 from cimrobust.review.verdict_check import verdict_check
 from cimrobust.review.witness_box import (
     box_problem,
     deviating_layers,
     left_out,
-    narrow_problem,
 )
 from cimrobust.review.witness_files import require_listed
+from cimrobust.review.witness_layers import placed_problem, witness_layers
 
 if TYPE_CHECKING:
     from cimrobust.array_shapes import Shaped
@@ -87,8 +91,14 @@ def file_checks(
     checks += guarded("numbers", lambda: list(consistency_checks(certificate)))
     checks += guarded("rare_numbers", lambda: list(rare_check(certificate)))
     checks += guarded("settings", lambda: [settings_check(certificate)])
+    checks += guarded("item", lambda: [item_check(certificate)])
+    checks += guarded("scope", lambda: [scope_check(certificate)])
+    checks += guarded("decision_counts", lambda: [counts_check(certificate)])
+    checks += guarded("search_numbers", lambda: [search_check(certificate)])
+    checks += guarded("explained_numbers", lambda: [explained_check(certificate)])
+    checks += guarded("self_checks", lambda: [self_checks_check(certificate)])
     checks += guarded("diagnostics", lambda: [diagnostics_check(certificate)])
-    checks += guarded("evaluation_set", lambda: [_evaluation_set(certificate)])
+    checks += guarded("evaluation_set", lambda: [interval_check(certificate)])
     checks += guarded("certified_samples", lambda: _certified(directory, certificate))
     return checks
 
@@ -142,10 +152,11 @@ def _in_box(
     require_listed(witness, certificate.worst_found.witness, MODEL)
     named = [layer.initializer for layer in certificate.mapping.layers]
     profile = profile_of(certificate.device.profile, shown="certificate.json")
+    found = witness_layers(witness, profile)
     for layer in certificate.mapping.layers:
         name = layer.initializer
-        problem = box_problem(tensors, witness.initializers, name) or narrow_problem(
-            tensors, layer, profile
+        problem = box_problem(tensors, witness.initializers, name) or placed_problem(
+            tensors, layer, profile, found.get(name)
         )
         if problem:
             return ReplayCheck("witness_in_box", False, problem)
@@ -217,58 +228,6 @@ def _stopping(certificate: CertificateModel, table: TrialTable) -> list[ReplayCh
             f"{table.num_trials} of at most {table.max_trials} trials, {', '.join(watch.outcomes)}",
         )
     ]
-
-
-def _evaluation_set(certificate: CertificateModel) -> ReplayCheck:
-    """Derive the interval of every accuracy again from the score stated elsewhere."""
-    claimed, drawn, converters = (
-        certificate.evaluation_set,
-        certificate.monte_carlo,
-        certificate.converters,
-    )
-    scores = {
-        "clean": certificate.clean.score,
-        "quantised": certificate.clean.quantised_score,
-        "converters": None if converters is None else converters.score,
-        "mean": drawn.mean,
-        "worst_found": certificate.worst_found.score,
-        "certified": certificate.certified.score,
-    }
-    # Sentences may read differently in another version; their numbers stand beside them.
-    exactness = Exactness(
-        texts=certificate.tool.version == __version__
-        and certificate.stated_version == certificate.VERSION
-    )
-    for row in claimed.intervals:
-        score = scores.get(row.name)
-        if score is None:
-            return ReplayCheck("evaluation_set", False, f"there is no score '{row.name}'")
-        again = interval_of(
-            row.name,
-            score,
-            num_decisions=claimed.decisions,
-            num_inputs=claimed.samples,
-            most=claimed.most_decisions,
-        )
-        if (
-            list(differences(again, row, place=row.name, exactness=exactness))
-            or claimed.samples != certificate.data.used
-        ):
-            return ReplayCheck(
-                "evaluation_set",
-                False,
-                f"the interval of '{row.name}' is {again.low:.6g} to {again.high:.6g}",
-            )
-    if claimed.confidence != CONFIDENCE:
-        return ReplayCheck(
-            "evaluation_set",
-            False,
-            f"the intervals are those of {CONFIDENCE:g}, the certificate says"
-            f" {claimed.confidence:g}",
-        )
-    return ReplayCheck(
-        "evaluation_set", True, f"{len(claimed.intervals)} intervals on {claimed.samples} samples"
-    )
 
 
 def _certified(directory: Path, certificate: CertificateModel) -> list[ReplayCheck]:

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 
 from scipy.special import log_ndtr, ndtr, ndtri
 
+from cimrobust.certificate.blocks.rare_block import FORMULA, LABEL, rare_in_words
+from cimrobust.data.failure import wrong_needed
 from cimrobust.review.differences import named
+from cimrobust.review.record_checks import is_of_today
 from cimrobust.review.replay_check import ReplayCheck
 
 if TYPE_CHECKING:
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 
 # Functions of the normal distribution from another build of a library.
 _RTOL = 1e-9
+# That of the interval.
+_CONFIDENCE = 0.95
 
 
 def rare_check(certificate: CertificateModel) -> Iterator[ReplayCheck]:
@@ -29,7 +34,7 @@ def rare_check(certificate: CertificateModel) -> Iterator[ReplayCheck]:
     rare = certificate.monte_carlo.rare
     if rare is None:
         return
-    wrong = list(_wrong(rare))
+    wrong = [*_wrong(rare), *_wrong_event(certificate, rare), *_wrong_repeats(rare)]
     fine = "the probability is the mean of its repeats and lies in its interval"
     yield ReplayCheck(
         "rare_numbers", not wrong, fine if not wrong else f"contradicted at {named(wrong)}"
@@ -57,6 +62,55 @@ def _wrong(rare: RareEvent) -> Iterator[str]:
     yield from _wrong_first_order(rare, f"{place}.first_order")
 
 
+def _wrong_event(certificate: CertificateModel, rare: RareEvent) -> Iterator[str]:
+    """Yield what the event has otherwise than the certificate that it is of."""
+    place, mapping = "monte_carlo.rare", certificate.mapping
+    is_share = certificate.metric.unit == "fraction"
+    if rare.decisions != certificate.clean.samples:
+        yield f"{place}.decisions"
+    expected = wrong_needed(rare.decisions, rare.threshold) if is_share else None
+    if rare.wrong_decisions != expected:
+        yield f"{place}.wrong_decisions"
+    # Devices of reference columns are not drawn.
+    drawn = sum(math.prod(layer.shape) * layer.cells_per_weight for layer in mapping.layers)
+    if rare.devices != drawn:
+        yield f"{place}.devices"
+    if rare.seed != certificate.monte_carlo.seed:
+        yield f"{place}.seed"
+    if any(row.key == "rare-budget" and row.value != rare.budget for row in certificate.settings):
+        yield f"{place}.budget"
+    if is_of_today(certificate, certificate.tool):
+        higher = certificate.metric.higher_is_better
+        words = (rare_in_words(rare, higher_is_better=higher), FORMULA, LABEL)
+        if (rare.statement, rare.formula, rare.label) != words:
+            yield f"{place}.statement"
+
+
+def _wrong_repeats(rare: RareEvent) -> Iterator[str]:
+    """Yield where the interval, or a repeat, is not one of so many levels and chips."""
+    place, kept = "monte_carlo.rare", 1 - rare.killed / max(rare.particles, 1)
+    if rare.confidence != _CONFIDENCE:
+        yield f"{place}.confidence"
+    if rare.probability is None and (rare.low != 0 or rare.reliability_index is not None):
+        yield f"{place}.low"
+    if rare.widened < 1 or (rare.reason is None) is not rare.reached:
+        yield f"{place}.widened"
+    for index, row in enumerate(rare.repeats):
+        replaced, rest = divmod(row.evaluations - rare.particles, max(rare.moves, 1))
+        ties = replaced - row.levels * rare.killed
+        if rest or ties < 0:
+            yield f"{place}.repeats.{index}.evaluations"
+        # Every level keeps a share of the chips; ties at a level leave fewer, the last population
+        # counts by the share that fails.
+        least = kept**row.levels * max(kept - ties / max(rare.particles, 1), 0.0)
+        if not least * (1 - _RTOL) <= row.probability <= kept**row.levels * (1 + _RTOL):
+            yield f"{place}.repeats.{index}.probability"
+    # The interval is around the mean of logarithms, whatever the times that it is made of.
+    logs = [math.log(row.probability) for row in rare.repeats if row.probability > 0]
+    if logs and not rare.low <= math.exp(sum(logs) / len(logs)) <= rare.high * (1 + _RTOL):
+        yield f"{place}.high"
+
+
 def _wrong_first_order(rare: RareEvent, place: str) -> Iterator[str]:
     found = rare.first_order
     if found is None:
@@ -71,6 +125,9 @@ def _wrong_first_order(rare: RareEvent, place: str) -> Iterator[str]:
         found.log10_probability, float(log_ndtr(-found.reliability_index)) / math.log(10)
     ):
         yield f"{place}.log10_probability"
+    inside = rare.low <= found.probability <= rare.high
+    if found.agrees is not (None if rare.probability is None and inside else inside):
+        yield f"{place}.agrees"
     if (
         found.ratio is not None
         and rare.probability

@@ -17,6 +17,7 @@ from cimrobust.certificate.schema_files import schema_file
 from cimrobust.errors import UsageError
 from cimrobust.input_file import printable
 from cimrobust.json_file import parse_json
+from cimrobust.review.reasons_check import reasons_check
 from cimrobust.review.replay_check import ReplayCheck
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 #: The tool that a version of a format first appeared in; versions in between came with the same
 #: tool.
+_VERSION = r"(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})(?:(?:a|b|rc|\.dev)\d{1,6})?"
 _FIRST_TOOL = {
     "certificate": {"1.0": "0.1.0", "1.5": "0.2.0", "1.6": "0.3.0"},
     "sweep": {"1.0": "0.1.0", "1.2": "0.2.0", "1.3": "0.3.0"},
@@ -54,11 +56,13 @@ def record_checks(path: Path, record: Result) -> Iterator[ReplayCheck]:
     """
     yield _schema_check(path, record)
     yield _tool_check(record, record.tool)
+    yield reasons_check(record)
     wanted = metric_named(record.metric.name)
     wrong = wanted is None or (wanted.higher_is_better, wanted.unit) != (
         record.metric.higher_is_better,
         record.metric.unit,
     )
+    wrong = wrong or (is_of_today(record, record.tool) and wanted != record.metric)
     better = "higher" if record.metric.higher_is_better else "lower"
     yield ReplayCheck(
         "metric",
@@ -135,5 +139,6 @@ def _tool_check(record: ResultFile, tool: Tool) -> ReplayCheck:
 
 
 def _release(text: str) -> tuple[int, ...] | None:
-    found = re.match(r"(\d{1,6})\.(\d{1,6})\.(\d{1,6})(?![\d])", text)
+    # No other form: a version beside the one that it looks like would not be held to its words.
+    found = re.fullmatch(_VERSION, text, re.ASCII)
     return None if found is None else tuple(int(part) for part in found.groups())

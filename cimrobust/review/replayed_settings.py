@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cimrobust.data.calibration_share import set_apart
 from cimrobust.review.differences import named
 from cimrobust.review.replay_check import ReplayCheck
+from cimrobust.review.settings_numbers import wrong_settings
 
 if TYPE_CHECKING:
     from cimrobust.certificate.models import CertificateModel, Setting
@@ -36,9 +37,7 @@ def settings_check(certificate: CertificateModel) -> ReplayCheck:
         wrong.append("settings.transfer")
     if stated.get("calibration") is not None and _shares_samples(certificate):
         wrong.append("settings.calibration")
-    for key, value in (("effort", worst.effort), ("seed", certificate.monte_carlo.seed)):
-        if key in stated and stated[key] != value:
-            wrong.append(f"settings.{key}")
+    wrong += wrong_settings(certificate)
     if certificate.seeds.get("run", certificate.monte_carlo.seed) != certificate.monte_carlo.seed:
         wrong.append("seeds.run")
     fine = (

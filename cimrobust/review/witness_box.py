@@ -9,24 +9,16 @@ import numpy as np
 
 from cimrobust.errors import CimrobustError
 from cimrobust.input_file import printable
-from cimrobust.mapping.coding import max_level
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.pattern_file import PARTS
-from cimrobust.mapping.place import box_of, layer_drift_factor
 from cimrobust.onnx_io.scan import scan_layers
-from cimrobust.review.stated_layer import layer_profile, rule_problem
 
 if TYPE_CHECKING:
     from cimrobust.array_shapes import Shaped
-    from cimrobust.certificate.models import Layer
     from cimrobust.device.profile import DeviceProfile
     from cimrobust.onnx_io.network import Network
 
 _MOST_NAMED = 3
-# Float32 weights, scales and intervals.
-_ROUNDING = 1e-6
-# Smallest step of float32, for intervals that are denormal numbers.
-_SMALLEST = 2.0**-149
 
 
 def deviating_layers(tensors: Mapping[str, Shaped[np.ndarray, "..."]]) -> set[str]:
@@ -58,43 +50,6 @@ def box_problem(
         return f"a deviation of '{shown}' leaves its interval"
     if not np.array_equal(stored[name], nominal + deviation):
         return f"weights of '{shown}' are not nominal + deviation"
-    return ""
-
-
-def narrow_problem(
-    tensors: Mapping[str, Shaped[np.ndarray, "..."]], layer: Layer, profile: DeviceProfile
-) -> str:
-    """Return where the intervals of one layer leave out what its devices allow, nothing if nowhere.
-
-    Of intervals that depend on levels, only layers of one scale tell.
-
-    Args:
-        tensors: The file of deviations; `box_problem` finds nothing wrong with it.
-        layer: The layer, as the certificate describes it.
-        profile: The profile of the certificate.
-    """
-    if wrong_rule := rule_problem(layer, profile):
-        return wrong_rule
-    name, own = layer.initializer, layer_profile(layer, profile)
-    nominal, lo, hi = (tensors[f"{name}.{part}"] for part in ("nominal", "lo", "hi"))
-    top = layer.scale_max * max_level(own)
-    largest = float(np.abs(nominal).max(initial=0.0))
-    # A scale is no denormal number, so weights that are have fewer levels than there are.
-    if largest > top * (1 + _ROUNDING) or (
-        largest < top * (1 - _ROUNDING) and layer.scale_max > 2 * float(np.finfo(np.float32).tiny)
-    ):
-        return (
-            f"the largest weight of '{printable(name)[:100]}' is {largest:g}, its scale says"
-            f" {top:g}"
-        )
-    if own.depends_on_level and layer.scale_min != layer.scale_max:
-        return ""
-    weights, scale = np.ascontiguousarray(nominal, dtype=np.float32), np.array([layer.scale_min])
-    factor = layer_drift_factor(weights, None, scale, own)
-    least, most = box_of(weights, None, scale, own, compensation=factor)
-    slack = _ROUNDING * np.maximum(-least, most) + _SMALLEST
-    if (lo > least + slack).any() or (hi < most - slack).any():
-        return f"the box of '{printable(name)[:100]}' is narrower than its devices make it"
     return ""
 
 

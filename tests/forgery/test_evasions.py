@@ -350,7 +350,7 @@ EVASIONS: dict[str, tuple[Forgery, set[str], bool]] = {
     "layer_left_out": (layer_left_out, {"witness_in_box"}, True),
     "fewer_samples": (fewer_samples, {"settings"}, True),
     "fewer_samples_by_a_setting": (fewer_samples_by_a_setting, {"evaluation_set"}, True),
-    "its_own_labels": (its_own_labels, {"data_reading"}, False),
+    "its_own_labels": (its_own_labels, {"data_reading"}, True),
     "weaker_policy": (weaker_policy, {"policy_file"}, False),
     "device_outside_its_interval": (device_outside_its_interval, {"witness_devices"}, True),
     "trials_that_could_stop": (trials_that_could_stop, {"stopping"}, True),
@@ -428,9 +428,6 @@ def test_a_transferred_witness_that_is_not_at_hand_is_searched_for(
     assert "--transfer" in checks["rerun"].detail
 
 
-_BY_REPLAY_ALONE = {"certified.largest_tolerance.steps_per_octave"}
-
-
 def _huge() -> Iterator[tuple[str, Any]]:
     yield "certified.largest_tolerance.steps_per_octave", 2**62
     yield "certified.curve.0.score", 1e308
@@ -459,11 +456,7 @@ def test_numbers_beyond_reason_are_refuted_and_break_nothing(
     (forged.folder / CERTIFICATE).write_text(json.dumps(values))
     write_manifest(forged.folder)
     assert run(["replay", str(forged.folder)]) == 6
-    # What no file tells of, the gate does not look at either: it judges, and this certificate
-    # fails.
-    assert run(["gate", str(forged.folder), "--policy", str(case.policy)]) == (
-        1 if place in _BY_REPLAY_ALONE else 6
-    )
+    assert run(["gate", str(forged.folder), "--policy", str(case.policy)]) == 6
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "1e999", "-0.0e999"])

@@ -336,10 +336,7 @@ BY_MORE_WORK: dict[str, tuple[Forgery, list[str], set[str]]] = {
 #: data, run again, tell.
 BY_REPLAY_ALONE = {
     "better_trials",
-    "other_seed",
     "certified_samples_too",
-    "no_limits",
-    "kinder_effects",
     "bias_of_the_witness",
     "recall_of_the_safety_class",
     "tame_witness",

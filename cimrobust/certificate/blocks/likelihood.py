@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from cimrobust.device.profile import DeviceProfile
     from cimrobust.mapping.placement import TensorPlacement
 
-_MEANING = (
+#: What the number says and what it does not.
+MEANING = (
     "It believes the profile, and speaks of this one direction: it is no bound on the probability"
     " that a chip fails, since chips that fail lie in other directions too, and nearer."
     " --rare-below X estimates how likely a chip is that misses X."
@@ -47,14 +48,15 @@ def worst_likelihood(evidence: Evidence) -> tuple[models.WorstLikelihood | None,
             distance=distance,
             drawn_distance=drawn,
             log10_probability=log10,
-            statement=_statement(distance, drawn, log10),
-            meaning=_MEANING,
+            statement=likelihood_in_words(distance, drawn, log10),
+            meaning=MEANING,
         ),
         None,
     )
 
 
-def _statement(distance: float, drawn: float, log10: float) -> str:
+def likelihood_in_words(distance: float, drawn: float, log10: float) -> str:
+    """Say how far a chip lies, see `models.WorstLikelihood`."""
     # Rounded so that the sentence never says less than the bound.
     share = (
         f"at most one in 10^{math.floor(-log10)}"

@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from cimrobust.montecarlo.failing import RareFailures
     from cimrobust.reliability.likely_chip import LikelySearch
 
-_LABEL = (
+#: What the estimate rests on.
+LABEL = (
     "Model-based: it rests on the stated distribution far into its tails, on independent devices,"
     " and on a Markov chain that mixes. The interval is that of ideal repeats, widened where"
     " repeats disagree; it is not distribution-free as the bounds of drawn chips are."
 )
-_FORMULA = (
+#: How it is computed.
+FORMULA = (
     "p = product over levels of (1 - K/N), times the share of the last population that fails; R"
     " (-ln p) lies between quantiles of the sum of exponential times whose rates are the numbers of"
     " points left at every departure"
@@ -50,7 +52,7 @@ def rare_event(
         if chip is not None
         else _why_none(rare, search, certified, higher_is_better=higher_is_better)
     )
-    return models.RareEvent(
+    event = models.RareEvent(
         threshold=rare.below,
         wrong_decisions=rare.num_wrong,
         decisions=rare.num_decisions,
@@ -85,10 +87,12 @@ def rare_event(
         first_order_reason=reason,
         most_probable=chip,
         most_probable_reason=reason,
-        statement=_statement(rare, higher_is_better=higher_is_better),
-        formula=_FORMULA,
-        label=_LABEL,
+        statement="",
+        formula=FORMULA,
+        label=LABEL,
     )
+    said = rare_in_words(event, higher_is_better=higher_is_better)
+    return event.model_copy(update={"statement": said})
 
 
 def _why_none(
@@ -114,21 +118,22 @@ def _why_none(
     return search.reason
 
 
-def _statement(rare: RareFailures, *, higher_is_better: bool) -> str:
-    found, side = rare.found, "below" if higher_is_better else "above"
-    used = f"{sum(run.evaluations for run in rare.runs)} chips in {len(rare.runs)} repeats"
-    if found.estimate is None and found.high >= 1.0:
+def rare_in_words(event: models.RareEvent, *, higher_is_better: bool) -> str:
+    """Say how likely a failing chip is; of an event only its statement is not looked at."""
+    side = "below" if higher_is_better else "above"
+    used = f"{sum(run.evaluations for run in event.repeats)} chips in {len(event.repeats)} repeats"
+    if event.probability is None and event.high >= 1.0:
         return (
-            f"How likely a chip {side} {rare.below:g} is, is not known: not reached with {used},"
-            f" because {found.reason}."
+            f"How likely a chip {side} {event.threshold:g} is, is not known: not reached with"
+            f" {used}, because {event.reason}."
         )
-    if found.estimate is None:
+    if event.probability is None:
         return (
-            f"A chip {side} {rare.below:g} is rarer than {found.high:.2g}: not reached with {used},"
-            f" because {found.reason}."
+            f"A chip {side} {event.threshold:g} is rarer than {event.high:.2g}: not reached with"
+            f" {used}, because {event.reason}."
         )
     return (
-        f"A chip {side} {rare.below:g} on these samples has probability {found.estimate:.2g},"
-        f" between {found.low:.2g} and {found.high:.2g} at {100 * found.confidence:g} % confidence"
-        f" ({used})."
+        f"A chip {side} {event.threshold:g} on these samples has probability"
+        f" {event.probability:.2g}, between {event.low:.2g} and {event.high:.2g} at"
+        f" {100 * event.confidence:g} % confidence ({used})."
     )

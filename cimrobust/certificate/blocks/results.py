@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cimrobust.certificate import models
 from cimrobust.certificate.blocks.flipped import flipped
 from cimrobust.certificate.blocks.likelihood import worst_likelihood
+from cimrobust.certificate.models.found import MOST_CONFUSION
 from cimrobust.records import finite
 from cimrobust.search.witness import SAFETY_FILE
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from cimrobust.search.search_results import MemberResult
 
 _MOST_CLASSES = 100
-_MOST_CONFUSION = 20
 _REPLAY = "onnxruntime on witness/worst_case.onnx"
 _REPLAY_CONVERTERS = (
     "onnxruntime on witness/worst_case.onnx, which has no converters; NumPy for the products with"
@@ -66,9 +66,9 @@ def worst_found(evidence: Evidence) -> models.WorstFound:
     confusion, reason = None, None
     if task.num_classes is None:
         reason = "a regression has no classes"
-    elif task.num_classes > _MOST_CONFUSION:
+    elif task.num_classes > MOST_CONFUSION:
         reason = (
-            f"{task.num_classes} classes are too many for a table; the limit is {_MOST_CONFUSION}"
+            f"{task.num_classes} classes are too many for a table; the limit is {MOST_CONFUSION}"
         )
     else:
         confusion = [[int(count) for count in row] for row in task.confusion(evidence.worst_output)]

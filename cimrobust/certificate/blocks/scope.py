@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cimrobust.certificate import models
@@ -12,7 +13,6 @@ from cimrobust.device.intervals import deviation_interval
 if TYPE_CHECKING:
     from cimrobust.certificate.evidence import Evidence
     from cimrobust.device.profile import DeviceProfile
-    from cimrobust.mapping.placement import Placement
 
 _SECONDS = ((31_557_600.0, "years"), (86_400.0, "days"), (3_600.0, "hours"), (1.0, "seconds"))
 
@@ -22,23 +22,71 @@ _MOST_NAMES = 5
 _Row = tuple[str, str, str]
 
 
-def assumptions(evidence: Evidence) -> list[models.Assumption]:
+@dataclass(frozen=True)
+class Scope:
+    """What assumptions and limits follow from.
+
+    Attributes:
+        profile: The devices as stated, with their rules.
+        layers: Name, devices and number of devices of every layer.
+        has_converters: Products go through converters.
+        nodes_without: Nodes with stored weights whose converters are not simulated.
+        nodes_digital: Nodes that stay digital.
+        without_twin: Why the search had no gradients; None: it had.
+        has_labels: The data have labels.
+        teacher: Files of the network whose decisions are the labels, if one is.
+    """
+
+    profile: DeviceProfile
+    layers: tuple[tuple[str, DeviceProfile, int], ...]
+    has_converters: bool
+    nodes_without: int
+    nodes_digital: int
+    without_twin: str | None
+    has_labels: bool
+    teacher: str
+
+    @property
+    def profiles(self) -> tuple[DeviceProfile, ...]:
+        """Profiles of the layers, each once."""
+        return tuple(dict.fromkeys(own for _, own, _ in self.layers))
+
+
+def scope_of(evidence: Evidence) -> Scope:
+    """Return what assumptions and limits of a run follow from."""
+    runtime, converters = evidence.runtime, evidence.runtime.converters
+    return Scope(
+        profile=evidence.placement.profile,
+        layers=tuple(
+            (name, tensor.profile, tensor.num_devices)
+            for name, tensor in evidence.placement.tensors.items()
+        ),
+        has_converters=converters is not None,
+        nodes_without=0 if converters is None else len(converters.digital),
+        nodes_digital=len(evidence.scan.unmapped),
+        without_twin=None if evidence.search.has_twin else str(evidence.search.twin_reason),
+        has_labels=runtime.dataset.labels is not None,
+        teacher=", ".join(runtime.dataset.source.labels_of),
+    )
+
+
+def assumptions(scope: Scope) -> list[models.Assumption]:
     """List what the claims rest on."""
-    rows = [*_device_rows(evidence), *_converter_rows(evidence), *_data_rows(evidence)]
+    rows = [*_device_rows(scope), *_converter_rows(scope), *_data_rows(scope)]
     return [
         models.Assumption(id=f"A{number}", text=text, how_checked=checked, effect_if_false=effect)
         for number, (text, checked, effect) in enumerate(rows, 1)
     ]
 
 
-def not_covered(evidence: Evidence) -> list[str]:
+def not_covered(scope: Scope) -> list[str]:
     """List what the certificate says nothing about."""
-    profile = evidence.placement.profile
+    profile = scope.profile
     rows = [
-        *_time_gaps(evidence.placement),
+        *_time_gaps(scope),
         *_read_gaps(profile),
         *_fault_gaps(profile),
-        *_converter_gaps(evidence),
+        *_converter_gaps(scope),
     ]
     rows += [
         "Perturbed, shifted or adversarial inputs: inputs are the evaluation samples as they are.",
@@ -49,27 +97,26 @@ def not_covered(evidence: Evidence) -> list[str]:
             " can (`cimrobust replay --search quick`, `--rerun`)."
         ),
     ]
-    digital = len(evidence.scan.unmapped)
+    digital = scope.nodes_digital
     if digital:
         rows.append(
             f"{digital} nodes that stay digital are taken as exact; the mapping section lists them"
             " with the reason."
         )
-    if not evidence.search.has_twin:
+    if scope.without_twin is not None:
         rows.append(
             "Gradient search: this network has no differentiable twin"
-            f" ({evidence.search.twin_reason}), only gradient-free members ran."
+            f" ({scope.without_twin}), only gradient-free members ran."
         )
     return rows
 
 
-def _device_rows(evidence: Evidence) -> list[_Row]:
-    placement = evidence.placement
+def _device_rows(scope: Scope) -> list[_Row]:
     shares: dict[DeviceProfile, list[str]] = {}
-    for name, tensor in placement.tensors.items():
-        shares.setdefault(tensor.profile, []).append(name)
+    for name, own, _ in scope.layers:
+        shares.setdefault(own, []).append(name)
     distributions = dict.fromkeys(profile.device.distribution for profile in shares)
-    profile = placement.profile
+    profile = scope.profile
     rows = [
         (
             _tolerance_claim(own, names if len(shares) > 1 else []),
@@ -105,7 +152,7 @@ def _device_rows(evidence: Evidence) -> list[_Row]:
             "The tolerance box has another shape.",
         ),
     ]
-    return rows + _effect_rows(placement)
+    return rows + _effect_rows(scope)
 
 
 def _tolerance_claim(profile: DeviceProfile, names: Sequence[str]) -> str:
@@ -141,8 +188,8 @@ def _tolerance_claim(profile: DeviceProfile, names: Sequence[str]) -> str:
     )
 
 
-def _effect_rows(placement: Placement) -> list[_Row]:
-    rows, profile = [], placement.profile
+def _effect_rows(scope: Scope) -> list[_Row]:
+    rows, profile = [], scope.profile
     if profile.has_drift and profile.drift is not None and profile.drift.compensation == "global":
         rows.append(
             (
@@ -166,7 +213,7 @@ def _effect_rows(placement: Placement) -> list[_Row]:
                 "The average, the percentiles and their bounds do not hold.",
             )
         )
-    if any(own.weight.mapping == "offset" for own in placement.profiles):
+    if any(own.weight.mapping == "offset" for own in scope.profiles):
         rows.append(
             (
                 (
@@ -180,9 +227,8 @@ def _effect_rows(placement: Placement) -> list[_Row]:
     return rows
 
 
-def _converter_rows(evidence: Evidence) -> list[_Row]:
-    converters = evidence.runtime.converters
-    if converters is None:
+def _converter_rows(scope: Scope) -> list[_Row]:
+    if not scope.has_converters:
         return []
     rows = [
         (
@@ -197,7 +243,7 @@ def _converter_rows(evidence: Evidence) -> list[_Row]:
             "Scores through converters do not hold.",
         )
     ]
-    if evidence.placement.profile.read_noise is not None:
+    if scope.profile.read_noise is not None:
         rows.append(
             (
                 (
@@ -211,7 +257,7 @@ def _converter_rows(evidence: Evidence) -> list[_Row]:
     return rows
 
 
-def _data_rows(evidence: Evidence) -> list[_Row]:
+def _data_rows(scope: Scope) -> list[_Row]:
     rows = [
         (
             "The evaluation samples stand for the inputs in use.",
@@ -219,8 +265,8 @@ def _data_rows(evidence: Evidence) -> list[_Row]:
             "Scores in use differ from all scores here.",
         )
     ]
-    teacher = ", ".join(evidence.runtime.dataset.source.labels_of)
-    if evidence.runtime.dataset.labels is None or teacher:
+    teacher = scope.teacher
+    if not scope.has_labels or teacher:
         whose = (
             f"decisions of the network that made the labels ({teacher})"
             if teacher
@@ -260,8 +306,8 @@ def _tolerance_source(profile: DeviceProfile) -> str:
     )
 
 
-def _time_gaps(placement: Placement) -> list[str]:
-    profile = placement.profile
+def _time_gaps(scope: Scope) -> list[str]:
+    profile = scope.profile
     causes = [] if profile.relaxation is not None else ["relaxation"]
     if not profile.has_drift:
         causes.insert(0, "drift")
@@ -272,14 +318,11 @@ def _time_gaps(placement: Placement) -> list[str]:
         rows.append(
             f"Any time later than {_duration(profile.drift.time_seconds)} after programming."
         )
-    probability = placement.excluded_probability
+    probability = max(excluded_probability(own) for own in scope.profiles)
     if probability > 0:
-        is_verified = all(own.device.is_verified for own in placement.profiles)
+        is_verified = all(own.device.is_verified for own in scope.profiles)
         cause = "after write-verify" if is_verified else "without write-verify"
-        expected = sum(
-            tensor.num_devices * excluded_probability(tensor.profile)
-            for tensor in placement.tensors.values()
-        )
+        expected = sum(devices * excluded_probability(own) for _, own, devices in scope.layers)
         rows.append(
             f"Devices outside the box: {cause} each device leaves it with probability"
             f" {probability:.3g}, so that about {expected:.3g} devices of a chip do."
@@ -307,9 +350,9 @@ def _fault_gaps(profile: DeviceProfile) -> list[str]:
     ]
 
 
-def _converter_gaps(evidence: Evidence) -> list[str]:
-    profile = evidence.placement.profile
-    if evidence.runtime.converters is None:
+def _converter_gaps(scope: Scope) -> list[str]:
+    profile = scope.profile
+    if not scope.has_converters:
         return [
             "Converters and wires: DAC and ADC quantisation, clipping, IR drop; sums of currents"
             " are taken as exact."
@@ -322,9 +365,9 @@ def _converter_gaps(evidence: Evidence) -> list[str]:
         f"Wires and converter faults: {ideal}IR drop, offset, gain error and non-linearity of"
         " converters."
     ]
-    if evidence.runtime.converters.digital:
+    if scope.nodes_without:
         rows.append(
-            f"Converters of {len(evidence.runtime.converters.digital)} nodes with stored weights:"
+            f"Converters of {scope.nodes_without} nodes with stored weights:"
             " the converters section lists them with the reason."
         )
     return rows

@@ -10,6 +10,9 @@ from cimrobust.certificate.models.scores import NotRun
 from cimrobust.records import Count, Record, Rows
 from cimrobust.search.search_records import EffortCurve, Warned
 
+#: Most classes of a table of decisions.
+MOST_CONFUSION = 20
+
 
 class Member(Record):
     """One member of the search ensemble.

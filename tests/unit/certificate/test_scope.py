@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cimrobust.certificate.blocks.scope import assumptions, not_covered
+from cimrobust.certificate.blocks.scope import Scope, assumptions, not_covered, scope_of
 from cimrobust.device.converter_tables import AdcTable, DacTable
 from cimrobust.device.core_tables import DeviceTable
 from cimrobust.device.effect_tables import DriftTable, FaultsTable, ReadNoiseTable, RelaxationTable
@@ -21,9 +21,9 @@ from cimrobust.mapping.placement import Placement
 
 def _evidence(
     *, converters: Any = None, labels: Any = (), has_twin: bool = True, **tables: Any
-) -> Any:
+) -> Scope:
     profile: DeviceProfile = replace(load_profile("rram-write-verify-3pct"), **tables)
-    return SimpleNamespace(
+    evidence: Any = SimpleNamespace(
         placement=Placement(profile, {"w": SimpleNamespace(profile=profile, num_devices=100)}),
         runtime=SimpleNamespace(
             converters=converters,
@@ -32,6 +32,7 @@ def _evidence(
         scan=SimpleNamespace(unmapped=()),
         search=SimpleNamespace(has_twin=has_twin, twin_reason="no gradient"),
     )
+    return scope_of(evidence)
 
 
 _CASES = {

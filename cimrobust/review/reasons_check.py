@@ -1,0 +1,49 @@
+"""Every part that a result may lack is there, or its reason is, and never both or neither."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+
+from cimrobust.review.differences import named
+from cimrobust.review.replay_check import ReplayCheck
+
+# Says how an axis was found, not why there is none.
+_NO_ABSENCE = frozenset({"axis"})
+# The parts whose reason is called `reason` alone.
+_PLAIN = "score"
+
+
+def reasons_check(record: BaseModel) -> ReplayCheck:
+    """Check that nothing was left out without a word.
+
+    A part that is null would keep every check of it from looking.
+
+    Args:
+        record: A result, brought to the current form of its format.
+    """
+    wrong = list(_wrong(record, ""))
+    return ReplayCheck(
+        "reasons",
+        not wrong,
+        "every part is there or has its reason"
+        if not wrong
+        else f"a part and its reason, or neither, at {named(wrong)}",
+    )
+
+
+def _wrong(value: Any, place: str) -> Iterator[str]:
+    if isinstance(value, BaseModel):
+        names = type(value).model_fields
+        for name in names:
+            reason = "reason" if name == _PLAIN else f"{name}_reason"
+            if reason in names and name not in _NO_ABSENCE:
+                missing = getattr(value, name) in (None, [])
+                if missing != bool((getattr(value, reason) or "").strip()):
+                    yield f"{place}{name}"
+            yield from _wrong(getattr(value, name), f"{place}{name}.")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _wrong(item, f"{place}{index}.")
