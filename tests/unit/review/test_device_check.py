@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +48,10 @@ class Evidence:
         return self.says()
 
 
-@pytest.fixture(params=["sign_magnitude", "differential", "offset"])
-def evidence(request: pytest.FixtureRequest, samples: Path, tmp_path: Path) -> Evidence:
+@pytest.fixture(scope="module", params=["sign_magnitude", "differential", "offset"])
+def genuine(
+    request: pytest.FixtureRequest, samples: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Evidence:
     """A random corner of the example network's box, by the coding of its weights."""
     values = plain()
     values["device"]["profile"]["weight"]["mapping"] = request.param
@@ -66,11 +69,19 @@ def evidence(request: pytest.FixtureRequest, samples: Path, tmp_path: Path) -> E
         name: np.where(random.random(low.shape) < 0.5, low, box.hi[name])
         for name, low in box.lo.items()
     }
-    (tmp_path / "witness").mkdir()
-    write_device_witness(tmp_path / "witness", placement, corner)
+    folder = tmp_path_factory.mktemp("devices")
+    (folder / DEVICES).parent.mkdir()
+    write_device_witness((folder / DEVICES).parent, placement, corner)
     return Evidence(
-        tmp_path, CertificateModel.model_validate(values), box.weights(corner), box.nominal
+        folder, CertificateModel.model_validate(values), box.weights(corner), box.nominal
     )
+
+
+@pytest.fixture
+def evidence(genuine: Evidence, tmp_path: Path) -> Evidence:
+    """A copy that may be forged."""
+    shutil.copytree(genuine.folder, tmp_path / "forged")
+    return replace(genuine, folder=tmp_path / "forged")
 
 
 def put(part: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Tensors], None]:
