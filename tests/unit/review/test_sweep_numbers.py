@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,15 @@ from tests.unit.review.test_consistency import Plain, one_more, put
 SWEEP = Path(__file__).parents[2] / "golden" / "results" / "sweep-1.2.json"
 
 
+@cache
+def genuine() -> SweepModel:
+    """A genuine sweep of two tolerances."""
+    return read_result(SWEEP, SweepModel, hint="look")
+
+
 def plain() -> Plain:
-    """A genuine sweep of two tolerances as plain values."""
-    return read_result(SWEEP, SweepModel, hint="look").model_dump()
+    """It as plain values."""
+    return genuine().model_dump()
 
 
 def contradicted(values: Plain) -> dict[str, str]:
