@@ -246,7 +246,7 @@ def _changes(
         changes[name] = _change(gradient, corner[name], placement.tensors[name].nominal)
 
     for name, weight in moved.items():
-        weight.register_post_accumulate_grad_hook(partial(take, name))
+        weight.register_post_accumulate_grad_hook(partial(take, name))  # type: ignore[no-untyped-call]
     made: Float[Tensor, "..."] = twin(inputs, moved, [output])[output]
     found = made if made.ndim == direction.ndim else made.unsqueeze(0)
     found.backward(torch.from_numpy(direction).to(found.dtype))  # type: ignore[no-untyped-call]
