@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     #: A result file with scores.
     Result = CertificateModel | SweepModel | Retraining
 
+# Release, or a version that leads to one.
+_VERSION = r"(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})(?:(?:a|b|rc|\.dev)\d{1,6})?"
+
 #: The tool that a version of a format first appeared in; versions in between came with the same
 #: tool.
-_VERSION = r"(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})(?:(?:a|b|rc|\.dev)\d{1,6})?"
 _FIRST_TOOL = {
     "certificate": {"1.0": "0.1.0", "1.5": "0.2.0", "1.6": "0.3.0"},
     "sweep": {"1.0": "0.1.0", "1.2": "0.2.0", "1.3": "0.3.0"},

@@ -36,6 +36,8 @@ def wrong_settings(certificate: CertificateModel) -> Iterator[str]:
     yield from _wrong_presence(certificate, stated)
     if is_of_today(certificate, certificate.tool):
         yield from _wrong_reproduction(certificate)
+        if stated.get("issued") != certificate.issued:
+            yield "settings.issued"
         if certificate.seeds != {"run": certificate.monte_carlo.seed}:
             yield "seeds"
 
@@ -49,7 +51,6 @@ def _decided(certificate: CertificateModel) -> dict[str, object]:
         "seed": drawn.seed,
         "trials": drawn.trials if stopping is None else stopping.max_trials,
         "stop-early": stopping is not None,
-        "issued": certificate.issued,
     }
 
 

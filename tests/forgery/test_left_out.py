@@ -264,16 +264,22 @@ _VERSION = CertificateModel.VERSION
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "says"),
     [
-        _VERSION.replace(".", ".0"),
-        f"{_VERSION}.0",
-        _VERSION.translate({ord(digit): chr(0x660 + int(digit)) for digit in "0123456789"}),
+        (_VERSION.replace(".", ".0"), "schema_version must be like"),
+        (f"{_VERSION}.0", f"certificate must state version '{_VERSION}' so, got"),
+        (
+            _VERSION.translate({ord(digit): chr(0x660 + int(digit)) for digit in "0123456789"}),
+            "schema_version must be like",
+        ),
     ],
 )
-def test_a_version_is_stated_in_one_way(case: Case, forged: Forged, text: str) -> None:
+def test_a_version_is_stated_in_one_way(
+    case: Case, forged: Forged, text: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     values = forged.plain
     values["schema_version"] = text
     (forged.folder / CERTIFICATE).write_text(json.dumps(values))
     write_manifest(forged.folder)
     assert run(["gate", str(forged.folder), "--policy", str(case.policy)]) == 5
+    assert says in " ".join(capsys.readouterr().err.split())
