@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 def worst_loss(step: Step, size: float) -> Float[Tensor, ""]:
     """Return the loss of scores that are at least as bad as those of any chip.
 
-    A bound of the loss over the box.
+    A bound of the loss over the box, if the labels alone are followed. Where a teacher has a say,
+    its part is how far these scores are from its own, which bounds nothing.
 
     Args:
         step: The mini-batch.
@@ -56,8 +57,7 @@ def clean_and_worst_loss(step: Step, size: float) -> tuple[Float[Tensor, ""], Fl
     names = list(_even_products(step, step.network.plan))
     weights = {name: chip.nominal for name, chip in step.chips.items()}
     rows, products = step.network.rows_and_tensors({**step.digital, **weights}, step.samples, names)
-    clean = step.objective.loss(rows, step.samples.targets)
-    return clean, _loss_of(step, *_bounded(step, size, products))
+    return step.loss_of(rows), _loss_of(step, *_bounded(step, size, products))
 
 
 def _loss_of(
@@ -76,7 +76,9 @@ def _loss_of(
     labels = step.objective.labels(targets, low.shape[1])
     # The worst score of every other class, that of the label being 0.
     worst = (-margins / step.objective.scale).scatter(1, labels[:, None], 0.0)
-    return functional.cross_entropy(worst, labels)
+    if step.taught is None:
+        return functional.cross_entropy(worst, labels)
+    return step.loss_of(worst)
 
 
 @torch.no_grad()

@@ -20,6 +20,7 @@ from cimrobust.training.epoch_choice import beats, has_waited, is_eligible
 from cimrobust.training.parameters import Parameters
 from cimrobust.training.sigma_search import search_epoch, start_copies
 from cimrobust.training.state import EpochRow, State
+from cimrobust.training.teacher import open_teacher
 from cimrobust.training.tightness import BoundUse, bound_use
 from cimrobust.training.training_checkpoint import read_checkpoint, write_checkpoint
 from cimrobust.training.training_job import Job, deployed, make_step
@@ -28,6 +29,7 @@ from cimrobust.training.weight_update import make_optimiser, update, update_earl
 
 if TYPE_CHECKING:
     from cimrobust.progress import Progress
+    from cimrobust.training.taught_loss import Taught
     from cimrobust.training.trained_network import Samples
     from cimrobust.training.training_protocol import Step
 
@@ -155,6 +157,7 @@ def start_training(job: Job, parameters: Parameters) -> State:
         [],
         weight_range=reach,
         bound=_bound_use(job, parameters, reach),
+        teacher=open_teacher(job, parameters),
         mean=job.method.deployed_mean,
     )
     state.copies = start_copies(job, state)
@@ -194,11 +197,13 @@ def train_epoch(job: Job, state: State, epoch: int) -> tuple[float, float]:
             stream_key(settings.seed, "retrain", "step", epoch, index) % 2**63
         )
         samples = job.training.part(batch)
+        taught = None if state.teacher is None else state.teacher.taught(batch)
 
         def program(
             samples: Samples = samples,
             done: float = done,
             generator: torch.Generator = generator,
+            taught: Taught | None = taught,
         ) -> Step:
             return make_step(
                 job,
@@ -209,6 +214,7 @@ def train_epoch(job: Job, state: State, epoch: int) -> tuple[float, float]:
                 memory=state.memory,
                 bound_share=state.bound.share,
                 held=held,
+                taught=taught,
             )
 
         early = job.method.early

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cimrobust.training.parameters import Parameters
+from cimrobust.training.teacher import Teacher
 from cimrobust.training.tightness import BoundUse
 
 #: Width of the interval of scales below which one copy goes on, in units of max|W|.
@@ -65,6 +66,8 @@ class State:
         weight_range: Largest weight of a tensor in its standard deviations; None: not limited.
             Follows from the start, so it is no part of a checkpoint.
         bound: What part the interval bound has; follows from the start, too.
+        teacher: The network before training, of methods that learn from it; follows from the start,
+            too.
         mean: What is added to every stored weight when the network is scored or written, in units
             of max|W|.
         copies: Copies that a search for the scale of the noise trains; None: no search.
@@ -81,6 +84,7 @@ class State:
     skipped: int = 0
     weight_range: float | None = None
     bound: BoundUse = field(default_factory=BoundUse)
+    teacher: Teacher | None = None
     mean: float = 0.0
     copies: Copies | None = None
     best_sigma: float | None = None

@@ -17,6 +17,7 @@ from cimrobust.training.training_protocol import Method, Step
 
 if TYPE_CHECKING:
     from cimrobust.training.parameters import Parameters
+    from cimrobust.training.taught_loss import Taught
     from cimrobust.training.trained_network import Samples, TrainingNetwork
 
 
@@ -62,6 +63,7 @@ def make_step(
     memory: dict[str, Float[Tensor, "..."]],
     bound_share: float = 0.0,
     held: float = 1.0,
+    taught: Taught | None = None,
 ) -> Step:
     """Return a mini-batch with the weights of the moment programmed."""
     stored = job.network.stored(parameters)
@@ -87,6 +89,7 @@ def make_step(
         draw,
         bound_share,
         held,
+        taught,
     )
 
 

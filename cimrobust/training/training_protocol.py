@@ -12,10 +12,12 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from cimrobust.errors import UsageError
+from cimrobust.training.taught_loss import taught_loss
 from cimrobust.training.training_loss import Objective
 from cimrobust.training.weights_on_devices import Chip
 
 if TYPE_CHECKING:
+    from cimrobust.training.taught_loss import Taught
     from cimrobust.training.trained_network import Samples, TrainingNetwork
 
 
@@ -41,6 +43,7 @@ class Step:
         bound_share: Share of the interval bound in the loss, for methods that take one where it is
             tight.
         held: What is left of the method's own loss beside the clean one, see `clean_hold`.
+        taught: What a teacher says of the mini-batch, for methods that have one; None: nothing.
     """
 
     network: TrainingNetwork
@@ -54,6 +57,7 @@ class Step:
     draw: Callable[[int], dict[str, Float32[Tensor, "..."]]]
     bound_share: float = 0.0
     held: float = 1.0
+    taught: Taught | None = None
 
     def rows(self, deviation: Deviation | None = None) -> Float[Tensor, "decisions classes"]:
         """Return the rows of the mini-batch on a chip with a deviation; None: without."""
@@ -65,7 +69,13 @@ class Step:
 
     def loss(self, deviation: Deviation | None = None) -> Float[Tensor, ""]:
         """Return the mean loss of the mini-batch on a chip with a deviation."""
-        return self.objective.loss(self.rows(deviation), self.samples.targets)
+        return self.loss_of(self.rows(deviation))
+
+    def loss_of(self, rows: Float[Tensor, "decisions classes"]) -> Float[Tensor, ""]:
+        """Return the mean loss of rows of the mini-batch, a part of it the teacher's if any."""
+        if self.taught is None:
+            return self.objective.loss(rows, self.samples.targets)
+        return taught_loss(self.objective, rows, self.samples.targets, self.taught)
 
     def normal(self, like: Float[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
         """Return standard normal numbers in the shape of a tensor.
@@ -173,6 +183,9 @@ class Method:
             network before training.
         hold: Factor of the method's own loss after an epoch that lost too much clean accuracy, see
             `clean_hold`; 1: none.
+        taught_share: Share of the loss that follows the network before training where that is
+            right, see `teacher`; 0: none. Only decisions with labels are taught.
+        temperature: What scores are divided by where it does.
         proves: Epochs are chosen by what the interval bound proves, before the attacked score.
         ready: Share of the training from which the box has its full size; epochs before are kept
             only if none after is within the clean loss.
@@ -194,6 +207,8 @@ class Method:
     bound_share: float = 0.0
     tight: float = 0.0
     hold: float = 1.0
+    taught_share: float = 0.0
+    temperature: float = 1.0
     proves: bool = False
     ready: float = 0.0
     version: str | None = None

@@ -10,7 +10,8 @@ batch breaks the next), as perturbations are kept in "free" adversarial training
 (Shafahi et al., NeurIPS 2019, arXiv 1904.12843), and takes a few sign steps more. The box grows
 with the training; a part of the loss is that of the network without deviation, a larger one after
 epochs that lost too much clean accuracy; the running mean of the weights is kept (Izmailov et al.,
-UAI 2018, arXiv 1803.05407, there of the last epochs).
+UAI 2018, arXiv 1803.05407, there of the last epochs). Every loss follows the scores of the network
+before training in place of the labels that it has right (see `teacher`).
 Where the interval bound of the network is tight, a part of the loss is that bound (De Palma et
 al., ICLR 2024, arXiv 2305.13991, for inputs).
 """
@@ -32,6 +33,9 @@ from cimrobust.training.training_protocol import Knob, Method, Recipe, Step
 
 # Dividing by less would leave float32; with nothing to draw again no weight is.
 _SMALLEST_REST = 1e-6
+#: The bound costs more clean accuracy than the attack, so its share falls with a power of what is
+#: left to chips.
+_BOUND_POWER = 4
 _WHAT = (
     "carried multi-step attack in a growing box, narrow weights, averaged weights, the interval"
     " bound where it is tight"
@@ -48,7 +52,7 @@ def _loss(values: Mapping[str, float], step: Step) -> Float[Tensor, ""]:
     step.memory.update(attacked)
     clean = values["clean"] + (1.0 - step.held) * (1.0 - values["clean"])
     loss = (1.0 - clean) * step.loss(deviation_of(step, attacked, size))
-    share = step.held * step.bound_share * grown
+    share = step.held**_BOUND_POWER * step.bound_share * grown
     if share and clean:
         plain, worst = clean_and_worst_loss(step, size)
         return (1.0 - share) * (loss + clean * plain) + share * worst
@@ -83,6 +87,16 @@ def _make(values: Mapping[str, float]) -> Method:
             "setting 'hold' of method cimrobust must be above 0 and at most 1, got"
             f" {values['hold']:g} (--set); 1 leaves the share of the clean loss as it is"
         )
+    if not 0.0 <= values["distil"] <= 1.0:
+        raise UsageError(
+            "setting 'distil' of method cimrobust must be in [0, 1], got"
+            f" {values['distil']:g} (--set); 0 leaves the network before training without a say"
+        )
+    if not values["temperature"] > 0.0:
+        raise UsageError(
+            "setting 'temperature' of method cimrobust must be positive, got"
+            f" {values['temperature']:g} (--set); 1 takes scores as they are"
+        )
     return Method(
         "cimrobust",
         _WHAT,
@@ -92,6 +106,8 @@ def _make(values: Mapping[str, float]) -> Method:
         bound_share=values["bound"],
         tight=values["tight"],
         hold=values["hold"],
+        taught_share=values["distil"],
+        temperature=values["temperature"],
         ready=values["ramp"],
     )
 
@@ -117,6 +133,21 @@ CIMROBUST = Recipe(
             False,
             "factor of the loss of chips after every epoch that lost more clean accuracy than"
             " allowed; 1: none",
+        ),
+        "distil": Knob(
+            1.0,
+            0.0,
+            1.0,
+            False,
+            "share of the loss that follows the scores of the network before training, where that"
+            " is right; 0: none",
+        ),
+        "temperature": Knob(
+            2.0,
+            1.0,
+            8.0,
+            True,
+            "what scores are divided by where those before training are followed",
         ),
         "start": Knob(0.2, 0.0, 1.0, False, "size of the box at the start"),
         "ramp": Knob(

@@ -96,12 +96,13 @@ def test_what_is_not_left_of_the_loss_is_clean_loss(loss_of, bound_share):
     whole, clean = loss_of(1.0, bound_share)
     half, _ = loss_of(0.5, bound_share)
     assert whole > 1.05 * clean
-    # The share of the bound and that of the loss on chips in the rest are both halved (float32).
+    # The share of the loss on chips is halved, that of the bound falls with the fourth power
+    # (float32).
     attacked, _ = loss_of(1.0, 0.0)
     bounded = (whole - (1.0 - bound_share) * attacked) / bound_share if bound_share else 0.0
     left = clean + 0.5 * (attacked - clean)
     assert half == pytest.approx(
-        (1.0 - 0.5 * bound_share) * left + 0.5 * bound_share * bounded, rel=1e-5
+        (1.0 - bound_share / 16) * left + bound_share / 16 * bounded, rel=1e-5
     )
     assert clean < half < whole
 
