@@ -142,8 +142,13 @@ def _broken(network: BoundedNetwork, batch: Batch) -> Bool[Tensor, "samples"]:
 
 def _labels(
     network: BoundedNetwork, batch: Batch
-) -> tuple[Int64[Tensor, "decisions"] | Float64[Tensor, "decisions"], Int64[Tensor, "decisions"]]:
-    """Return the labels of a batch of decisions, and which of its sample each is."""
+) -> tuple[
+    Int64[Tensor, "decisions"] | Float64[Tensor, "decisions *outputs"], Int64[Tensor, "decisions"]
+]:
+    """Return the labels of a batch of decisions, and which of its sample each is.
+
+    Targets of a regression have the shape of its output.
+    """
     decisions = network.decisions
     return (
         torch.from_numpy(np.ascontiguousarray(decisions.labels[batch.samples])),
