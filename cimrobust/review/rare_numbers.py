@@ -77,7 +77,8 @@ def _wrong_event(certificate: CertificateModel, rare: RareEvent) -> Iterator[str
         yield f"{place}.devices"
     if rare.seed != certificate.monte_carlo.seed:
         yield f"{place}.seed"
-    if any(row.key == "rare-budget" and row.value != rare.budget for row in certificate.settings):
+    given = [row.value for row in certificate.settings if row.key == "rare-budget"]
+    if any(value not in (None, rare.budget) for value in given):  # None: the default
         yield f"{place}.budget"
     if is_of_today(certificate, certificate.tool):
         higher = certificate.metric.higher_is_better

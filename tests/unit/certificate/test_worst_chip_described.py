@@ -139,4 +139,4 @@ def test_what_never_flips_has_a_reason():
     ],
 )
 def test_the_sentence_is_never_stronger_than_the_bound(log10: float, said: str) -> None:
-    assert said in likelihood._statement(5.0, 2.0, log10)
+    assert said in likelihood.likelihood_in_words(5.0, 2.0, log10)

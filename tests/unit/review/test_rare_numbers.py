@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from scipy.special import log_ndtr, ndtr, ndtri
 
+from cimrobust.certificate.blocks.rare_block import FORMULA, LABEL, rare_in_words
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.review.rare_numbers import rare_check
 from tests.unit.review.test_consistency import Plain, put
@@ -17,12 +18,13 @@ from tests.unit.review.test_consistency import plain as certificate
 BETA, PROBABILITY = 3.5, 2e-4
 
 
-def repeat(probability: float) -> Plain:
+def repeat(probability: float, levels: int) -> Plain:
+    """A repeat of 100 chips, of which every level replaces 50 by 4 moves each, without ties."""
     return {
         "probability": probability,
         "reached": True,
-        "levels": 6,
-        "evaluations": 900,
+        "levels": levels,
+        "evaluations": 100 + levels * 50 * 4,
         "accepted": 0.4,
         "nearest": 3.9,
     }
@@ -33,9 +35,9 @@ def rare() -> Plain:
     first = float(ndtr(-BETA))
     return {
         "threshold": 0.8,
-        "wrong_decisions": 38,
+        "wrong_decisions": 39,
         "decisions": 190,
-        "devices": 1000,
+        "devices": 5952,
         "probability": PROBABILITY,
         "low": 1e-5,
         "high": 4e-3,
@@ -47,9 +49,9 @@ def rare() -> Plain:
         "particles": 100,
         "killed": 50,
         "moves": 4,
-        "budget": 1000,
+        "budget": 20000,
         "seed": 0,
-        "repeats": [repeat(1e-4), repeat(3e-4)],
+        "repeats": [repeat(1e-4, 13), repeat(3e-4, 11)],
         "first_order": {
             "reliability_index": BETA,
             "probability": first,
@@ -88,16 +90,23 @@ def rare() -> Plain:
             "label": "searched",
         },
         "most_probable_reason": None,
-        "statement": "Rare.",
-        "formula": "The mean of repeats.",
-        "label": "statistical",
+        "statement": "",
+        "formula": FORMULA,
+        "label": LABEL,
     }
 
 
-def said(block: Plain | None) -> list[tuple[bool | None, str]]:
+def said(block: Plain | None, budget: int | None = None) -> list[tuple[bool | None, str]]:
     """Return what the check says of a certificate with a rare failure."""
     values = certificate()
+    for setting in values["settings"]:
+        if setting["key"] == "rare-budget":
+            setting.update(value=budget, is_default=budget is None)
     values["monte_carlo"]["rare"] = block
+    made = CertificateModel.model_validate(values)
+    if (event := made.monte_carlo.rare) is not None:
+        in_words = rare_in_words(event, higher_is_better=made.metric.higher_is_better)
+        values["monte_carlo"]["rare"] = {**block, "statement": in_words} if block else None
     checks = rare_check(CertificateModel.model_validate(values))
     return [(check.held, check.detail) for check in checks]
 
@@ -109,7 +118,7 @@ CHANGES: list[tuple[str, Callable[[Any], Any], str]] = [
     ("repeats", lambda _: [], "reached"),
     ("probability", lambda _: None, "reached"),
     ("high", lambda _: 1e-6, "low"),
-    ("repeats.0.evaluations", lambda _: 1001, "budget"),
+    ("repeats.0.evaluations", lambda _: 20001, "budget"),
     ("repeats.0.probability", lambda _: 1e-9, "probability"),
     ("probability", lambda _: 1e-12, "probability"),
     ("low", lambda _: 1e-3, "low"),
@@ -121,6 +130,17 @@ CHANGES: list[tuple[str, Callable[[Any], Any], str]] = [
     ("first_order.probability", lambda _: 1e-12, "first_order.probability"),
     ("first_order.log10_probability", lambda _: -12.0, "first_order.log10_probability"),
     ("first_order.ratio", lambda _: 1.0, "first_order.ratio"),
+    ("decisions", lambda decisions: decisions - 1, "decisions"),
+    ("wrong_decisions", lambda wrong: wrong - 1, "wrong_decisions"),
+    ("devices", lambda devices: devices - 1, "devices"),
+    ("seed", lambda seed: seed + 1, "seed"),
+    ("confidence", lambda _: 0.5, "confidence"),
+    ("widened", lambda _: 0.5, "widened"),
+    ("reason", lambda _: "none", "widened"),
+    ("repeats.1.levels", lambda levels: levels + 1, "repeats.1.evaluations"),
+    ("repeats.0.probability", lambda _: 1.3e-4, "repeats.0.probability"),
+    ("formula", lambda _: "The mean of repeats.", "statement"),
+    ("label", lambda _: "proven", "statement"),
 ]
 
 
@@ -128,6 +148,13 @@ def test_numbers_that_follow_from_each_other_hold() -> None:
     assert said(rare()) == [
         (True, "the probability is the mean of its repeats and lies in its interval")
     ]
+
+
+@pytest.mark.parametrize(("given", "holds"), [(20000, True), (None, True), (10000, False)])
+def test_the_budget_is_that_of_the_settings_where_one_was_given(
+    given: int | None, *, holds: bool
+) -> None:
+    assert [held for held, _ in said(rare(), budget=given)] == [holds]
 
 
 def test_nothing_is_said_where_there_are_no_rare_failures() -> None:
