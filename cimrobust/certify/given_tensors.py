@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from jaxtyping import Bool, Float, Float64, Shaped
 from torch import Tensor
 
@@ -182,4 +183,6 @@ class Given:
 
 
 def _is_whole(value: Shaped[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
+    if value.dtype == torch.bool:
+        return torch.ones_like(value)
     return (value == value.round()) & (value.abs() < _MOST_WHOLE)

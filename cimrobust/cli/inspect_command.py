@@ -149,7 +149,7 @@ def _print_tables(summary: Mapping[str, Any]) -> None:
     ):
         console.print(table)
     click.echo(
-        f"{summary['mapped_weights']:,} of {summary['parameters']:,} parameters in"
+        f"{_stored(summary['mapped_weights'], summary['parameters'])} in"
         f" {summary['total_devices']:,} devices on {summary['total_tiles']:,} tiles"
         f" ({100 * summary['utilisation']:.1f} % used); opset {summary['opset']},"
         f" {len(summary['layers'])} layers"
@@ -160,6 +160,13 @@ def _print_tables(summary: Mapping[str, Any]) -> None:
         )
     for note in summary["notes"]:
         click.echo(f"note: {note}")
+
+
+def _stored(num_mapped: int, num_parameters: int) -> str:
+    """Say how many weights are stored; those computed from constants may be more than these."""
+    if num_mapped > num_parameters:
+        return f"{num_mapped:,} weights, computed from {num_parameters:,} parameters,"
+    return f"{num_mapped:,} of {num_parameters:,} parameters"
 
 
 def _count(number: int | None) -> str:

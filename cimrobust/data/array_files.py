@@ -24,7 +24,7 @@ from cimrobust.input_file import FileKind, open_input, printable, refusing_what_
 if TYPE_CHECKING:
     from cimrobust.data.row_choice import RowChoice
 
-_KINDS = "biufU"
+_KINDS = "biufUS"
 
 #: Largest data file that is opened.
 MAX_BYTES = 32 * 2**30
@@ -112,13 +112,27 @@ def read_rows_of_npz(path: Path, names: set[str], choice: RowChoice | None) -> A
 
 
 def names_in_npz(path: Path) -> list[str]:
-    """Return the names of the arrays of an .npz file, in its order; errors as `read_npz`."""
+    """Return the names of the arrays of an .npz file, in its order; errors as `read_npz`.
+
+    What else an archive holds (a readme, the folder that macOS adds) is no array.
+    """
     with (
         open_input(path, _DATA) as stream,
         refusing_what_fails("data file must be a complete .npz archive", path, hint=_HINT),
         zipfile.ZipFile(stream) as archive,
     ):
-        return [info.filename.removesuffix(".npy") for info in archive.infolist()[:MAX_MEMBERS]]
+        files = [info.filename for info in archive.infolist()[:MAX_MEMBERS]]
+    names = [
+        name.removesuffix(".npy")
+        for name in files
+        if name.endswith(".npy") and not name.startswith("__MACOSX/")
+    ]
+    if not names:
+        raise InputRefusedError(
+            f"data file must hold arrays, got {files[:3] or 'an empty archive'}"
+            f" ({printable(path)}); {_HINT}"
+        )
+    return names
 
 
 def _read_archive(
@@ -235,8 +249,9 @@ def _header_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> A
         size = stream.tell() + header.num_bytes
     if header.dtype.kind not in _KINDS:
         raise InputRefusedError(
-            f"array must hold numbers or text, got type {printable(header.dtype)[:100]} ({where});"
-            " objects are not read"
+            f"array must hold real numbers or text, got type {printable(header.dtype)[:100]}"
+            f" ({where}); convert it before it is saved: objects by astype(float) or astype(str),"
+            " dates to numbers, complex numbers to pairs of real ones"
         )
     if (
         header.dtype.itemsize < 1
@@ -264,4 +279,7 @@ def _read_member(
         archive.open(info) as stream,
     ):
         read_header(stream)
-        return read_rows(stream, header, rows, where=where, hint=_HINT)
+        values = read_rows(stream, header, rows, where=where, hint=_HINT)
+        if header.dtype.kind == "S":
+            return np.asarray(np.char.decode(values, "utf-8"))
+        return values

@@ -47,7 +47,8 @@ def read_table(path: Path, choice: RowChoice | None) -> ArraysRead:
 def _whole(path: Path) -> ArraysRead:
     content = read_input(path, _CSV)
     require_fit(3 * len(content), what="CSV, its columns and their copy", where=path)
-    _require_commas(content.partition(b"\n")[0].decode("utf-8", "replace"), path)
+    _require_utf8(content, path)
+    _require_commas(content.partition(b"\n")[0].decode("utf-8"), path)
     with refusing_what_fails("CSV must be a table with a header", path, hint=_HINT):
         table = pa_csv.read_csv(pa.BufferReader(content))
         _require_header(table.column_names, path)
@@ -80,14 +81,17 @@ def _streamed(path: Path, choice: RowChoice) -> ArraysRead | None:
     with open_input(path, _CSV) as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
         try:
-            names = _opened(stream, None).schema.names
+            schema = _opened(stream, None).schema
+            if any(pa.types.is_binary(kind) for kind in schema.types):  # no UTF-8
+                return None
+            names = schema.names
             label = label_of(names)
             labels = _as_text(_values(pa.chunked_array(_column(stream, label))))
             rows, num_ignored = choice.rows(len(labels), labels)
             if not rows.size:
                 return None
             columns = _rows_of(stream, rows)
-        except pa.ArrowInvalid:
+        except (pa.ArrowInvalid, UnicodeDecodeError):
             return None
     _require_commas(names[0] if len(names) == 1 else ",", path)
     _require_header(names, path)
@@ -132,7 +136,7 @@ def _values(column: pa.ChunkedArray) -> Shaped[np.ndarray, "rows"]:
 
 def label_of(names: Sequence[str]) -> str:
     """Return the column of the labels: the one that is called so, else the last."""
-    return next((name for name in names if name.lower() in _LABEL_COLUMNS), names[-1])
+    return next((name for name in names if name.strip().lower() in _LABEL_COLUMNS), names[-1])
 
 
 def _as_text(values: Shaped[np.ndarray, "rows"]) -> Shaped[np.ndarray, "rows"]:
@@ -156,6 +160,16 @@ def _features(
             f" ({path}); code text as numbers"
         )
     return np.stack([values for name, values in columns.items() if name != label], axis=1)
+
+
+def _require_utf8(content: bytes, path: Path) -> None:
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as err:
+        raise InputRefusedError(
+            f"CSV must be text in UTF-8, got byte 0x{content[err.start]:02x} at {err.start}"
+            f" ({path}); save the table in UTF-8"
+        ) from err
 
 
 def _require_commas(first: str, path: Path) -> None:

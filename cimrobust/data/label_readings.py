@@ -87,7 +87,7 @@ def best_reading(
     fitting: list[tuple[int, float, float, Decision, LabelReading]] = []
     problem = ""
     for decision in _decisions(values, hint, base):
-        for reading in _label_codes(base):
+        for reading in _label_codes(base, values.shape[1:]):
             try:
                 task, score = _tried(replace(base, decision=decision, reading=reading), values)
             except CimrobustError as err:
@@ -168,8 +168,12 @@ def _ends(values: Real[np.ndarray, "..."]) -> tuple[float, float]:
     return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
 
 
-def _label_codes(dataset: DataSet) -> Iterator[LabelReading]:
-    """Yield codings that labels may have, the plainest first."""
+def _label_codes(dataset: DataSet, sizes: Sequence[int]) -> Iterator[LabelReading]:
+    """Yield codings that labels may have, the plainest first.
+
+    Labels that do not count from 0 are listed where they are as many as an axis of the output has
+    places, of which `sizes` are the lengths.
+    """
     labels, plain = dataset.labels, dataset.reading
     if labels is not None and is_text(labels):
         yield replace(plain, classes=tuple(np.unique(as_text(labels)).tolist()))
@@ -178,10 +182,13 @@ def _label_codes(dataset: DataSet) -> Iterator[LabelReading]:
     if labels is None or plain.kind == "stored" or labels.dtype.kind == "f":
         return
     yield replace(plain, first=1)
-    if np.isin(labels, (-1, 1)).all():
+    present = np.unique(labels)
+    if np.isin(present, (-1, 1)).all():
         yield replace(plain, classes=(-1, 1))
+    elif len(present) > 1 and len(present) in sizes and present[-1] != len(present) - 1:
+        yield replace(plain, classes=tuple(present.tolist()))
     for value in _IGNORED:
-        if (labels == value).any():
+        if value in present:
             yield replace(plain, ignore=(value,))
 
 

@@ -16,6 +16,7 @@ from cimrobust.errors import UsageError
 #: Labels that data sets often mean "not to be counted" by.
 _USUAL_IGNORED = (255, -1, -100)
 _SHOWN = 5
+_LARGEST = np.iinfo(np.int64).max
 
 
 def is_text(labels: Shaped[np.ndarray, "..."]) -> bool:
@@ -68,7 +69,12 @@ def class_indices(
 def _whole(
     labels: Shaped[np.ndarray, "*shape"], ignored: Bool[np.ndarray, "*shape"]
 ) -> Int64[np.ndarray, "*shape"]:
-    """Return labels as int64; raises UsageError for fractions."""
+    """Return labels as int64; raises UsageError for fractions and for what int64 cannot hold."""
+    if labels.dtype.kind == "u" and (labels[~ignored] > _LARGEST).any():
+        raise UsageError(
+            f"labels must be below 2**63, got {labels[~ignored].max()} ([label] array); check which"
+            " array holds the labels"
+        )
     with np.errstate(invalid="ignore"):  # what does not fit is refused below
         whole = labels.astype(np.int64)
     if labels.dtype.kind == "f" and not np.array_equal(whole[~ignored], labels[~ignored]):

@@ -47,7 +47,7 @@ def read_parquet_columns(
 
     Args:
         path: The file.
-        names: Arrays wanted; None: every column that is an array.
+        names: Arrays wanted; None: every column that is an array, and ``x`` of several columns.
         steps: Given an array, what is done to each of its images.
         choice: Rows wanted; None: all.
 
@@ -101,15 +101,19 @@ class _Table:
     def columns_of(self, names: set[str] | None) -> dict[str, str | tuple[str, ...]]:
         """Return by array that is wanted and there: its column, or those that lie side by side."""
         known = self._schema.names
+        found: dict[str, str | tuple[str, ...]]
         if names is None:
-            return {name: name for name in known if _is_array(self._schema.field(name).type)}
-        found: dict[str, str | tuple[str, ...]] = {name: name for name in sorted(names & {*known})}
+            found = {name: name for name in known if _is_array(self._schema.field(name).type)}
+        else:
+            found = {name: name for name in sorted(names & {*known})}
         if not known:
             return found
         label = label_of(known)
         single = tuple(
             name for name in known if name != label and _is_number(self._schema.field(name).type)
         )
+        if names is None:
+            names = {"x"} if len(single) > 1 else set()
         if "y" in names and "y" not in known:
             found["y"] = label
         if "x" in names and "x" not in known and single:
@@ -177,7 +181,12 @@ class _Table:
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
+    kinds = (
+        pa.types.is_integer,
+        pa.types.is_floating,
+        pa.types.is_boolean,
+        pa.types.is_decimal,
+    )
     return any(fits(kind) for fits in kinds)
 
 
@@ -227,6 +236,8 @@ def _values(part: pa.Array, where: str) -> Shaped[np.ndarray, "rows ..."]:
         part = part.flatten()
     if part.null_count:
         raise _uneven("a gap", where)
+    if pa.types.is_decimal(part.type):
+        part = part.cast(pa.float64())
     values = np.asarray(part.to_numpy(zero_copy_only=False))
     return (values.astype(str) if _is_text(part.type) else values).reshape(shape)
 

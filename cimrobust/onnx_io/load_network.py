@@ -22,6 +22,7 @@ from cimrobust.onnx_io.lowering.lower_model import Lowered, lower
 from cimrobust.onnx_io.memory_needs import require_room_for
 from cimrobust.onnx_io.model_files import model_kind
 from cimrobust.onnx_io.network import FileDigest, Network
+from cimrobust.onnx_io.parameter_count import count_parameters
 from cimrobust.onnx_io.parsed_model import read_model
 from cimrobust.onnx_io.problems import not_covered, refuse
 from cimrobust.onnx_io.shapes import (
@@ -48,7 +49,6 @@ from cimrobust.onnx_io.tensors import (
     finite_problem,
     form_problem,
     num_bytes,
-    num_elements,
 )
 from cimrobust.onnx_io.training_mode import dropout_at_inference, training_problems
 from cimrobust.onnx_io.two_bits import widen_two_bits
@@ -134,9 +134,7 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
     )
     notes = _settle_functions(path, model)
     operators: Counter[str] = Counter() if model.functions else _count_operators(model)
-    num_parameters = sum(
-        num_elements(tensor) for graph in all_graphs(model.graph) for tensor in graph.initializer
-    )
+    num_parameters = count_parameters(model)
     notes += _check_and_sort(path, model)
     origins: dict[str, functions.Origin] = {}
     if model.functions:

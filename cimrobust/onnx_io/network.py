@@ -56,7 +56,7 @@ class Network:
         producer: Producer name and version that the file states.
         files: Digest of the model file, then of every external data file.
         operators: Number of nodes per operator, other domains as ``domain::Op``.
-        num_parameters: Number of initializer elements.
+        num_parameters: Number of elements of initializers, and of weights in Constant nodes.
         notes: What loading had to change or wants to be known, one sentence each.
         runs_as_file: onnxruntime runs the file, and as it is read here; if not, the model takes its
             place where the file would be run.

@@ -18,7 +18,14 @@ from cimrobust.onnx_io.functions import rename_reads
 from cimrobust.onnx_io.layouts import Slot, slots_of, uses_all_slots
 from cimrobust.onnx_io.shapes import TensorType, infer_types
 from cimrobust.onnx_io.tensors import decode, is_float
-from cimrobust.onnx_io.views import Trace, data_inputs, is_view, trace
+from cimrobust.onnx_io.views import (
+    STORED_TYPES,
+    TYPE_OPS,
+    Trace,
+    data_inputs,
+    is_view,
+    trace,
+)
 from cimrobust.onnx_io.walk import all_graphs, all_nodes, opset_versions
 
 if TYPE_CHECKING:
@@ -135,9 +142,21 @@ def _computed(name: str, constants: Constants) -> list[str]:
     node = constants.maker(name)
     if node is None:
         return []
-    if is_view(node):
+    if is_view(node) and not (
+        node.op_type in TYPE_OPS and _is_of_other_type(node.input[0], constants)
+    ):
         return [found for source in data_inputs(node) for found in _computed(source, constants)]
     return [name]
+
+
+def _is_of_other_type(name: str, constants: Constants) -> bool:
+    """Tell whether a view begins at values of a type that no stored weight has, such as int32."""
+    node = constants.maker(name)
+    while node is not None and is_view(node):
+        name = data_inputs(node)[0]
+        node = constants.maker(name)
+    tensor = constants.tensor(name)
+    return tensor is not None and tensor.data_type not in STORED_TYPES
 
 
 def _fold_targets(graph: onnx.GraphProto, constants: Constants, targets: list[str]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,10 +143,20 @@ def _placed(draft: Draft, source: Source, folder: Path) -> Draft:
 
 
 def _tried(network: Network, draft: Draft) -> Understanding:
+    with _written(draft) as path:
+        return understand(network, path, limit=TRIED)
+
+
+@contextmanager
+def _written(draft: Draft) -> Iterator[Path]:
+    """Yield a file with a draft; errors name it as the description, not where it lies for now."""
     with tempfile.TemporaryDirectory(prefix="cimrobust-") as folder:
         path = Path(folder) / "data.toml"
         path.write_text(draft.render(), encoding="utf-8")
-        return understand(network, path, limit=TRIED)
+        try:
+            yield path
+        except CimrobustError as err:
+            raise type(err)(str(err).replace(str(path), path.name)) from err
 
 
 def _about(source: Source) -> dict[str, list[str]]:
@@ -353,12 +364,7 @@ def _scale_note(
 
 def _reading(network: Network, draft: Draft, source: Source) -> Reading:
     """Run the samples of a draft and find how labels and output fit."""
-    with tempfile.TemporaryDirectory(prefix="cimrobust-") as folder:
-        path = Path(folder) / "data.toml"
-        path.write_text(
-            replace(draft, label=None, has_stored_outputs=False, notes={}).render(),
-            encoding="utf-8",
-        )
+    with _written(replace(draft, label=None, has_stored_outputs=False, notes={})) as path:
         dataset = load_data(path, inputs=network.inputs, limit=TRIED)
     labels = None
     if draft.label is not None:

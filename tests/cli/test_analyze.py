@@ -247,6 +247,19 @@ def test_inspect_lists_layers_and_devices(samples, capsys):
     assert "box radius" in capsys.readouterr().out
 
 
+def test_inspect_says_of_how_few_parameters_weights_are_computed(tmp_path, capsys):
+    onnx.save(
+        onnx.parser.parse_model(
+            '<ir_version: 8, opset_import: ["" : 17]> g (float[N, 3] x) => (float[N, 3] y)'
+            " <float[3, 1] u = {1, 2, 3}, float[1, 3] v = {1, 0, 1}>"
+            " { w = MatMul(u, v) y = MatMul(x, w) }"
+        ),
+        tmp_path / "m.onnx",
+    )
+    assert run(["inspect", str(tmp_path / "m.onnx")]) == 0
+    assert "9 weights, computed from 6 parameters, in" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", ["digits_resnet", "breast_cancer_mlp"])
 def test_other_samples(samples, tmp_path, name):
     model = str(samples / f"{name}.onnx")

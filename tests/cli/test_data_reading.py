@@ -307,6 +307,9 @@ def _init(folder: Path, network: Path, data: Path, capsys) -> dict:
         (lambda right: right + 1, "first", 1),
         (lambda right: np.where(np.arange(48) < 4, 255, right), "ignore", 255),
         (lambda right: np.array(["a", "b", "c", "d"])[right], "classes", ["a", "b", "c", "d"]),
+        (lambda right: np.array([b"a", b"b", b"c", b"d"])[right], "classes", ["a", "b", "c", "d"]),
+        (lambda right: right - 1, "classes", [-1, 0, 1, 2]),
+        (lambda right: 10 * right, "classes", [0, 10, 20, 30]),
         (lambda right: np.eye(4, dtype=int)[right], "array", "y"),
     ],
 )
@@ -331,6 +334,12 @@ def test_init_of_other_numbers_of_labels_than_samples_says_so(tmp_path, capsys, 
     told = capsys.readouterr()
     assert "labels must be as many as samples, got shape" in told.out
     assert tomllib.loads(told.out)["label"]["array"] == "y"
+
+
+def test_init_names_the_description_and_no_passing_file(tmp_path, capsys):
+    np.savez(tmp_path / "d.npz", x=np.where(X > 2, np.nan, X), y=np.zeros(48, int))
+    assert run(["init", str(model(tmp_path, PLAIN)), str(tmp_path / "d.npz"), "--out", "-"]) == 0
+    assert "got NaN or infinity (data.toml, input 'x')" in capsys.readouterr().out
 
 
 def test_init_refuses_a_network_that_takes_text(tmp_path, capsys):
@@ -517,6 +526,10 @@ def test_init_describes_parquet_and_shards(tmp_path, capsys):
     pq.write_table(pa.table({"features": X.tolist(), "label": labels}), tmp_path / "d.parquet")
     found = _init(tmp_path, network, tmp_path / "d.parquet", capsys)
     assert (found["file"]["input"][0]["array"], found["clean"]["score"]) == ("features", 1.0)
+    table = {name: X[:, place] for place, name in enumerate("abcdefgh")} | {"label": labels}
+    pq.write_table(pa.table(table), tmp_path / "d.parquet")
+    found = _init(tmp_path, network, tmp_path / "d.parquet", capsys)
+    assert (found["file"]["input"][0]["array"], found["clean"]["score"]) == ("x", 1.0)
     with tarfile.open(tmp_path / "d.tar", "w") as archive:
         for number, (row, label) in enumerate(zip(X, labels, strict=True)):
             stream = io.BytesIO()

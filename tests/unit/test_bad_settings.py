@@ -329,7 +329,7 @@ DATA_FILES = {
     "objects": (
         lambda path: np.savez(path, x=np.array([{}], dtype=object), y=Y),
         5,
-        "array must hold numbers or text, got type object",
+        "array must hold real numbers or text, got type object",
     ),
     "text for numbers": (
         lambda path: npz(path, x=np.full((3, 1, 2, 2), "a"), y=Y),

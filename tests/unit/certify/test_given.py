@@ -74,6 +74,17 @@ def test_embeddings_and_masks_of_integer_inputs_are_exact() -> None:
     )  # no rounding of numbers as large as the filter
 
 
+def test_masks_of_booleans_are_exact() -> None:
+    text = f"""{HEAD} (float[n, 5] x, bool[n, 3] keep) => (float[n, 3] y) {{
+        h = MatMul(x, W) f = Cast<to = 1>(keep) y = Mul(h, f)
+    }}"""
+    plan, twin = planned(text, W=normal(5, 3))
+    keep = np.random.default_rng(0).integers(0, 2, (6, 3)).astype(bool)
+    found = check(plan, twin, {"x": normal(6, 5), "keep": keep})
+    assert float(found.hi[torch.as_tensor(~keep)].abs().max()) < 1e-30
+    assert float(found.lo[torch.as_tensor(~keep)].abs().max()) < 1e-30
+
+
 def test_float_arithmetic_on_inputs_is_rounded() -> None:
     text = (
         f"{HEAD} (float[n, 5] x) => (float[n, 3] y) {{ a = Mul(x, c) h = Neg(a) y = MatMul(h, W) }}"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cimrobust.data import array_files as arrays
-from cimrobust.data.array_files import read_npz
+from cimrobust.data.array_files import names_in_npz, read_npz
 from cimrobust.data.member_rows import read_header
 from cimrobust.errors import InputRefusedError, UsageError
 
@@ -97,7 +97,7 @@ HEADERS = {
             "{'descr': [('a', '<f4'), ('b', '<i4')], 'fortran_order': False, 'shape': (1,), }",
             bytes(8),
         ),
-        "hold numbers",
+        "hold real numbers",
     ),
     "a structure of nested lists": (
         header("{'descr': " + "[" * 40 + "]" * 40 + ", 'shape': ()}"),
@@ -105,15 +105,15 @@ HEADERS = {
     ),
     "objects": (
         header("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", b"cos\nsystem\n"),
-        "hold numbers",
+        "hold real numbers",
     ),
     "complex numbers": (
         header("{'descr': '<c8', 'fortran_order': False, 'shape': (1,), }", bytes(8)),
-        "hold numbers",
+        "hold real numbers",
     ),
     "dates": (
         header("{'descr': '<M8[s]', 'fortran_order': False, 'shape': (1,), }", bytes(8)),
-        "hold numbers",
+        "hold real numbers",
     ),
     "no header": (b"hello", "NumPy's format"),
     "half a header": (npy(X)[:40], "NumPy's format"),
@@ -206,6 +206,32 @@ def test_names_of_an_archive_cannot_forge_output(tmp_path):
     with pytest.raises(UsageError, match="must hold the arrays") as caught:
         read_npz(tmp_path / "d.npz", {"x"})
     assert str(caught.value).isprintable()
+
+
+def test_bytes_are_text(tmp_path):
+    np.savez(tmp_path / "d.npz", x=np.array(["grün".encode(), b"rot"]))
+    assert read_npz(tmp_path / "d.npz", {"x"})[0]["x"].tolist() == ["grün", "rot"]
+    np.savez(tmp_path / "d.npz", x=np.array([b"\xff"]))
+    with pytest.raises(InputRefusedError, match=r"array must be readable, not damaged.*utf-8"):
+        read_npz(tmp_path / "d.npz", {"x"})
+
+
+@pytest.mark.parametrize("dtype", [object, np.complex64, "M8[D]"])
+def test_arrays_of_other_kinds_are_refused_with_what_to_do(dtype, tmp_path):
+    np.savez(tmp_path / "d.npz", x=np.arange(3).astype(dtype))
+    with pytest.raises(InputRefusedError, match=r"must hold real numbers or text.*convert it"):
+        read_npz(tmp_path / "d.npz", {"x"})
+
+
+def test_what_else_an_archive_holds_is_no_array(tmp_path):
+    np.savez(tmp_path / "d.npz", x=X)
+    with zipfile.ZipFile(tmp_path / "d.npz", "a") as archive:
+        archive.writestr("README.txt", "made by hand")
+        archive.writestr("__MACOSX/._x.npy", b"\0")
+    assert names_in_npz(tmp_path / "d.npz") == ["x"]
+    np.savez(tmp_path / "empty.npz")
+    with pytest.raises(InputRefusedError, match="data file must hold arrays, got an empty archive"):
+        names_in_npz(tmp_path / "empty.npz")
 
 
 def test_booleans_of_strange_bytes_are_true(tmp_path):

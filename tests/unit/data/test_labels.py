@@ -89,6 +89,11 @@ def test_ignored_labels_are_not_in_any_count():
         ([1, 2, 256, 2], {"first": 1}, r"in 1\.\.3, got 256"),
         ([1, 2, 255, 2], {"first": 1}, r"set \[label\] ignore = 255"),
         ([0, 1, 7, 1], {}, r"classes = \[\.\.\.\]"),
+        (
+            np.array([0, 1, 2, 2**63], np.uint64),
+            {},
+            r"labels must be below 2.*63, got 9223372036854775808",
+        ),
         ([0, 1, 1.5, 2], {}, r"labels must be whole numbers, got fractions .*read = \"value\""),
     ],
 )

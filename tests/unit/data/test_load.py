@@ -239,6 +239,14 @@ def test_a_table_without_a_proper_header_is_refused(tmp_path, text, problem):
         load_data(tmp_path / "d.csv", inputs=ROW)
 
 
+@pytest.mark.parametrize("limit", [None, 1])
+@pytest.mark.parametrize("text", ["ä,b,y\n1,2,0\n", "a,b,y\n1,2,ä\n"])
+def test_a_table_in_another_encoding_is_refused(tmp_path, text, limit):
+    (tmp_path / "d.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputRefusedError, match=r"CSV must be text in UTF-8, got byte 0xe4 at \d"):
+        load_data(tmp_path / "d.csv", inputs=ROW, limit=limit)
+
+
 @pytest.mark.parametrize(
     ("x", "y"),
     [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,12 @@ def test_without_x_and_y_columns_are_read_as_of_csv(tmp_path):
     np.testing.assert_array_equal(dataset.inputs["in"], np.float32([[1, 3], [2, 4]]))
     assert dataset.labels is not None
     assert dataset.labels.tolist() == [0, 1]
+
+
+def test_decimals_are_numbers(tmp_path):
+    path = written(tmp_path, {"x": pa.array([Decimal("1.25"), Decimal("-0.50")]), "y": [0, 1]})
+    found = read_parquet_columns(path, {"x"}, no_steps, None).arrays
+    np.testing.assert_array_equal(found["x"], [1.25, -0.5])
 
 
 @pytest.mark.parametrize("as_struct", [True, False])

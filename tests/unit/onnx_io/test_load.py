@@ -13,6 +13,7 @@ import pytest
 from cimrobust.errors import ModelNotCoveredError
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import Network
+from cimrobust.onnx_io.weights import weights_of
 from tests.zoo_networks import zoo_entries
 
 Load = Callable[..., Network]
@@ -235,3 +236,35 @@ def test_negative_dims_of_inputs_are_unknown_ones(write: Write) -> None:
     network = load_network(path)
     assert network.inputs[0].shape == (None, 4)
     assert any("negative dims" in note for note in network.notes)
+
+
+def test_weights_in_constant_nodes_are_parameters(load: Load) -> None:
+    network = load(
+        HEAD + "g (float[N, 2] x) => (float[N, 3] y) {"
+        " w = Constant <value = float[2, 3] {1, 2, 3, 4, 5, 6}> ()"
+        " b = Constant <value_floats = [1.0, 2.0, 3.0]> ()"
+        " s = Constant <value_ints = [-1, 3]> () k = Constant <value_float = 2.0> ()"
+        " a = MatMul(x, w) c = Add(a, b) d = Mul(c, k) y = Reshape(d, s) }"
+    )
+    assert network.num_parameters == 9  # neither the shape nor the scalar
+
+
+@pytest.mark.parametrize(
+    ("nodes", "maker"),
+    [
+        ("w = Cast <to = 1> (i)", "Cast"),
+        ("f = Cast <to = 1> (i) w = Mul(f, s)", "Mul"),
+        ("t = Transpose <perm = [1, 0]> (i) w = Cast <to = 1> (t)", "Cast"),
+        ("f = Cast <to = 1> (i) w = ScatterElements <axis = 0> (f, p, u)", "ScatterElements"),
+        ("w = EyeLike <dtype = 1> (i)", "EyeLike"),
+    ],
+)
+def test_weights_made_of_integers_or_scattered_are_stored(load: Load, nodes: str, maker: str):
+    network = load(
+        HEAD + "g (float[N, 2] x) => (float[N, 2] y) <int32[2, 2] i = {1, -2, 3, 4},"
+        " float s = {0.5}, int64[1, 2] p = {0, 1}, float[1, 2] u = {7, 8}>"
+        f" {{ {nodes} y = MatMul(x, w) }}"
+    )
+    assert any(f"which {maker} computes from constants" in note for note in network.notes)
+    weights = weights_of(network.model)
+    assert [use.trace.leaves for use in weights.uses()] == [("w",)]
