@@ -22,7 +22,7 @@ from cimrobust.onnx_io.lowering.lower_model import Lowered, lower
 from cimrobust.onnx_io.memory_needs import require_room_for
 from cimrobust.onnx_io.model_files import model_kind
 from cimrobust.onnx_io.network import FileDigest, Network
-from cimrobust.onnx_io.parameter_count import count_parameters
+from cimrobust.onnx_io.parameter_count import count_in_constants, count_initialized
 from cimrobust.onnx_io.parsed_model import read_model
 from cimrobust.onnx_io.problems import not_covered, refuse
 from cimrobust.onnx_io.shapes import (
@@ -134,7 +134,8 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
     )
     notes = _settle_functions(path, model)
     operators: Counter[str] = Counter() if model.functions else _count_operators(model)
-    num_parameters = count_parameters(model)
+    num_in_constants = count_in_constants(model)
+    num_parameters = count_initialized(model) + num_in_constants
     notes += _check_and_sort(path, model)
     origins: dict[str, functions.Origin] = {}
     if model.functions:
@@ -175,6 +176,7 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
         files=files,
         operators=dict(sorted(operators.items())),
         num_parameters=num_parameters,
+        num_in_constants=num_in_constants,
         notes=tuple(notes),
         runs_as_file=not unknown,
         shared_sizes=branches.shared_sizes,

@@ -57,6 +57,7 @@ class Network:
         files: Digest of the model file, then of every external data file.
         operators: Number of nodes per operator, other domains as ``domain::Op``.
         num_parameters: Number of elements of initializers, and of weights in Constant nodes.
+        num_in_constants: How many of them Constant nodes hold.
         notes: What loading had to change or wants to be known, one sentence each.
         runs_as_file: onnxruntime runs the file, and as it is read here; if not, the model takes its
             place where the file would be run.
@@ -80,6 +81,7 @@ class Network:
     files: tuple[FileDigest, ...]
     operators: Mapping[str, int]
     num_parameters: int
+    num_in_constants: int
     notes: tuple[str, ...]
     runs_as_file: bool = True
     stated_bits: Mapping[str, int] = field(default_factory=dict)

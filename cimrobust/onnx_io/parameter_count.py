@@ -16,16 +16,24 @@ if TYPE_CHECKING:
 _OF_SHAPES = frozenset({TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL, TensorProto.STRING})
 
 
-def count_parameters(model: onnx.ModelProto) -> int:
-    """Return the elements of initializers and of weights that Constant nodes hold.
+def count_initialized(model: onnx.ModelProto) -> int:
+    """Return the elements of initializers.
 
-    Those of bodies too; those of the model's functions are counted where they are joined. A tensor
-    of a Constant node counts if it has an axis and is not of a type that shapes and masks have.
+    Those of bodies too; those of the model's functions are counted where they are joined.
     """
-    graphs = list(all_graphs(model.graph))
-    return sum(num_elements(tensor) for graph in graphs for tensor in graph.initializer) + sum(
+    return sum(
+        num_elements(tensor) for graph in all_graphs(model.graph) for tensor in graph.initializer
+    )
+
+
+def count_in_constants(model: onnx.ModelProto) -> int:
+    """Return the elements of weights that Constant nodes hold, those of bodies too.
+
+    A tensor counts if it has an axis and is not of a type that shapes and masks have.
+    """
+    return sum(
         _num_constant(attribute)
-        for graph in graphs
+        for graph in all_graphs(model.graph)
         for node in graph.node
         if node.op_type == "Constant" and node.domain in ("", "ai.onnx")
         for attribute in node.attribute

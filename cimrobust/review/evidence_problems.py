@@ -12,11 +12,14 @@ from cimrobust.certificate.result_names import CERTIFIED, TRIALS
 from cimrobust.input_file import printable
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.review.file_checks import file_checks
+from cimrobust.review.record_checks import release_of
 
 if TYPE_CHECKING:
     from cimrobust.certificate.models import CertificateModel
     from cimrobust.onnx_io.network import Network
 
+# The tool that first counted weights in Constant nodes as parameters.
+_COUNTS_CONSTANTS = (0, 9, 0)
 _WITNESS_MODEL = "witness/worst_case.onnx"
 _WITNESS = (_WITNESS_MODEL, "witness/deviations.safetensors")
 
@@ -89,7 +92,7 @@ def _other_model(certificate: CertificateModel, network: Network) -> Iterator[Ev
         return
     described = certificate.model
     pairs = {
-        "parameters": (described.parameters, network.num_parameters),
+        "parameters": (described.parameters, _num_parameters(certificate, network)),
         "operators": (described.operators, dict(network.operators)),
         "ir_version": (described.ir_version, network.ir_version),
     }
@@ -98,6 +101,13 @@ def _other_model(certificate: CertificateModel, network: Network) -> Iterator[Ev
         yield EvidenceProblem(
             "model_numbers", f"the certificate describes the network wrongly: {', '.join(wrong)}"
         )
+
+
+def _num_parameters(certificate: CertificateModel, network: Network) -> int:
+    """Return the parameters of a network as the tool of a certificate counted them."""
+    made = release_of(certificate.tool.version)
+    counted_without = made is not None and made < _COUNTS_CONSTANTS
+    return network.num_parameters - (network.num_in_constants if counted_without else 0)
 
 
 def _other_data(

@@ -111,7 +111,7 @@ def _tool_check(record: ResultFile, tool: Tool) -> ReplayCheck:
 
     Otherwise another version could be named to leave checks out.
     """
-    made, here = _release(tool.version), _release(__version__)
+    made, here = release_of(tool.version), release_of(__version__)
     shown = (
         f"{printable(tool.name)[:40]} {printable(tool.version)[:40]}, schema"
         f" {record.stated_version}"
@@ -120,7 +120,7 @@ def _tool_check(record: ResultFile, tool: Tool) -> ReplayCheck:
         return ReplayCheck("tool", False, f"no tool that writes such files: {shown}")
     stated = Version.of(record.stated_version)
     firsts = {
-        Version.of(version): _release(first) or here
+        Version.of(version): release_of(first) or here
         for version, first in _FIRST_TOOL[record.NAME].items()
     }
     earliest = max(first for version, first in firsts.items() if version <= stated)
@@ -140,7 +140,8 @@ def _tool_check(record: ResultFile, tool: Tool) -> ReplayCheck:
     return ReplayCheck("tool", True, shown)
 
 
-def _release(text: str) -> tuple[int, ...] | None:
+def release_of(text: str) -> tuple[int, ...] | None:
+    """Return the numbers of a version of the tool; None where it is no such version."""
     # No other form: a version beside the one that it looks like would not be held to its words.
     found = re.fullmatch(_VERSION, text, re.ASCII)
     return None if found is None else tuple(int(part) for part in found.groups())
