@@ -26,6 +26,6 @@ class ScoreBy:
 
 
 def split_by(score: Score, size: int, settings: Splitting, run: Run, *, repeat: int) -> Repeat:
-    """Run one population in the threads of this process; nothing is opened for them."""
-    threads = Threads(None, run.workers)  # type: ignore[arg-type]
+    """Run one population in the threads of this process; the subject is empty."""
+    threads = Threads(Subject.__new__(Subject), run.workers)
     return split(ScoreBy(score), size, settings, run, repeat=repeat, executor=threads)

@@ -22,6 +22,7 @@ Item_contra = TypeVar("Item_contra", contravariant=True)
 Result_co = TypeVar("Result_co", covariant=True)
 
 
+@runtime_checkable
 class Task(Protocol[Item_contra, Result_co]):
     """What is done with every item."""
 
