@@ -32,3 +32,14 @@ class KillsAWorker(Interrupting):
         victim = multiprocessing.active_children()[0]
         assert victim.pid is not None
         os.kill(victim.pid, signal.SIGKILL)
+
+
+class KillsTheFirstWorker(KillsAWorker):
+    """Kills a process of the cluster in the first step that is done while there is one."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        if multiprocessing.active_children():
+            super().advance(steps, note)

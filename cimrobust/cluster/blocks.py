@@ -15,6 +15,17 @@ MOST_ITEMS = 50
 Block = tuple[int, Sequence[Any]]
 
 
+def share(items: Sequence[Any], workers: int, most: int) -> int:
+    """Return how many items a block may have, so that few and quick ones reach all workers.
+
+    Args:
+        items: Of a task.
+        workers: How many there are.
+        most: More no block may have.
+    """
+    return max(1, min(most, len(items) // max(workers, 1)))
+
+
 class Blocks:
     """The blocks of one task; no result depends on how they are cut.
 

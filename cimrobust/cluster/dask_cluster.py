@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from cimrobust.cluster.blocks import MOST_ITEMS, Block, Blocks
+from cimrobust.cluster.blocks import MOST_ITEMS, Block, Blocks, share
 from cimrobust.cluster.worker import Site, do_block
 from cimrobust.errors import CimrobustError, SelfCheckError, UsageError
 
@@ -92,7 +92,8 @@ class Dask:
         """
         distributed = importlib.import_module("distributed")
         sending = _Sending(self._client, self._site, task)
-        blocks, finished = Blocks(items, most=self._most), distributed.as_completed()
+        most = share(items, sum(self._client.nthreads().values()), self._most)
+        blocks, finished = Blocks(items, most=most), distributed.as_completed()
         lost = 0
         try:
             while not blocks.are_over:

@@ -8,7 +8,7 @@ subject, which every process opens for itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from cimrobust.engine.parallel import map_ordered
 
@@ -22,6 +22,7 @@ Item_contra = TypeVar("Item_contra", contravariant=True)
 Result_co = TypeVar("Result_co", covariant=True)
 
 
+@runtime_checkable
 class Task(Protocol[Item_contra, Result_co]):
     """What is done with every item."""
 
@@ -43,14 +44,22 @@ class Executor(Protocol):
 
 
 class Threads:
-    """The threads of this process."""
+    """The threads of this process.
+
+    What does the task of before is kept, as workers keep theirs: one that is mapped level after
+    level is made ready once.
+    """
 
     def __init__(self, subject: Subject, workers: int) -> None:
         """Name what is examined, and how many threads do it."""
         self._subject, self._workers = subject, workers
+        self._task: Task[Any, Any] | None = None
+        self._function: Callable[[Any], Any] | None = None
 
     def map_ordered(
         self, task: Task[Item, Result], items: Sequence[Item]
     ) -> Generator[Result, None, None]:
         """Yield the result of every item, in order."""
-        yield from map_ordered(task.on(self._subject), items, workers=self._workers)
+        if self._function is None or self._task is not task:
+            self._task, self._function = task, task.on(self._subject)
+        yield from map_ordered(self._function, items, workers=self._workers)

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from cimrobust.cluster.blocks import MOST_ITEMS, Block, Blocks
+from cimrobust.cluster.blocks import MOST_ITEMS, Block, Blocks, share
 from cimrobust.cluster.worker import Done, Site, do_block
 from cimrobust.errors import CimrobustError, SelfCheckError
 
@@ -59,7 +59,8 @@ class Processes:
             CimrobustError: A worker refused to work, an item failed, or processes die again and
                 again.
         """
-        blocks, pickled = Blocks(items, most=self._most), pickle.dumps(task)
+        most = share(items, self._number, self._most)
+        blocks, pickled = Blocks(items, most=most), pickle.dumps(task)
         wanted = min(self._number, len(items))
         try:
             while not blocks.are_over:

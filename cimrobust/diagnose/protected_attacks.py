@@ -20,6 +20,7 @@ from cimrobust.attack.attack import attack
 from cimrobust.attack.attack_context import AttackContext
 from cimrobust.attack.attack_plan import AttackPlan
 from cimrobust.data.decision import Score
+from cimrobust.diagnose.protected_executor import ProtectedExecutor
 from cimrobust.diagnose.protection import Protection, num_devices
 from cimrobust.engine.subject import Subject
 from cimrobust.mapping.box import Pattern, box_of
@@ -33,6 +34,7 @@ from cimrobust.search.scorer import Scorer
 
 if TYPE_CHECKING:
     from cimrobust.certify.bound_summary import Certification
+    from cimrobust.cluster.executor import Executor
     from cimrobust.engine.open import Runtime
     from cimrobust.mapping.placement import Placement
 
@@ -139,6 +141,7 @@ class ProtectedAttacks:
         needs: What is asked.
         plan: Passes of one attack.
         chips: Bad chips, the one that was of use last first; shared by all protections.
+        executor: Where drawn chips are scored; None: in the threads of this process.
         tried: All choices tried, in order.
     """
 
@@ -147,6 +150,7 @@ class ProtectedAttacks:
     needs: Needs
     plan: AttackPlan
     chips: list[Pattern]
+    executor: Executor | None = None
     tried: list[Tried] = field(default_factory=list)
     attacks: int = 0
     passes: int = 0
@@ -295,10 +299,14 @@ class ProtectedAttacks:
     def _missed_by_chips(self, chosen: Chosen) -> str:
         if not self.needs.percentiles:
             return ""
+        executor = self.executor and ProtectedExecutor(
+            self.executor, self.protection, self._ordered(chosen)
+        )
         table = run_trials(
             Subject(self.runtime, self._placed(chosen)),
             Run(self.context.run.seed, self.context.run.workers),
             num_trials=self.needs.trials,
+            executor=executor,
         )
         return self.needs.missed_by_chips(table)
 

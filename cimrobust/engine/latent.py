@@ -164,6 +164,18 @@ class LatentChips:
         )
 
 
+def num_latents(placement: Placement) -> int:
+    """Return the latents of a chip: devices that belong to a weight.
+
+    Raises:
+        UsageError: As `check_profile`.
+    """
+    check_profile(placement.profile)
+    return sum(
+        tensor.cells_per_weight * tensor.nominal.size for tensor in placement.tensors.values()
+    )
+
+
 def check_profile(profile: DeviceProfile) -> None:
     """Refuse profiles whose chips are no function of one normal number a device.
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-from jaxtyping import Float32
-
+from cimrobust.cluster.executor import Executor, Threads
 from cimrobust.data.failure import FailureScore
-from cimrobust.engine.latent import LatentChips
+from cimrobust.engine.latent import LatentChips, num_latents
 from cimrobust.errors import UsageError
 from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
 from cimrobust.montecarlo.rare_failures import Probability, pool
-from cimrobust.montecarlo.splitting import Repeat, Splitting, split
+from cimrobust.montecarlo.splitting import Point, Repeat, Splitting, split
 
 if TYPE_CHECKING:
     from cimrobust.engine.open import Runtime
@@ -49,6 +48,24 @@ class RareFailures:
     found: Probability
 
 
+@dataclass(frozen=True)
+class ScoreLatents:
+    """The task of scoring chips by their latents: 0 or less where one misses a score.
+
+    Attributes:
+        below: The score.
+    """
+
+    below: float
+
+    def on(self, subject: Subject) -> Callable[[Point], float]:
+        """Return what scores the chip of latents, from many threads at once."""
+        runtime = subject.runtime
+        chips = LatentChips(subject.placement, as_levels=runtime.converters is not None)
+        score = FailureScore(runtime.task, self.below)
+        return partial(_scored, runtime, chips, score)
+
+
 def rare_failures(
     subject: Subject,
     run: Run,
@@ -57,6 +74,7 @@ def rare_failures(
     settings: Splitting,
     repeats: int = 2,
     parts: FinishedParts = NOTHING_KEPT,
+    executor: Executor | None = None,
 ) -> RareFailures:
     """Estimate how likely a chip is that misses a score on these samples.
 
@@ -67,9 +85,11 @@ def rare_failures(
         settings: Of splitting; the budget is that of one repeat.
         repeats: Independent repeats, at least 1; their disagreement widens the interval.
         parts: Where finished repeats are kept and taken from; none changes the result.
+        executor: Where chips are moved and scored; None: in the threads of this process.
 
     Raises:
         UsageError: The devices, the task or the settings do not allow it.
+        CimrobustError: A worker refuses to work, or the cluster is gone.
     """
     settings.check()
     if repeats < 1:
@@ -78,21 +98,29 @@ def rare_failures(
         )
     runtime, progress = subject.runtime, run.progress
     score = FailureScore(runtime.task, below)
-    chips = LatentChips(subject.placement, as_levels=runtime.converters is not None)
-    _check_memory(chips.size, settings.particles)
+    size = num_latents(subject.placement)
+    _check_memory(size, settings.particles)
+    place_to_work = executor or Threads(subject, run.workers)
     own = parts.within("rare", below, settings)
     runs = []
     for repeat in range(repeats):
         progress.start(f"Rare failures, repeat {repeat + 1}", settings.budget)
-        evaluate = partial(_evaluate, runtime, chips, score)
-        make = partial(split, evaluate, chips.size, settings, run, repeat=repeat)
+        make = partial(
+            split,
+            ScoreLatents(below),
+            size,
+            settings,
+            run,
+            repeat=repeat,
+            executor=place_to_work,
+        )
         runs.append(own.recall(f"repeat-{repeat}", Repeat, make))
         progress.finish()
     return RareFailures(
         below=below,
         num_wrong=score.num_wrong,
         num_decisions=runtime.task.num_decisions,
-        num_devices=chips.size,
+        num_devices=size,
         settings=settings,
         seed=run.seed,
         runs=tuple(runs),
@@ -100,12 +128,7 @@ def rare_failures(
     )
 
 
-def _evaluate(
-    runtime: Runtime,
-    chips: LatentChips,
-    score: FailureScore,
-    latents: Float32[np.ndarray, "devices"],
-) -> float:
+def _scored(runtime: Runtime, chips: LatentChips, score: FailureScore, latents: Point) -> float:
     return score(runtime.outputs(chips.program(latents)))
 
 

@@ -23,21 +23,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float32, Int64
 
-from cimrobust.engine.parallel import check_stopped, map_ordered
+from cimrobust.cluster.executor import Executor, Task
+from cimrobust.engine.parallel import check_stopped
 from cimrobust.errors import UsageError
 from cimrobust.seeds import stream
 
 if TYPE_CHECKING:
+    from cimrobust.engine.subject import Subject
     from cimrobust.run import Run
 
-Score = Callable[[Float32[np.ndarray, "devices"]], float]
+Point: TypeAlias = Float32[np.ndarray, "devices"]
+Score = Callable[[Point], float]
 """Of a point, float32 [size]; the event is a score of 0 or less. Called from several threads."""
 
 # Share of moves that the step is adapted to; between the 0.2 to 0.4 that is near the best for
@@ -111,28 +115,113 @@ class Repeat:
         return not self.reason
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where a walk begins, and what it may not rise above.
+
+    Attributes:
+        number: Levels so far, at least 1.
+        num_staying: Points that stay, one of which is copied.
+        point: That one.
+        value: Its score.
+        level: Score that a move may not end at or above.
+        step: Size of a step, in (0, 1].
+    """
+
+    number: int
+    num_staying: int
+    point: Point
+    value: float
+    level: float
+    step: float
+
+
+@dataclass(frozen=True)
+class Walk:
+    """How one place of the population is filled.
+
+    Attributes:
+        place: Its number.
+        start: Where its point walks from; None: it is drawn.
+    """
+
+    place: int
+    start: Start | None = None
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """What a place is filled with.
+
+    Attributes:
+        point: The point.
+        value: Its score.
+        accepted: Moves that were accepted.
+    """
+
+    point: Point
+    value: float
+    accepted: int
+
+
+@dataclass(frozen=True)
+class FillPlaces:
+    """The task of filling places of a population; its items are walks.
+
+    Every point is a function of seed, repeat, level, its place and where it walks from.
+
+    Attributes:
+        scoring: The task of scoring points.
+        size: Coordinates of a point.
+        moves: Steps of a walk.
+        seed: Seed of the run.
+        repeat: Number of the repeat.
+    """
+
+    scoring: Task[Point, float]
+    size: int
+    moves: int
+    seed: int
+    repeat: int
+
+    def on(self, subject: Subject) -> Callable[[Walk], Arrived]:
+        """Return what fills one place, from many threads at once."""
+        return partial(_arrived, self, self.scoring.on(subject))
+
+    def random(self, number: int, place: int) -> np.random.Generator:
+        """Return the random numbers of a place after some levels."""
+        return stream(self.seed, "splitting", self.repeat, number, place)
+
+
 def split(
-    score: Score,
+    scoring: Task[Point, float],
     size: int,
     settings: Splitting,
     run: Run,
     *,
     repeat: int,
+    executor: Executor,
 ) -> Repeat:
     """Run one population until it is in the event, stuck, or out of budget.
 
     Every point is a function of seed, repeat, level and its place in the population, so the result
-    does not depend on the number of workers.
+    does not depend on where it is worked on.
 
     Args:
-        score: Of a point; the event is a score of 0 or less.
+        scoring: The task of scoring points; the event is a score of 0 or less.
         size: Coordinates of a point.
         settings: How it is moved.
-        run: How to compute: as many points as it has workers are moved at the same time.
+        run: How to compute: its seed, and its progress.
         repeat: Number of the repeat; repeats are independent.
+        executor: Where points are moved: those of one level at the same time.
+
+    Raises:
+        UsageError: The settings make no sense.
+        CimrobustError: A worker refuses to work, or the cluster is gone.
     """
     settings.check()
-    population = _Population(score, size, settings, run, repeat)
+    task = FillPlaces(scoring, size, settings.moves, run.seed, repeat)
+    population = _Population(task, settings, run, executor)
     reason = ""
     while not reason:
         level = population.next_level()
@@ -142,39 +231,20 @@ def split(
     return population.result(reason)
 
 
-@dataclass(frozen=True)
-class _Start:
-    """Where a point is copied from, and what it may not rise above."""
-
-    points: Sequence[Float32[np.ndarray, "devices"]]
-    scores: Float64[np.ndarray, "particles"]
-    staying: Int64[np.ndarray, "staying"]
-    level: float
-    step: float
-
-
 class _Population:
     """The points of one run and what happened to them."""
 
-    def __init__(
-        self,
-        score: Score,
-        size: int,
-        settings: Splitting,
-        run: Run,
-        repeat: int,
-    ) -> None:
-        self._score, self._settings, self._run, self._repeat = score, settings, run, repeat
-        self._points = [
-            self._stream(0, place).standard_normal(size, dtype=np.float32)
-            for place in range(settings.particles)
-        ]
+    def __init__(self, task: FillPlaces, settings: Splitting, run: Run, executor: Executor) -> None:
+        self._task, self._settings, self._run, self._executor = task, settings, run, executor
+        self._points: list[Point] = []
         self._scores = np.empty(settings.particles)
-        for place, value in enumerate(
-            map_ordered(partial(_evaluate, score), self._points, workers=run.workers)
-        ):
-            self._scores[place] = value
-            run.progress.advance(1)
+        with closing(
+            executor.map_ordered(task, [Walk(place) for place in range(settings.particles)])
+        ) as drawn:
+            for place, made in enumerate(drawn):
+                self._points.append(made.point)
+                self._scores[place] = made.value
+                run.progress.advance(1)
         self._rates: list[int] = []
         self._levels: list[float] = []
         self._evaluations, self._accepted = settings.particles, 0
@@ -201,9 +271,7 @@ class _Population:
             return f"the budget of {settings.budget} chips was spent"
         self._depart(leaving.size)
         self._levels.append(level)
-        moved = self._replace(
-            leaving, _Start(self._points, self._scores, staying, level, self._step)
-        )
+        moved = self._replace(leaving, [self._walk(place, staying) for place in leaving.tolist()])
         self._evaluations += planned
         self._accepted += moved
         self._step = float(
@@ -230,54 +298,70 @@ class _Population:
             ),
         )
 
-    def _stream(self, *names: int) -> np.random.Generator:
-        return stream(self._run.seed, "splitting", self._repeat, *names)
-
     def _depart(self, count: int) -> None:
         particles = self._settings.particles
         self._rates += [particles - index for index in range(count)]
         self._log_probability += math.log1p(-count / particles)
 
-    def _replace(self, leaving: Int64[np.ndarray, "leaving"], start: _Start) -> int:
-        """Fill the places of the points that leave; return how many moves were accepted.
-
-        Points that stay are only read meanwhile.
-        """
-        number, moved = len(self._levels), 0
-        state = f"level {number}, about {math.exp(self._log_probability):.1e}"
-        made = map_ordered(
-            lambda place: self._move(start, number, place),
-            leaving.tolist(),
-            workers=self._run.workers,
+    def _walk(self, place: int, staying: Int64[np.ndarray, "staying"]) -> Walk:
+        """Return how the place of a point that leaves is filled: from one that stays."""
+        number = len(self._levels)
+        origin = int(staying[_origin(self._task.random(number, place), staying.size)])
+        return Walk(
+            place,
+            Start(
+                number=number,
+                num_staying=staying.size,
+                point=self._points[origin],
+                value=float(self._scores[origin]),
+                level=self._levels[-1],
+                step=self._step,
+            ),
         )
-        for place, (point, value, accepted) in zip(leaving.tolist(), made, strict=True):
-            self._points[place], self._scores[place] = point, value
-            moved += accepted
-            self._run.progress.advance(self._settings.moves, state)
+
+    def _replace(self, leaving: Int64[np.ndarray, "leaving"], walks: Sequence[Walk]) -> int:
+        """Fill the places of the points that leave; return how many moves were accepted."""
+        moved, state = 0, f"level {len(self._levels)}, about {math.exp(self._log_probability):.1e}"
+        with closing(self._executor.map_ordered(self._task, walks)) as arrived:
+            for place, made in zip(leaving.tolist(), arrived, strict=True):
+                self._points[place], self._scores[place] = made.point, made.value
+                moved += made.accepted
+                self._run.progress.advance(self._settings.moves, state)
         return moved
 
-    def _move(
-        self, start: _Start, number: int, place: int
-    ) -> tuple[Float32[np.ndarray, "devices"], float, int]:
-        """Copy a point that stays and move it below the level.
 
-        Its steps keep the standard normal distribution (preconditioned Crank-Nicolson).
-        """
-        random = self._stream(number, place)
-        origin = int(random.choice(start.staying))
-        point, value, accepted = start.points[origin], float(start.scores[origin]), 0
-        kept, step = np.float32(math.sqrt(1.0 - start.step**2)), np.float32(start.step)
-        for _ in range(self._settings.moves):
-            proposed = kept * point + step * random.standard_normal(point.size, dtype=np.float32)
-            # With x and z standard normal so is sqrt(1 - s^2) x + s z, and both ends of a move may
-            # be exchanged (Cotter et al. 2013). Refusing the moves that end at or above the level
-            # keeps the distribution below it.
-            proposed_value = _evaluate(self._score, proposed)
-            if proposed_value < start.level:
-                point, value, accepted = proposed, proposed_value, accepted + 1
-        return point, value, accepted
+def _arrived(task: FillPlaces, score: Score, walk: Walk) -> Arrived:
+    """Fill one place: draw a point, or copy one that stays and move it below the level."""
+    if walk.start is None:
+        drawn = task.random(0, walk.place).standard_normal(task.size, dtype=np.float32)
+        return Arrived(drawn, _evaluate(score, drawn), 0)
+    return _moved(score, walk.start, task.random(walk.start.number, walk.place), task.moves)
 
 
-def _evaluate(score: Score, point: Float32[np.ndarray, "devices"]) -> float:
+def _moved(score: Score, start: Start, random: np.random.Generator, moves: int) -> Arrived:
+    """Move a copy of a point below the level.
+
+    Its steps keep the standard normal distribution (preconditioned Crank-Nicolson).
+    """
+    _origin(random, start.num_staying)  # the choice that was made first of the same numbers
+    point, value, accepted = start.point, start.value, 0
+    kept, step = np.float32(math.sqrt(1.0 - start.step**2)), np.float32(start.step)
+    for _ in range(moves):
+        proposed = kept * point + step * random.standard_normal(point.size, dtype=np.float32)
+        # With x and z standard normal so is sqrt(1 - s^2) x + s z, and both ends of a move may
+        # be exchanged (Cotter et al. 2013). Refusing the moves that end at or above the level
+        # keeps the distribution below it.
+        proposed_value = _evaluate(score, proposed)
+        if proposed_value < start.level:
+            point, value, accepted = proposed, proposed_value, accepted + 1
+    return Arrived(point, value, accepted)
+
+
+def _origin(random: np.random.Generator, num_staying: int) -> int:
+    """Choose one of the points that stay."""
+    return int(random.choice(num_staying))
+
+
+def _evaluate(score: Score, point: Point) -> float:
     check_stopped()
     return score(point)

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from cimrobust.data.calibration import load_samples
 from cimrobust.data.user_code import code_allowed, is_code_allowed, is_function
-from cimrobust.device.load_profile import list_profiles, load_profile
-from cimrobust.device.profile_changes import with_digital, with_tolerance
+from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.reopen import FirstOpening, reopen_network
 from cimrobust.engine.subject import Subject
 from cimrobust.engine.watchdog import current_time_limit, set_time_limit
@@ -38,6 +37,7 @@ class OpenedByName:
 
     Attributes:
         named: What the user named, files by absolute paths.
+        profile: The devices.
         seed: Seed of the run.
         identity: What trials depend on, part by part, as the coordinator has it.
         first: What the coordinator found out and proved.
@@ -46,6 +46,7 @@ class OpenedByName:
     """
 
     named: SubjectSettings
+    profile: DeviceProfile
     seed: int
     identity: Mapping[str, str]
     first: FirstOpening
@@ -60,7 +61,7 @@ class OpenedByName:
         """
         set_time_limit(self.time_limit)
         with code_allowed(self.allows_code):
-            network, scan, placement = _placed(self.named)
+            network, scan, placement = _placed(self.named, self.profile)
             dataset, calibrating = load_samples(
                 self.named.data,
                 None if self.named.calibration is None else str(self.named.calibration),
@@ -105,6 +106,7 @@ def recipe_of(
     """
     return OpenedByName(
         named=_absolute(named),
+        profile=subject.placement.profile,
         seed=run.seed,
         identity=dict(identity.parts),
         first=FirstOpening.of(subject.runtime),
@@ -113,12 +115,8 @@ def recipe_of(
     )
 
 
-def _placed(named: SubjectSettings) -> tuple[Network, LayerScan, Placement]:
+def _placed(named: SubjectSettings, profile: DeviceProfile) -> tuple[Network, LayerScan, Placement]:
     """Load a network and place it on its devices."""
-    profile = load_profile(named.device)
-    if named.tolerance is not None:
-        profile = with_tolerance(profile, named.tolerance)
-    profile = with_digital(profile, named.digital)
     network, scan = stored_layers(load_network(Path(named.model)), profile)
     return network, scan, place(scan, profile)
 
@@ -129,7 +127,6 @@ def _absolute(named: SubjectSettings) -> SubjectSettings:
         named,
         model=str(Path(named.model).absolute()),
         data=_path(named.data),
-        device=str(named.device) if named.device in list_profiles() else _path(named.device),
         calibration=None if named.calibration is None else _path(named.calibration),
     )
 

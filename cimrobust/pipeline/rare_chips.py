@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from cimrobust.certificate.blocks.rare_block import rare_event
 from cimrobust.certificate.models import StoredChip
+from cimrobust.cluster.address import Address
 from cimrobust.counts import check_number
 from cimrobust.engine.latent import check_profile
 from cimrobust.engine.subject import Subject
@@ -14,9 +16,11 @@ from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
 from cimrobust.montecarlo.failing import rare_failures
 from cimrobust.montecarlo.splitting import Splitting
+from cimrobust.montecarlo.worker_opening import recipe_of
 from cimrobust.pipeline.in_memory import takes_objects
 from cimrobust.pipeline.limits import keeps_limits
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
+from cimrobust.pipeline.working_place import executor_of
 from cimrobust.reliability.chip_file import write_chip
 from cimrobust.reliability.most_probable import most_probable as search_most_probable
 from cimrobust.settings.commands import RARE
@@ -88,11 +92,15 @@ def _estimated(
 ) -> dict[str, Any]:
     """Estimate, and search for the most probable failing chip unless it is left out."""
     how = splitting(asked.budget, asked.particles)
+    cluster = None if asked.cluster is None else Address.parse(asked.cluster)
     inspection = inspect_subject(named)
     check_profile(inspection.placement.profile)
     runtime = open_subject(named, inspection, workers=run.workers)
     subject = Subject(runtime, inspection.placement)
-    found = rare_failures(subject, run, below=below, settings=how, repeats=asked.repeats)
+    with executor_of(cluster, partial(recipe_of, named), subject, run) as executor:
+        found = rare_failures(
+            subject, run, below=below, settings=how, repeats=asked.repeats, executor=executor
+        )
     search, stored = None, None
     if not asked.skip_most_probable:
         search = search_most_probable(subject, run, below=below)

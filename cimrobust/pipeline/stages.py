@@ -108,13 +108,15 @@ def draw_chips(opened: OpenedAnalysis) -> TrialTable:
 
 def estimate_rare(opened: OpenedAnalysis, below: float) -> RareFailures:
     """Estimate how likely a chip is that misses a score."""
-    return rare_failures(
-        opened.subject,
-        opened.run,
-        below=below,
-        settings=splitting(opened.asked.settings.rare_budget),
-        parts=opened.parts,
-    )
+    with opened.executor() as executor:
+        return rare_failures(
+            opened.subject,
+            opened.run,
+            below=below,
+            settings=splitting(opened.asked.settings.rare_budget),
+            parts=opened.parts,
+            executor=executor,
+        )
 
 
 def search_box(opened: OpenedAnalysis, trials: TrialTable) -> SearchResult:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -22,6 +24,7 @@ from cimrobust.certificate.suggested_record import (
     write_profile,
 )
 from cimrobust.certify.bound_summary import certify_run
+from cimrobust.cluster.address import Address
 from cimrobust.diagnose.protected_attacks import Chosen, Needs, ProtectedAttacks
 from cimrobust.diagnose.protection import DIGITAL, TIGHTER, Protection, num_devices
 from cimrobust.diagnose.smallest_set import Smallest, smallest_set
@@ -31,6 +34,7 @@ from cimrobust.input_file import printable
 from cimrobust.mapping.box import Pattern
 from cimrobust.montecarlo.anytime import Target
 from cimrobust.montecarlo.trials import run_trials
+from cimrobust.montecarlo.worker_opening import recipe_of
 from cimrobust.pipeline.arguments import check_tolerance
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.in_memory import given_path, takes_objects
@@ -38,6 +42,7 @@ from cimrobust.pipeline.inspection import Inspection, inspect_on
 from cimrobust.pipeline.limits import keeps_limits
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.pipeline.stated_settings import state
+from cimrobust.pipeline.working_place import executor_of
 from cimrobust.search.ensemble import search
 from cimrobust.search.search_results import SearchResult
 from cimrobust.settings.commands import SUGGEST
@@ -47,6 +52,7 @@ from cimrobust.settings.subject_settings import SubjectSettings
 from cimrobust.settings.suggest_settings import SuggestSettings
 
 if TYPE_CHECKING:
+    from cimrobust.cluster.executor import Executor
     from cimrobust.engine.open import Runtime
     from cimrobust.mapping.placement import Placement
     from cimrobust.run import Run
@@ -120,6 +126,11 @@ class _Base:
     context: AttackContext
     found: SearchResult
     chips: list[Pattern]
+    cluster: Address | None
+
+    def executor(self, subject: Subject) -> AbstractContextManager[Executor | None]:
+        """Return where chips and samples of a network are worked on, protected or not."""
+        return executor_of(self.cluster, partial(recipe_of, self.named), subject, self.run)
 
     @property
     def run(self) -> Run:
@@ -170,13 +181,14 @@ def suggest(
     named = given.part(SubjectSettings, model=model, data=data)
     check_tolerance(named.tolerance)
     _check_protection(asked)
+    cluster = None if asked.cluster is None else Address.parse(asked.cluster)
     stated, clock = read_policy(given_path(policy)), Clock()
     with clock.stage("load"):
         inspection = inspect_subject(named)
         runtime = open_subject(named, inspection, workers=computed.workers)
         needs = _needs(stated, runtime, computed.effort)
     with clock.stage("search"):
-        base = _searched(named, needs, inspection, runtime, computed)
+        base = _searched(named, needs, inspection, runtime, computed, cluster)
         missed = _missed_without(base, stated)
     outcomes = []
     for kind in KINDS[asked.protect] if missed else ():
@@ -263,12 +275,17 @@ def _needs(policy: Policy, runtime: Runtime, effort: str) -> Needs:
 
 
 def _searched(
-    named: SubjectSettings, needs: Needs, inspection: Inspection, runtime: Runtime, run: Run
+    named: SubjectSettings,
+    needs: Needs,
+    inspection: Inspection,
+    runtime: Runtime,
+    run: Run,
+    cluster: Address | None,
 ) -> _Base:
     """Search the network without any protection; what is found is where all else starts."""
     context = AttackContext(Subject(runtime, inspection.placement), run)
     found = search(context.subject, run)
-    return _Base(named, needs, inspection, context, found, [dict(found.deviations)])
+    return _Base(named, needs, inspection, context, found, [dict(found.deviations)], cluster)
 
 
 def _missed_without(base: _Base, policy: Policy) -> str:
@@ -294,20 +311,28 @@ def _missed_by_rest(
 ) -> tuple[str, float | None]:
     """Return what drawn chips or the certified bound miss, and the certified score."""
     needs, subject = base.needs, Subject(runtime, placement)
-    if needs.percentiles:
-        table = run_trials(subject, base.run, num_trials=needs.trials)
-        missed = needs.missed_by_chips(table)
-        if missed:
-            return missed, None
-    if needs.certified is None:
-        return "", None
-    output = runtime.outputs(subject.box.weights(found.deviations), threads=base.run.workers)
-    proof = certify_run(subject, base.run, worst_output=output)
+    with base.executor(subject) as executor:
+        if needs.percentiles:
+            table = run_trials(subject, base.run, num_trials=needs.trials, executor=executor)
+            missed = needs.missed_by_chips(table)
+            if missed:
+                return missed, None
+        if needs.certified is None:
+            return "", None
+        output = runtime.outputs(subject.box.weights(found.deviations), threads=base.run.workers)
+        proof = certify_run(subject, base.run, worst_output=output, executor=executor)
     return needs.missed_by_proof(proof), None if proof.score is None else proof.score.value
 
 
 def _outcome(base: _Base, protection: Protection, most_share: float) -> Outcome:
     """Look for the smallest set of one kind of protection."""
+    with base.executor(base.context.subject) as executor:
+        return _smallest(base, protection, most_share, executor)
+
+
+def _smallest(
+    base: _Base, protection: Protection, most_share: float, executor: Executor | None
+) -> Outcome:
     names = [name for name, tensor in base.placement.tensors.items() if protection.helps(tensor)]
     title, steps = f"Layers to protect ({protection.kind})", 4 * len(names) + 2
     base.run.progress.start(title, steps)
@@ -317,6 +342,7 @@ def _outcome(base: _Base, protection: Protection, most_share: float) -> Outcome:
         needs=base.needs,
         plan=_PLANS[base.run.effort],
         chips=base.chips,
+        executor=executor,
     )
     attacks.refute(
         frozenset(), base.found.score, f"search, {base.found.member}", base.found.deviations

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from cimrobust.attack.attack_context import AttackContext
+from cimrobust.cluster.address import Address
 from cimrobust.device_level.device_list import write_device_list
 from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.device_level.tightening import WriteCycles
@@ -15,9 +17,11 @@ from cimrobust.device_level.verification import VerifySettings as Compared
 from cimrobust.device_level.write_verify import selective_verify
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
+from cimrobust.montecarlo.worker_opening import recipe_of
 from cimrobust.pipeline.in_memory import takes_objects
 from cimrobust.pipeline.limits import keeps_limits
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
+from cimrobust.pipeline.working_place import executor_of
 from cimrobust.search.ensemble import search
 from cimrobust.settings.commands import VERIFY
 from cimrobust.settings.documented import takes_settings
@@ -78,12 +82,14 @@ def _ranked(
     compared = Compared(
         shares=tuple(asked.shares), factor=asked.tighter, cycles=WriteCycles(asked.write_sigma)
     )
+    cluster = None if asked.cluster is None else Address.parse(asked.cluster)
     inspection = inspect_subject(named)
     runtime = open_subject(named, inspection, workers=run.workers)
     subject = Subject(runtime, inspection.placement)
     found = search(subject, run)
     context = AttackContext(subject, replace(run, effort="quick"))
-    made = selective_verify(context, found.deviations, settings=compared)
+    with executor_of(cluster, partial(recipe_of, named), subject, run) as executor:
+        made = selective_verify(context, found.deviations, settings=compared, executor=executor)
     space = DeviceSpace(inspection.placement, inspection.scan)
     count = made.rows[-1].devices
     write_device_list(

@@ -24,3 +24,6 @@ class RareSettings:
     beside the estimate."""
     chip: Annotated[str | Path | None, Option(path="file", is_stated=False)] = None
     """Write that chip to this file (safetensors)."""
+    cluster: Annotated[str | None, Option(metavar="WHERE", is_stated=False)] = None
+    """Where chips are moved and scored, as for `analyze`. Results do not depend on it.
+    Default: the threads of this process."""

@@ -25,3 +25,6 @@ class SuggestSettings:
     """Share of all devices that may be protected."""
     out: Annotated[str | Path | None, Option(metavar="FILE", path="file", is_stated=False)] = None
     """Profile (TOML) to write, with the rules of the best set."""
+    cluster: Annotated[str | None, Option(metavar="WHERE", is_stated=False)] = None
+    """Where chips are scored and samples certified, as for `analyze`. Results do not depend on it.
+    Default: the threads of this process."""

@@ -157,6 +157,7 @@ class RareOptions(TypedDict, total=False):
     repeats: int
     skip_most_probable: bool
     chip: str | Path | None
+    cluster: str | None
     seed: int
     workers: int | None
     effort: str
@@ -177,6 +178,7 @@ class SuggestOptions(TypedDict, total=False):
     tighten: float | None
     most_share: float
     out: str | Path | None
+    cluster: str | None
     seed: int
     workers: int | None
     effort: str
@@ -197,6 +199,7 @@ class VerifyOptions(TypedDict, total=False):
     shares: Sequence[float]
     tighter: float
     write_sigma: float
+    cluster: str | None
     seed: int
     workers: int | None
     effort: str

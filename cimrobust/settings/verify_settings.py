@@ -26,3 +26,6 @@ class VerifySettings:
     """How many times tighter."""
     write_sigma: Annotated[float, Option(above=0)] = 0.1
     """Spread of one write as a fraction of the range, for the number of writes."""
+    cluster: Annotated[str | None, Option(metavar="WHERE", is_stated=False)] = None
+    """Where rankings are attacked, as for `analyze`. Results do not depend on it.
+    Default: the threads of this process."""

@@ -16,8 +16,9 @@ import pytest
 from scipy import stats
 
 from cimrobust.montecarlo.rare_failures import Probability, pool
-from cimrobust.montecarlo.splitting import Repeat, Splitting, split
+from cimrobust.montecarlo.splitting import Repeat, Splitting
 from cimrobust.run import Run
+from tests.point_scores import split_by
 
 #: How many times as many repeats; `CIMROBUST_REPEATS=4` makes the check that was made once for the
 #: documentation.
@@ -46,7 +47,7 @@ def _outside_a_ball(size: int, radius: float) -> tuple[Score, float]:
 def _estimate(
     score: Score, size: int, *, seed: int, settings: Splitting, repeats: int = 2
 ) -> tuple[Probability, list[Repeat]]:
-    runs = [split(score, size, settings, Run(seed), repeat=repeat) for repeat in range(repeats)]
+    runs = [split_by(score, size, settings, Run(seed), repeat=repeat) for repeat in range(repeats)]
     return pool(runs), runs
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cimrobust.cluster.blocks import Blocks
+from cimrobust.cluster.blocks import Blocks, share
 
 
 def test_results_come_back_in_order_whatever_is_done_first() -> None:
@@ -39,3 +39,10 @@ def test_a_lost_block_comes_next_even_where_results_pile_up() -> None:
     assert blocks.next(1) is None
     blocks.lost(first)
     assert blocks.next(1) == first
+
+
+@pytest.mark.parametrize(
+    ("items", "workers", "size"), [(1000, 4, 50), (20, 2, 10), (3, 8, 1), (10, 0, 10), (0, 2, 1)]
+)
+def test_few_items_reach_all_workers(items: int, workers: int, size: int) -> None:
+    assert share(range(items), workers, 50) == size

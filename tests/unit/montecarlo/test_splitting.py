@@ -8,9 +8,10 @@ from scipy import stats
 
 from cimrobust.errors import UsageError
 from cimrobust.montecarlo.rare_failures import first_order, pool
-from cimrobust.montecarlo.splitting import Repeat, Splitting, split
+from cimrobust.montecarlo.splitting import Repeat, Splitting
 from cimrobust.progress import NullProgress
 from cimrobust.run import Run
+from tests.point_scores import split_by
 
 SMALL = Splitting(particles=20, killed=2, moves=5, budget=5000)
 
@@ -30,7 +31,7 @@ def _first(point: np.ndarray) -> float:
 def test_workers_change_nothing_and_every_evaluation_is_counted() -> None:
     counters = [Counter(), Counter()]
     runs = [
-        split(_first, 6, SMALL, Run(1, workers, progress=counter), repeat=0)
+        split_by(_first, 6, SMALL, Run(1, workers, progress=counter), repeat=0)
         for workers, counter in zip((1, 4), counters, strict=True)
     ]
     assert runs[0] == runs[1]
@@ -39,14 +40,14 @@ def test_workers_change_nothing_and_every_evaluation_is_counted() -> None:
 
 def test_seeds_and_repeats_are_runs_of_their_own() -> None:
     runs = {
-        split(_first, 6, SMALL, Run(seed), repeat=repeat).levels
+        split_by(_first, 6, SMALL, Run(seed), repeat=repeat).levels
         for seed, repeat in ((1, 0), (1, 1), (2, 0))
     }
     assert len(runs) == 3
 
 
 def test_levels_fall_and_departures_add_up() -> None:
-    run = split(_first, 6, SMALL, Run(1), repeat=0)
+    run = split_by(_first, 6, SMALL, Run(1), repeat=0)
     assert run.reached
     assert list(run.levels) == sorted(run.levels, reverse=True)
     assert run.rates[:4] == (20, 19, 20, 19)
@@ -61,7 +62,7 @@ def test_levels_fall_and_departures_add_up() -> None:
 
 
 def test_a_certain_event_needs_no_level() -> None:
-    run = split(lambda point: -1.0, 3, SMALL, Run(1), repeat=0)
+    run = split_by(lambda point: -1.0, 3, SMALL, Run(1), repeat=0)
     found = pool([run])
     assert (run.levels, run.rates, run.evaluations) == ((), (), 20)
     assert (found.estimate, found.high) == (1.0, 1.0)
@@ -69,14 +70,14 @@ def test_a_certain_event_needs_no_level() -> None:
 
 
 def test_a_plateau_is_said_to_be_one() -> None:
-    run = split(lambda point: 1.0, 3, SMALL, Run(1), repeat=0)
+    run = split_by(lambda point: 1.0, 3, SMALL, Run(1), repeat=0)
     assert not run.reached
     assert "score the same" in run.reason
 
 
 def test_an_event_beyond_the_budget_gets_an_upper_bound_only() -> None:
     runs = [
-        split(
+        split_by(
             lambda point: float(40 - point[0]),
             3,
             SMALL,
@@ -171,7 +172,7 @@ def test_the_least_that_splitting_may_be() -> None:
 def test_the_step_finds_a_share_of_accepted_moves() -> None:
     # Halved or doubled steps would leave the band that random walks need.
     settings = Splitting(particles=40, killed=4, moves=10, budget=20_000)
-    run = split(lambda point: float(20 - point.sum()), 16, settings, Run(1), repeat=0)
+    run = split_by(lambda point: float(20 - point.sum()), 16, settings, Run(1), repeat=0)
     assert run.reached
     assert 0.2 < run.accepted < 0.45
 
@@ -190,4 +191,4 @@ def test_the_step_finds_a_share_of_accepted_moves() -> None:
 )
 def test_senseless_settings_are_refused(settings: Splitting, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        split(_first, 3, settings, Run(1), repeat=0)
+        split_by(_first, 3, settings, Run(1), repeat=0)
