@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float64, Int64, Shaped
 
 from cimrobust.data.rows import class_rows, decisive_rows
 from cimrobust.errors import UsageError
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float64, Int64, Shaped
     from cimrobust.data.decision import Score
     from cimrobust.data.task import Task
 

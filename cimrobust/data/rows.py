@@ -6,8 +6,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int64, Num
+
+if TYPE_CHECKING:
+    from jaxtyping import Num
+
+    from cimrobust.array_shapes import Bool, Float, Float64, Int64
 
 
 def class_rows(

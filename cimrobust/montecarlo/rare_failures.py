@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float64
 from scipy.special import gammaincinv, log_ndtr, ndtr, ndtri
 
 from cimrobust.montecarlo.montecarlo_records import FirstOrderProbability
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float64
     from cimrobust.montecarlo.splitting import Repeat
 
 
