@@ -14,9 +14,10 @@ from cimrobust.review.differences import named
 from cimrobust.review.record_checks import is_of_today
 from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.search.search_budget import budget_of
+from cimrobust.search.trace import NEAR
 
 if TYPE_CHECKING:
-    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.certificate.models import CertificateModel, EffortPoint
 
 _CORNERS = "random_corners"
 # Searches of diagnostics that found a worse chip have passes of their own.
@@ -50,7 +51,7 @@ def search_check(certificate: CertificateModel) -> ReplayCheck:
 
 def _wrong_members(certificate: CertificateModel) -> Iterator[str]:
     worst = certificate.worst_found
-    names = [row.name for row in (*worst.members, *worst.not_run)]
+    names = [row.name for row in worst.members] + [row.name for row in worst.not_run]
     if len(set(names)) < len(names):
         yield "worst_found.members"
     own = [row.score for row in worst.members if row.name == worst.member]
@@ -87,6 +88,9 @@ def _wrong_curve(certificate: CertificateModel) -> Iterator[str]:
     curve, higher = certificate.worst_found.effort_curve, certificate.metric.higher_is_better
     if curve is None:
         return
+    if not curve.points:
+        yield "worst_found.effort_curve.points"
+        return
     steps = list(pairwise(curve.points))
     if any(
         later.passes < one.passes
@@ -95,8 +99,19 @@ def _wrong_curve(certificate: CertificateModel) -> Iterator[str]:
         for one, later in steps
     ):
         yield "worst_found.effort_curve.points"
-    if curve.near not in curve.points:
+    # A certificate keeps some points of the course; the near one need not be among them.
+    first, last = curve.near, curve.points[-1]
+    near = [point for point in curve.points if _is_near(point, last, higher=higher)]
+    if (
+        not _is_near(first, last, higher=higher)
+        or (first.score < last.score if higher else first.score > last.score)
+        or any((point.passes, point.seconds) < (first.passes, first.seconds) for point in near)
+    ):
         yield "worst_found.effort_curve.near"
+
+
+def _is_near(point: EffortPoint, last: EffortPoint, *, higher: bool) -> bool:
+    return point.score <= NEAR * last.score if higher else NEAR * point.score >= last.score
 
 
 def _wrong_effort(certificate: CertificateModel) -> Iterator[str]:
@@ -111,9 +126,8 @@ def _wrong_effort(certificate: CertificateModel) -> Iterator[str]:
     most = min(certificate.data.used, _least(samples, budget.max_samples))
     if worst.crafting_samples > most:
         yield "worst_found.crafting_samples"
-    if not {_CORNERS, "corner_search", *budget.shares} <= {
-        row.name for row in (*worst.members, *worst.not_run)
-    }:
+    named_members = {row.name for row in worst.members} | {row.name for row in worst.not_run}
+    if not {_CORNERS, "corner_search", *budget.shares} <= named_members:
         yield "worst_found.not_run"
     corners = budget.random_corners + budget.random_corners // 2
     for row in worst.members:

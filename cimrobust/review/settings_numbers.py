@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from cimrobust.certificate.blocks.reproduction import REPEATED, reproduction
@@ -54,7 +54,7 @@ def _decided(certificate: CertificateModel) -> dict[str, object]:
     }
 
 
-def _wrong_presence(certificate: CertificateModel, stated: dict[str, object]) -> Iterator[str]:
+def _wrong_presence(certificate: CertificateModel, stated: Mapping[str, object]) -> Iterator[str]:
     """Yield parts that no setting asked for, and settings without the part that they ask for."""
     diagnostics, proven = certificate.diagnostics, certificate.certified
     safety = None if diagnostics is None else diagnostics.safety_class
