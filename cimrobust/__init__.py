@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from cimrobust.settings.training_settings import TrainingSettings
     from cimrobust.settings.verify_settings import VerifySettings
 
-__version__ = "0.8.0"
+__version__ = "0.9.0"
 
 __all__ = [
     "AnalysisSettings",
