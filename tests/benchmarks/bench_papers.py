@@ -183,9 +183,7 @@ def row(task: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
     )
     session = open_session(network, profile, training, evaluation, settings, drop_overlap=True)
     base, _, given = task["method"].partition(":")
-    # A network with random weights has nothing to teach.
-    untaught = {"distil": 0.0} if base == "cimrobust" else {}
-    job = session.job(recipe_of(base).method(untaught | knobs_of(given)), settings)
+    job = session.job(recipe_of(base).method(knobs_of(given)), settings)
     trains = time.process_time()
     state, trained = train_to_the_end(job, session.parameters)
     spent = time.process_time() - trains

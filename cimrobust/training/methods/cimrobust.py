@@ -135,7 +135,7 @@ CIMROBUST = Recipe(
             " allowed; 1: none",
         ),
         "distil": Knob(
-            1.0,
+            0.0,
             0.0,
             1.0,
             False,

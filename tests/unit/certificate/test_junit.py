@@ -62,30 +62,15 @@ def _check(element: ElementTree.Element) -> None:
         _check(child)
 
 
-@pytest.fixture(scope="module")
-def certified(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("junit") / "out"
-    name = samples / "breast_cancer_mlp"
-    cimrobust.analyze(
-        name.with_suffix(".onnx"),
-        data=name.with_suffix(".toml"),
-        out=out,
-        effort="quick",
-        trials=20,
-        workers=1,
-    )
-    return out
-
-
 @pytest.mark.parametrize(
     "required",
     ["clean_accuracy = 0.5", "worst_found_accuracy = 0.99", "kpp = { k = 0.1, accuracy = 0.9 }"],
 )
 def test_every_verdict_is_what_jenkins_reads(
-    certified: Path, tmp_path: Path, required: str
+    small_certificate: Path, tmp_path: Path, required: str
 ) -> None:
     (tmp_path / "p.toml").write_text(f"[require]\n{required}\n")
-    cimrobust.gate(certified, policy=tmp_path / "p.toml", junit=tmp_path / "j.xml")
+    cimrobust.gate(small_certificate, policy=tmp_path / "p.toml", junit=tmp_path / "j.xml")
     root = ElementTree.parse(tmp_path / "j.xml").getroot()
     _check(root)
     stated = {row.get("name"): row.get("value") for row in root.iter("property")}
@@ -106,25 +91,25 @@ def test_every_verdict_is_what_jenkins_reads(
 
 
 def test_a_pass_has_its_numbers_and_times_are_those_of_the_run(
-    certified: Path, tmp_path: Path
+    small_certificate: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "p.toml").write_text("[require]\nworst_found_accuracy = 0.5\n")
-    cimrobust.gate(certified, policy=tmp_path / "p.toml", junit=tmp_path / "j.xml")
+    cimrobust.gate(small_certificate, policy=tmp_path / "p.toml", junit=tmp_path / "j.xml")
     root = ElementTree.parse(tmp_path / "j.xml").getroot()
     case = root.find(".//testcase[@name='worst_found_accuracy']")
     assert [child.tag for child in case] == ["system-out"]
-    record = read_certificate(certified)
+    record = read_certificate(small_certificate)
     assert f"found: {record.worst_found.score}" in case.find("system-out").text
     assert float(case.get("time")) == round(record.timings.stages["search"], 3)
     for element in (root, root.find("testsuite")):
         assert float(element.get("time")) == round(record.timings.total_seconds, 3)
 
 
-def test_refuted_evidence_too(certified: Path, samples: Path, tmp_path: Path) -> None:
+def test_refuted_evidence_too(small_certificate: Path, samples: Path, tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text("[require]\nclean_accuracy = 0.5\n")
     with pytest.raises(EvidenceRefutedError):
         cimrobust.gate(
-            certified,
+            small_certificate,
             policy=tmp_path / "p.toml",
             model=samples / "digits_resnet.onnx",
             junit=tmp_path / "j.xml",

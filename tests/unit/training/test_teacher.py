@@ -115,7 +115,7 @@ def test_scores_that_are_kept_are_those_of_the_samples_and_of_the_decisions_that
 
 def test_the_teacher_does_not_learn(opened):
     session = opened()
-    job = session.job(recipe_of("cimrobust").method(), quick(epochs=1))
+    job = session.job(recipe_of("cimrobust").method({"distil": 1.0}), quick(epochs=1))
     for most in (2**20, 0):
         teacher = teacher_of(session, most_kept=most)
         before = teacher.taught(torch.arange(5)).rows.clone()
@@ -130,6 +130,8 @@ def test_only_decisions_with_labels_are_taught(opened):
     assert teacher is not None
     assert teacher.taught(torch.arange(2)).share == 0.5
     assert open_teacher(session.job(untaught, quick()), session.parameters) is None
+    usual = session.job(recipe_of("cimrobust").method(), quick())
+    assert open_teacher(usual, session.parameters) is None
     plain = session.job(recipe_of("plain").method(), quick())
     assert open_teacher(plain, session.parameters) is None
     x, _ = clusters(300, seed=1)
