@@ -12,7 +12,7 @@ from jaxtyping import Float32, Shaped
 from cimrobust import _native
 from cimrobust.device.quantiles import QuantileTable, tabulate
 from cimrobust.mapping.coding import flat_group, level_coding, mirrors_negative
-from cimrobust.mapping.place import group_bounds
+from cimrobust.mapping.tolerance_limits import group_bounds
 from cimrobust.seeds import stream_key
 
 if TYPE_CHECKING:

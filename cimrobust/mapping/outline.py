@@ -17,7 +17,6 @@ from cimrobust.device.profile import DeviceProfile
 from cimrobust.mapping.coding import cells_per_weight, num_slices
 from cimrobust.mapping.own_profile import own_profile
 from cimrobust.mapping.place import (
-    box_of,
     devices_at_levels,
     drift_factor,
     group_maxima,
@@ -27,6 +26,7 @@ from cimrobust.mapping.place import (
     scale_view,
     tiles_of,
 )
+from cimrobust.mapping.tolerance_limits import box_of
 
 if TYPE_CHECKING:
     from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan

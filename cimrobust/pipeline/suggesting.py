@@ -14,7 +14,6 @@ from cimrobust.attack.attack_context import AttackContext
 from cimrobust.attack.attack_plan import FULL_ATTACK
 from cimrobust.certificate.models import Timings
 from cimrobust.certificate.models.item import Setting
-from cimrobust.certificate.notebook_view import notebook_view, score_text
 from cimrobust.certificate.policy import EFFORTS, Policy, read_policy
 from cimrobust.certificate.suggested_record import (
     Confirmed,
@@ -30,7 +29,6 @@ from cimrobust.diagnose.protection import DIGITAL, TIGHTER, Protection, num_devi
 from cimrobust.diagnose.smallest_set import Smallest, smallest_set
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
-from cimrobust.input_file import printable
 from cimrobust.mapping.box import Pattern
 from cimrobust.montecarlo.anytime import Target
 from cimrobust.montecarlo.trials import run_trials
@@ -42,6 +40,7 @@ from cimrobust.pipeline.inspection import Inspection, inspect_on
 from cimrobust.pipeline.limits import keeps_limits
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.pipeline.stated_settings import state
+from cimrobust.pipeline.suggestion import Suggestion
 from cimrobust.pipeline.working_place import executor_of
 from cimrobust.search.ensemble import search
 from cimrobust.search.search_results import SearchResult
@@ -69,51 +68,6 @@ _MOST_ATTACKS = {"quick": 40, "standard": 120, "thorough": 400}
 _LOOKED_AT = {"clean_accuracy", "worst_found_accuracy", "certified_accuracy", "kpp"}
 # Known chips that the second search of a choice starts from.
 _STARTS = 4
-
-
-@dataclass(frozen=True, repr=False)
-class Suggestion:
-    """What was found.
-
-    Attributes:
-        data: As its published schema says.
-        found: Whether some set of layers, perhaps none at all, meets the policy.
-    """
-
-    data: dict[str, Any]
-    found: bool
-
-    @property
-    def exit_code(self) -> int:
-        """0: the policy can be met; 3: no set that was tried meets it."""
-        return 0 if self.found else 3
-
-    def __repr__(self) -> str:
-        """Say what must be protected, in one line."""
-        return (
-            f"<Suggestion for {printable(self.data['model']['name'])}: {printable(self._said())}>"
-        )
-
-    def _repr_html_(self) -> str:
-        """Show the smallest sets in a notebook."""
-        sets = {name: self.data[name] for name in (DIGITAL, TIGHTER)}
-        rows = [
-            (name, "none", self.data[f"{name}_reason"] or "")
-            if found is None
-            else (name, ", ".join(found["layers"]), score_text(found["score"]))
-            for name, found in sets.items()
-        ]
-        return notebook_view(
-            f"{self.data['model']['name']}: {self._said()}",
-            rows,
-            columns=("protection", "layers", "worst chip found, or why there is none"),
-        )
-
-    def _said(self) -> str:
-        best = self.data["best"]
-        if best is not None:
-            return f"{best} protection of {', '.join(self.data[best]['layers'])} meets the policy"
-        return "meets the policy without protection" if self.found else "no set meets the policy"
 
 
 @dataclass(frozen=True)

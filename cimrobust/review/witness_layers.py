@@ -13,7 +13,6 @@ from cimrobust.input_file import printable
 from cimrobust.mapping.coding import cells_per_weight, max_level
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import (
-    box_of,
     group_maxima,
     layer_drift_factor,
     level_weights,
@@ -21,6 +20,7 @@ from cimrobust.mapping.place import (
     scale_view,
     tiles_of,
 )
+from cimrobust.mapping.tolerance_limits import box_of
 from cimrobust.review.stated_layer import layer_profile, rule_problem
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from cimrobust.seeds import stream, stream_key
 from cimrobust.training.clean_hold import held_share
 from cimrobust.training.clipping import affordable_range, clip_weights
 from cimrobust.training.epoch_choice import beats, has_waited, is_eligible
+from cimrobust.training.network_teacher import open_teacher
 from cimrobust.training.parameters import Parameters
 from cimrobust.training.sigma_search import search_epoch, start_copies
 from cimrobust.training.state import EpochRow, State
-from cimrobust.training.teacher import open_teacher
 from cimrobust.training.tightness import BoundUse, bound_use
 from cimrobust.training.training_checkpoint import read_checkpoint, write_checkpoint
 from cimrobust.training.training_job import Job, deployed, make_step

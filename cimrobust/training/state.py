@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cimrobust.training.network_teacher import Teacher
 from cimrobust.training.parameters import Parameters
-from cimrobust.training.teacher import Teacher
 from cimrobust.training.tightness import BoundUse
 
 #: Width of the interval of scales below which one copy goes on, in units of max|W|.

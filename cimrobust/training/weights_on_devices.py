@@ -22,7 +22,8 @@ from jaxtyping import Float, Float32, Int64, Shaped
 from torch import Tensor
 
 from cimrobust.mapping.coding import max_level
-from cimrobust.mapping.place import box_table, layer_drift_factor, scale_groups
+from cimrobust.mapping.place import layer_drift_factor, scale_groups
+from cimrobust.mapping.tolerance_limits import box_table
 from cimrobust.training.largest_magnitude import largest_magnitude
 from cimrobust.twin.ops.surrogate import surrogate
 

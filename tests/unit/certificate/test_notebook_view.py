@@ -9,7 +9,7 @@ from pathlib import Path
 import cimrobust
 from cimrobust.certificate.notebook_view import notebook_view
 from cimrobust.pipeline.retraining import Retrained
-from cimrobust.pipeline.suggesting import Suggestion
+from cimrobust.pipeline.suggestion import Suggestion
 from cimrobust.pipeline.sweep import Sweep
 from cimrobust.review.other_results import read_retraining, read_sweep
 

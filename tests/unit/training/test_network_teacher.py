@@ -15,8 +15,8 @@ from cimrobust.progress import NullProgress
 from cimrobust.training.interval_bound import worst_loss
 from cimrobust.training.loop import train
 from cimrobust.training.methods.method_catalogue import recipe_of
+from cimrobust.training.network_teacher import Teacher, open_teacher
 from cimrobust.training.taught_loss import Taught, taught_loss
-from cimrobust.training.teacher import Teacher, open_teacher
 from cimrobust.training.training_job import make_step
 from cimrobust.training.training_loss import Objective
 from tests.unit.training.conftest import clusters, dataset, quick
