@@ -15,9 +15,11 @@ SHAPED_TESTS := $(addprefix tests/unit/,certify data device engine mapping monte
 NATIVE_SOURCES := $(shell find native -type f)
 
 .DEFAULT_GOAL := help
-# What takes more than ten seconds by itself; `make test` runs it.
+# What takes more than ten seconds by itself, or starts processes; `make test` runs it.
 SLOW_UNIT_TESTS := certify/test_soundness.py search/test_ensemble.py training/test_equivalent_tolerance.py \
-	test_mlflow_logging.py test_pytest_plugin.py test_shapes.py
+	test_mlflow_logging.py test_pytest_plugin.py test_shapes.py certificate/test_extras.py \
+	cluster/test_job_queue.py cluster/test_spread.py cluster/test_workers.py engine/test_opening_peak.py \
+	twin/test_library.py
 .PHONY: help check coverage demo test test-native test-shapes lint lint-native format docs reference bench reports samples wheel-check clean
 
 help: ## Show the targets
