@@ -41,6 +41,7 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> CertificateMod
         policy: What the verdict is given against; None: the verdict is open.
     """
     described = None if policy is None else policy.item
+    covered = scope.scope_of(evidence)
     open_certificate = CertificateModel(
         schema_version="1.6",
         tool=item.tool(),
@@ -68,8 +69,8 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> CertificateMod
         diagnostics_reason=None,
         retraining=None,
         retraining_reason="the network was not re-trained in this run",
-        assumptions=scope.assumptions(scope.scope_of(evidence)),
-        not_covered=scope.not_covered(scope.scope_of(evidence)),
+        assumptions=scope.assumptions(covered),
+        not_covered=scope.not_covered(covered),
         policy=None if policy is None else policy.to_dict(),
         policy_reason="no policy was given" if policy is None else None,
         policy_file=None if evidence.policy_file is None else evidence.policy_file.name,

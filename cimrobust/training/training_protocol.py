@@ -184,7 +184,7 @@ class Method:
         hold: Factor of the method's own loss after an epoch that lost too much clean accuracy, see
             `clean_hold`; 1: none.
         taught_share: Share of the loss that follows the network before training where that is
-            right, see `teacher`; 0: none. Only decisions with labels are taught.
+            right, see `network_teacher`; 0: none. Only decisions with labels are taught.
         temperature: What scores are divided by where it does.
         proves: Epochs are chosen by what the interval bound proves, before the attacked score.
         ready: Share of the training from which the box has its full size; epochs before are kept

@@ -5,28 +5,18 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import parser
 
 import cimrobust
 from cimrobust.errors import EvidenceRefutedError
 from cimrobust.review.page_again import rewrite_report
+from tests.in_memory import DEVICE, MODEL, QUICK, X, Y
 
-# Two classes, read off the sign of the first of two features.
-MODEL = parser.parse_model("""
-<ir_version: 8, opset_import: ["" : 17]>
-g (float[n, 2] x) => (float[n, 2] y) <float[2, 2] w = {1, -1, 0.5, -0.5}> { y = MatMul(x, w) }
-""")
-X = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
-Y = (X @ np.array([1.0, 0.5]) < 0).astype(np.int64)
 POLICY = {"require": {"certified_accuracy": 0.5}}
-DEVICE = "rram-write-verify-3pct"
-QUICK: dict[str, Any] = {"effort": "quick", "trials": 5, "workers": 1}
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,9 @@ batch breaks the next), as perturbations are kept in "free" adversarial training
 (Shafahi et al., NeurIPS 2019, arXiv 1904.12843), and takes a few sign steps more. The box grows
 with the training; a part of the loss is that of the network without deviation, a larger one after
 epochs that lost too much clean accuracy; the running mean of the weights is kept (Izmailov et al.,
-UAI 2018, arXiv 1803.05407, there of the last epochs). Every loss follows the scores of the network
-before training in place of the labels that it has right (see `teacher`).
+UAI 2018, arXiv 1803.05407, there of the last epochs). With the setting `distil` every loss follows
+the scores of the network before training in place of the labels that it has right (see
+`network_teacher`).
 Where the interval bound of the network is tight, a part of the loss is that bound (De Palma et
 al., ICLR 2024, arXiv 2305.13991, for inputs).
 """
