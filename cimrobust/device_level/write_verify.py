@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cimrobust.attack.attack_context import AttackContext
     from cimrobust.cluster.executor import Executor
     from cimrobust.data.decision import Score
+    from cimrobust.device_level.attacked_rankings import Order
 
 _WITHOUT_TWIN = ("slice", "magnitude", "random")
 
@@ -65,14 +66,7 @@ def selective_verify(
     )
     tightening = Tightening(DeviceSpace(subject.placement, subject.scan), settings.factor)
     comparison = Comparison(context, tightening, settings)
-    names = [
-        name
-        for name in RANKINGS
-        if name in settings.rankings and (context.has_gradient or name in _WITHOUT_TWIN)
-    ]
-    orders = [
-        (name, draw) for name in names for draw in range(settings.draws if name == "random" else 1)
-    ]
+    names, orders = _asked(context, settings)
     progress.start("Selective write-verify", len(orders) * len(settings.shares) + 1)
     full = comparison.attack(None, {"the worst pattern": dict(worst)})
     progress.advance(1, f"{full.score.value:.4g} without")
@@ -117,6 +111,18 @@ def selective_verify(
         # A border of a tighter box may round to the other side of the full one's.
         pattern=subject.box.clip(worst_of_all.pattern),
     )
+
+
+def _asked(context: AttackContext, settings: VerifySettings) -> tuple[list[str], list[Order]]:
+    """Return the rankings that are asked for and can be made, and all draws of them."""
+    names = [
+        name
+        for name in RANKINGS
+        if name in settings.rankings and (context.has_gradient or name in _WITHOUT_TWIN)
+    ]
+    return names, [
+        (name, draw) for name in names for draw in range(settings.draws if name == "random" else 1)
+    ]
 
 
 def _worst(comparison: Comparison, attacks: Iterable[Attack]) -> Attack:
