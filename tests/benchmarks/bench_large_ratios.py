@@ -138,7 +138,9 @@ def chips(subject: Subject, model: Path, repeats: int) -> None:
         "drawn chip": drawn,
     }
     lightning = analog(model)
-    if lightning is not None:
+    if lightning is None:
+        print("aihwkit-lightning is not installed: pip install --group simulators", flush=True)
+    else:
         works["aihwkit-lightning"] = lambda: _run(lightning, batches)
     say(f"a chip on {len(x)} samples", in_turn(works, repeats), "plain onnxruntime")
 
