@@ -28,8 +28,9 @@ from cimrobust.pipeline.in_memory import given_folder
 from cimrobust.pipeline.rare_chips import splitting
 from cimrobust.pipeline.writing import Findings
 from cimrobust.reliability.most_probable import most_probable
-from cimrobust.search.carried_witness import transferred_pattern
-from cimrobust.search.ensemble import search
+from cimrobust.search.ensemble import search_opened
+from cimrobust.search.given_patterns import transferred_pattern
+from cimrobust.search.gradients import TwinStatus, open_gradients
 from cimrobust.twin_trials.confirmed_trials import run_trials_on_device
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def run_stages(opened: OpenedAnalysis, clock: Clock) -> Findings:
         with clock.stage("rare_failures"):
             rare = estimate_rare(opened, rare_below)
     with clock.stage("search"):
-        found = search_box(opened, trials)
+        found = search_box(opened, open_twin(opened), trials)
     with clock.stage("diagnostics"):
         diagnosis = explain(opened, found)
     if likely_below is not None:
@@ -119,8 +120,13 @@ def estimate_rare(opened: OpenedAnalysis, below: float) -> RareFailures:
         )
 
 
-def search_box(opened: OpenedAnalysis, trials: TrialTable) -> SearchResult:
-    """Search the tolerance box.
+def open_twin(opened: OpenedAnalysis) -> TwinStatus:
+    """Open the torch twin that the search takes its gradients from."""
+    return open_gradients(opened.subject, opened.run, with_bit_lines=True)
+
+
+def search_box(opened: OpenedAnalysis, twin: TwinStatus, trials: TrialTable) -> SearchResult:
+    """Search the tolerance box with the gradients of an opened twin.
 
     The worst chip drawn and a witness to be transferred are known from the start.
     """
@@ -133,7 +139,7 @@ def search_box(opened: OpenedAnalysis, trials: TrialTable) -> SearchResult:
         known["transferred_witness"] = transferred_pattern(
             given_folder(opened.asked.settings.transfer) / WITNESS, opened.placement
         )
-    return search(opened.subject, opened.run, known=known, parts=opened.parts)
+    return search_opened(opened.subject, opened.run, twin, known=known, parts=opened.parts)
 
 
 def explain(opened: OpenedAnalysis, found: SearchResult) -> Diagnosis:

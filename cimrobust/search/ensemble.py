@@ -21,9 +21,8 @@ from cimrobust.errors import CimrobustError, MemoryShortError, SelfCheckError
 from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
 from cimrobust.search.candidate import Candidate, Earlier, Key, most_promising
 from cimrobust.search.given_patterns import Given, check_given, score_known, take_start
-from cimrobust.search.gradients import TwinStatus, check_gradients, open_gradients
+from cimrobust.search.gradients import TwinStatus, open_gradients
 from cimrobust.search.kept_runs import find_member, go_on, keep_member
-from cimrobust.search.masking import masking_warnings
 from cimrobust.search.members.carlini_wagner import CARLINI_WAGNER
 from cimrobust.search.members.member_list import MEMBERS
 from cimrobust.search.pass_ledger import PassLedger
@@ -32,7 +31,11 @@ from cimrobust.search.scorer import Scorer
 from cimrobust.search.search_budget import Budget, budget_for, papers_budget
 from cimrobust.search.search_records import Warned
 from cimrobust.search.search_results import MemberResult, SearchResult
-from cimrobust.search.still_falling import falling_warnings
+from cimrobust.search.search_warnings import (
+    check_gradients,
+    falling_warnings,
+    masking_warnings,
+)
 from cimrobust.search.trace import effort_curve
 from cimrobust.search.witness_replay import confirm
 
@@ -53,11 +56,29 @@ def search(
     starts: Given | None = None,
     parts: FinishedParts = NOTHING_KEPT,
 ) -> SearchResult:
-    """Search the tolerance box for the pattern with the worst score.
+    """Open the twin and search the tolerance box for the pattern with the worst score.
+
+    Arguments and errors as for `search_opened`, and of `open_gradients`.
+    """
+    twin = open_gradients(subject, run, with_bit_lines=True)
+    return search_opened(subject, run, twin, known=known, starts=starts, parts=parts)
+
+
+def search_opened(
+    subject: Subject,
+    run: Run,
+    twin: TwinStatus,
+    *,
+    known: Given | None = None,
+    starts: Given | None = None,
+    parts: FinishedParts = NOTHING_KEPT,
+) -> SearchResult:
+    """Search the tolerance box for the pattern with the worst score, with a twin that is open.
 
     Args:
         subject: The network, its data, and where its weights are stored.
         run: How to compute; all scores are onnxruntime's, on the processor.
+        twin: Its twin, opened with the bit lines.
         known: Further patterns to score with the others, by where they come from, e.g. the worst
             Monte-Carlo trial; deviations by initializer. Those outside the box are brought to its
             border.
@@ -66,11 +87,11 @@ def search(
         parts: Where finished members and runs are kept and taken from; none changes the result.
 
     Raises:
-        UsageError: There is no such effort or device type, or a given pattern is of another network
-            or has the name of a member.
+        UsageError: There is no such effort, or a given pattern is of another network or has the
+            name of a member.
         SelfCheckError: The witness does not replay, or a member left the box.
     """
-    return _search(subject, run, budget_for(run), MEMBERS, known or {}, starts or {}, parts)
+    return _search(subject, run, twin, budget_for(run), MEMBERS, known or {}, starts or {}, parts)
 
 
 def search_by_papers(subject: Subject, run: Run, *, passes: int) -> SearchResult:
@@ -87,7 +108,9 @@ def search_by_papers(subject: Subject, run: Run, *, passes: int) -> SearchResult
         UsageError: There is no such device type.
         SelfCheckError: The witness does not replay.
     """
-    return _search(subject, run, papers_budget(passes), (CARLINI_WAGNER,), {}, {}, NOTHING_KEPT)
+    budget = papers_budget(passes)
+    twin = open_gradients(subject, run, budget, with_bit_lines=True)
+    return _search(subject, run, twin, budget, (CARLINI_WAGNER,), {}, {}, NOTHING_KEPT)
 
 
 @dataclass
@@ -103,6 +126,7 @@ class _Books:
 def _search(
     subject: Subject,
     run: Run,
+    twin: TwinStatus,
     budget: Budget,
     members: Sequence[Member],
     known: Given,
@@ -111,7 +135,6 @@ def _search(
 ) -> SearchResult:
     runtime, box = subject.runtime, subject.box
     check_given(box, {**known, **starts}, taken=(NOMINAL, *(member.name for member in MEMBERS)))
-    twin = open_gradients(subject, run, budget, with_bit_lines=True)
     problem = twin.problem(subject, run)
     ledger = PassLedger(problem.task, budget.num_passes, run.progress)
     scorer = Scorer(problem, ledger, parts=parts.within("search", run.effort, starts))

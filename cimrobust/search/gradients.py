@@ -1,13 +1,12 @@
 """Opening the torch twin for a search.
 
-Is there one, and do gradients reach every layer? Whether it decides as the deployed network does
-is asked in `search.twin_agreement`.
+A stage of its own, which the search does not come back to. Whether the twin decides as the deployed
+network does is asked in `search.twin_agreement`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +21,10 @@ from cimrobust.engine.torch_device import open_device
 from cimrobust.errors import CimrobustError, MemoryShortError
 from cimrobust.onnx_io.fake_quant import with_fake_quantisers
 from cimrobust.search.attack_set import attack_subset, operations_per_sample
-from cimrobust.search.losses import CrossEntropy, Loss, RegressionError
 from cimrobust.search.oracle import GradientOracle
 from cimrobust.search.problem import Problem
 from cimrobust.search.search_budget import Budget, budget_for
 from cimrobust.search.search_records import Warned
-from cimrobust.search.torch_patterns import tensors_of
 from cimrobust.search.twin_agreement import agreeing_oracle
 from cimrobust.twin.ops.twin_step import TwinRunError
 from cimrobust.twin.to_torch import Twin, TwinUnavailableError, to_torch
@@ -37,10 +34,8 @@ if TYPE_CHECKING:
     from cimrobust.engine.subject import Subject
     from cimrobust.mapping.box import Box
     from cimrobust.run import Run
-    from cimrobust.search.scorer import Scorer
     from cimrobust.twin.ops.program import Wrapper
 
-_ZERO_SHARE = 0.95
 #: Width of the Gaussian that stands for the derivative of a hard step, in standard deviations of
 #: what is compared, where a member does not choose its own.
 WIDTH = 0.3
@@ -232,55 +227,3 @@ def _without(attack_set: Int64[np.ndarray, "samples"], reason: str, code: str) -
         " less."
     )
     return TwinStatus(None, attack_set, reason, (Warned(code=code, text=text),))
-
-
-def check_gradients(scorer: Scorer, dead: tuple[str, ...]) -> list[Warned]:
-    """Make one pass without straight-through gradients and name the layers that they do not reach.
-
-    Layers on which no output depends are left out. Later passes let rounding and the like pass
-    gradients through. Converters round the input of every layer: with them, the pass lets gradients
-    through too.
-    """
-    problem, oracle, zero = scorer.problem, scorer.oracle, scorer.problem.box.zero()
-    loss: Loss = (
-        RegressionError(problem.task.metric) if problem.task.is_regression else CrossEntropy()
-    )
-    with nullcontext() if problem.runtime.converters is not None else oracle.raw_gradients():
-        evaluation = scorer.evaluate(
-            tensors_of(zero, oracle.device), loss, scorer.scale_at(zero, loss)
-        )
-    shares = {
-        name: float((gradient == 0).double().mean())
-        for name, gradient in evaluation.gradients.items()
-    }
-    warnings = [
-        Warned(code="ZERO_GRADIENT", text=_zero_text(name, share))
-        for name, share in shares.items()
-        if share > _ZERO_SHARE and name not in dead
-    ]
-    estimated = [node.text for node in oracle.outside if node.used]
-    return [
-        *warnings,
-        *(
-            [Warned(code="ESTIMATED_GRADIENT", text=_estimated_text(estimated))]
-            if estimated
-            else []
-        ),
-    ]
-
-
-def _estimated_text(nodes: list[str]) -> str:
-    some = ", ".join(nodes[:8]) + (f" and {len(nodes) - 8} more" if len(nodes) > 8 else "")
-    return (
-        "Nodes without a form that can be differentiated run in onnxruntime, and gradients through"
-        f" them are estimates: {some}. The gradients of all other nodes are exact; the search may"
-        " find less than it would with exact ones throughout."
-    )
-
-
-def _zero_text(name: str, share: float) -> str:
-    return (
-        f"The gradient is zero for {100 * share:.1f} % of the weights of '{name}' at the quantised"
-        " weights; the search takes gradients of steps and rounding from smooth stand-ins, and its"
-        " result may be far from the worst."
-    )

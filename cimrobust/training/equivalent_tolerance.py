@@ -15,8 +15,8 @@ from cimrobust.engine.subject import Subject
 from cimrobust.mapping.box import Box, Pattern, box_of
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
-from cimrobust.search.carried_witness import transferred_pattern
 from cimrobust.search.ensemble import search
+from cimrobust.search.given_patterns import transferred_pattern
 from cimrobust.search.unit import rescaled
 from cimrobust.training.session import as_trained
 from cimrobust.training.training_records import Equivalent

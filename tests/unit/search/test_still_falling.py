@@ -13,11 +13,11 @@ from cimrobust.engine.subject import Subject
 from cimrobust.mapping.placement import Placement
 from cimrobust.run import Run
 from cimrobust.search import search_budget as budget
-from cimrobust.search import still_falling
+from cimrobust.search import search_warnings
 from cimrobust.search.ensemble import search
 from cimrobust.search.pass_ledger import PassLedger
 from cimrobust.search.search_records import EffortPoint
-from cimrobust.search.still_falling import falling_warnings
+from cimrobust.search.search_warnings import falling_warnings
 
 QUICK = budget.budget_of("quick")
 
@@ -65,7 +65,7 @@ def test_a_search_cut_short_warns_in_its_result(
     small: tuple[Runtime, Placement], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Cross-entropy alone, and no passes for anything after it: its last passes are nearly all.
-    monkeypatch.setattr(still_falling, "_END", 0.8)
+    monkeypatch.setattr(search_warnings, "_END", 0.8)
     short = replace(
         QUICK, smooth=(), hinge=(), ratio=(), papers=0, targets=0, collapse=(), control=0
     )

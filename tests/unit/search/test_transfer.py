@@ -7,7 +7,7 @@ import pytest
 
 from cimrobust.errors import InputRefusedError, UsageError
 from cimrobust.mapping.box import box_of
-from cimrobust.search.carried_witness import transferred_pattern
+from cimrobust.search.given_patterns import transferred_pattern
 from cimrobust.search.witness import write_witness
 from tests.unit.search.conftest import MLP, mlp_weights, samples
 
