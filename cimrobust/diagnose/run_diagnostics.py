@@ -1,4 +1,9 @@
-"""Runs the diagnostics that were asked for, one after the other, and keeps the books."""
+"""Runs the diagnostics that were asked for, one after the other, and keeps the books.
+
+To add one: a module with a `Diagnostic`, a line here and in `diagnostic_names.py`, a model and a
+field of `Diagnostics` in `certificate/models`, a line in `certificate/blocks/diagnostics.py`, and a
+template `report/templates/diagnostics/<name>.html.j2`.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +25,15 @@ from cimrobust.attack.diagnosis_protocol import (
     Outcome,
 )
 from cimrobust.available_memory import is_about_memory
-from cimrobust.diagnose.diagnostic_catalogue import DIAGNOSTICS
+from cimrobust.device_level.stuck import STUCK_DEVICES
+from cimrobust.device_level.write_verify import WRITE_VERIFY
+from cimrobust.diagnose.classes import CLASSES
 from cimrobust.diagnose.diagnostic_names import NOT_CHOSEN
+from cimrobust.diagnose.fragile_inputs import FRAGILE_INPUTS
+from cimrobust.diagnose.fragile_layers import LAYERS
+from cimrobust.diagnose.safety_class import SAFETY_CLASS
+from cimrobust.diagnose.sample_transfer import TRANSFER
+from cimrobust.diagnose.tolerance_curve import TOLERANCE_CURVE
 from cimrobust.errors import CimrobustError, SelfCheckError
 from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts, digest_of
 from cimrobust.mapping.box import Box, Pattern
@@ -32,6 +44,19 @@ from cimrobust.search.witness_replay import confirm
 if TYPE_CHECKING:
     from cimrobust.engine.subject import Subject
     from cimrobust.run import Run
+
+#: The diagnostics there are, in the order in which they run: later ones may use the patterns of
+#: earlier ones.
+DIAGNOSTICS: tuple[Diagnostic, ...] = (
+    LAYERS,
+    CLASSES,
+    SAFETY_CLASS,
+    TRANSFER,
+    TOLERANCE_CURVE,
+    FRAGILE_INPUTS,
+    STUCK_DEVICES,
+    WRITE_VERIFY,
+)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from jaxtyping import Int64
 from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
 from cimrobust.attack.subject_parts import part_of
 from cimrobust.diagnose.diagnose_records import TransferDirection
-from cimrobust.diagnose.transfer_result import (
+from cimrobust.diagnose.diagnosis_results import (
     CHIP_SHARE,
     CONFIDENCE,
     SAMPLES_SHARE,

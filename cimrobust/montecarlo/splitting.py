@@ -82,6 +82,15 @@ class Splitting:
             )
 
 
+def splitting(budget: int | None = None, particles: int | None = None) -> Splitting:
+    """Return the settings of splitting; a tenth of the particles is replaced at each level."""
+    default = Splitting()
+    count = particles or default.particles
+    chosen = Splitting(particles=count, killed=max(count // 10, 1), budget=budget or default.budget)
+    chosen.check()
+    return chosen
+
+
 @dataclass(frozen=True)
 class Repeat:
     """One run of the population.

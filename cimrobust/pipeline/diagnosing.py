@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cimrobust.certify.counted_decisions import CountedDecisions
-from cimrobust.diagnose.safety_class import SafetyClass
+from cimrobust.diagnose.diagnosis_results import SafetyClass
 from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.box import box_of
 from cimrobust.mapping.pattern_file import write_pattern

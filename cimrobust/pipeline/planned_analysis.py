@@ -12,10 +12,10 @@ import numpy as np
 
 from cimrobust.available_memory import available_memory, held_memory
 from cimrobust.montecarlo.montecarlo_records import EFFECT_CHIPS
+from cimrobust.montecarlo.splitting import splitting
 from cimrobust.pipeline.in_memory import takes_objects
 from cimrobust.pipeline.limits import keeps_limits
 from cimrobust.pipeline.opened_analysis import OpenedAnalysis, open_analysis
-from cimrobust.pipeline.rare_chips import splitting
 from cimrobust.pipeline.resolved_analysis import ResolvedAnalysis, resolve
 from cimrobust.planning.fitted_work import Amounts, fitted
 from cimrobust.planning.measured_speed import Speed, measure, measure_chip

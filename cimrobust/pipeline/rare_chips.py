@@ -15,7 +15,7 @@ from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
 from cimrobust.montecarlo.failing import rare_failures
-from cimrobust.montecarlo.splitting import Splitting
+from cimrobust.montecarlo.splitting import splitting
 from cimrobust.montecarlo.worker_opening import recipe_of
 from cimrobust.pipeline.in_memory import takes_objects
 from cimrobust.pipeline.limits import keeps_limits
@@ -34,15 +34,6 @@ if TYPE_CHECKING:
     from cimrobust.run import Run
     from cimrobust.settings.python_inputs import DataLike, ModelLike
     from cimrobust.settings.typed_options import RareOptions
-
-
-def splitting(budget: int | None = None, particles: int | None = None) -> Splitting:
-    """Return the settings of splitting; a tenth of the particles is replaced at each level."""
-    default = Splitting()
-    count = particles or default.particles
-    chosen = Splitting(particles=count, killed=max(count // 10, 1), budget=budget or default.budget)
-    chosen.check()
-    return chosen
 
 
 @takes_settings(RARE)

@@ -164,7 +164,7 @@ def _evidence(opened: stages.OpenedRetraining, clock: Clock) -> Evidence:
     """Run the stages in their order."""
     choice = stages.choose(opened, clock)
     trained = stages.train_all(opened, choice, clock)
-    certificates = stages.certify(opened, choice, clock)
+    certificates = _certificates(opened, choice, clock)
     return Evidence(
         session=opened.session,
         methods=choice.methods,
@@ -181,6 +181,49 @@ def _evidence(opened: stages.OpenedRetraining, clock: Clock) -> Evidence:
         measured=_measured(opened, trained, certificates, clock),
         seconds=clock.stages,
     )
+
+
+def _certificates(
+    opened: stages.OpenedRetraining, choice: stages.Choice, clock: Clock
+) -> dict[str, CertificateModel]:
+    """Certify the old network, then the new one and the control; return certificates by folder.
+
+    The old one's witness is among the patterns that the others are scored with.
+    """
+    asked, named, out = opened.asked, opened.asked.subject, opened.asked.out
+    paths = {BEFORE: asked.model, AFTER: out / RETRAINED_MODEL} | (
+        {CONTROL: out / CONTROL / RETRAINED_MODEL} if CONTROL in choice.methods else {}
+    )
+    # By its own decisions a re-trained network would always be right.
+    teacher = asked.model if opened.evaluation.labels is None else None
+    certificates: dict[str, CertificateModel] = {}
+    for name, path in paths.items():
+        with clock.stage(f"certificate_{name}"):
+            make = partial(
+                analyze,
+                path,
+                data=named.data,
+                out=out / name,
+                device=str(named.device),
+                tolerance=named.tolerance,
+                digital=named.digital,
+                effort=asked.run.effort,
+                trials=asked.settings.trials,
+                diagnostics=stages.planned_diagnostics(asked),
+                seed=choice.settings.seed,
+                workers=asked.run.workers,
+                limit=named.limit,
+                transfer=None if name == BEFORE else out / BEFORE,
+                labels_of=None if name == BEFORE else teacher,
+                resume=asked.settings.resume,
+                cluster=asked.settings.cluster,
+                progress=opened.asked.run.progress,
+            )
+            before = certificates.get(BEFORE)
+            witness = None if before is None else dict(before.worst_found.witness)
+            parts = opened.parts.within("certificate", sha256_of(path), witness)
+            certificates[name] = kept_certificate(parts, out / name, make)
+    return certificates
 
 
 def _measured(

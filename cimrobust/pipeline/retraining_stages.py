@@ -19,14 +19,12 @@ from cimrobust.data.load_dataset import load_data
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.diagnose.diagnostic_names import chosen
 from cimrobust.errors import UsageError
-from cimrobust.files import sha256_of
 from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import Network
-from cimrobust.pipeline.analysis import analyze
 from cimrobust.pipeline.arguments import check_not_overwritten
 from cimrobust.pipeline.inspection import resolve_profile
-from cimrobust.pipeline.kept_retraining import kept_certificate, retraining_digest
+from cimrobust.pipeline.kept_retraining import retraining_digest
 from cimrobust.pipeline.retrain_request import RetrainRequest
 from cimrobust.pipeline.retrained_file import export, model_of
 from cimrobust.settings.training_settings import TrainingSettings
@@ -249,47 +247,6 @@ def planned_diagnostics(asked: RetrainRequest) -> str | None:
         if asked.settings.diagnostics is None
         else asked.settings.diagnostics
     )
-
-
-def certify(opened: OpenedRetraining, choice: Choice, clock: Clock) -> dict[str, CertificateModel]:
-    """Certify the old network, then the new one and the control; return certificates by folder.
-
-    The old one's witness is among the patterns that the others are scored with.
-    """
-    asked, named, out = opened.asked, opened.asked.subject, opened.asked.out
-    paths = {BEFORE: asked.model, AFTER: out / RETRAINED_MODEL} | (
-        {CONTROL: out / CONTROL / RETRAINED_MODEL} if CONTROL in choice.methods else {}
-    )
-    # By its own decisions a re-trained network would always be right.
-    teacher = asked.model if opened.evaluation.labels is None else None
-    certificates: dict[str, CertificateModel] = {}
-    for name, path in paths.items():
-        with clock.stage(f"certificate_{name}"):
-            make = partial(
-                analyze,
-                path,
-                data=named.data,
-                out=out / name,
-                device=str(named.device),
-                tolerance=named.tolerance,
-                digital=named.digital,
-                effort=asked.run.effort,
-                trials=asked.settings.trials,
-                diagnostics=planned_diagnostics(asked),
-                seed=choice.settings.seed,
-                workers=asked.run.workers,
-                limit=named.limit,
-                transfer=None if name == BEFORE else out / BEFORE,
-                labels_of=None if name == BEFORE else teacher,
-                resume=asked.settings.resume,
-                cluster=asked.settings.cluster,
-                progress=opened.asked.run.progress,
-            )
-            before = certificates.get(BEFORE)
-            witness = None if before is None else dict(before.worst_found.witness)
-            parts = opened.parts.within("certificate", sha256_of(path), witness)
-            certificates[name] = kept_certificate(parts, out / name, make)
-    return certificates
 
 
 def compare(

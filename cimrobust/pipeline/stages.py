@@ -7,25 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from cimrobust.available_memory import is_about_memory
 from cimrobust.certificate.blocks.drawn_chips import percentages
 from cimrobust.certificate.policy import stop_rule
 from cimrobust.certificate.result_names import WITNESS
-from cimrobust.certify.bound_summary import Certification, certify_run
-from cimrobust.certify.refusal import Refusal
 from cimrobust.diagnose.run_diagnostics import diagnose
 from cimrobust.engine.kernel import program_chip
-from cimrobust.errors import MemoryShortError, SelfCheckError
-from cimrobust.montecarlo.effect_costs import EffectTable, add_effects
+from cimrobust.errors import SelfCheckError
 from cimrobust.montecarlo.failing import RareFailures, rare_failures
-from cimrobust.montecarlo.montecarlo_records import EFFECT_CHIPS
+from cimrobust.montecarlo.splitting import splitting
 from cimrobust.montecarlo.trial_identity import identity_of
 from cimrobust.montecarlo.trials import run_trials
+from cimrobust.pipeline.derived_stages import bound, tabulate_effects
 from cimrobust.pipeline.diagnosing import check_unbroken, worst_required
 from cimrobust.pipeline.in_memory import given_folder
-from cimrobust.pipeline.rare_chips import splitting
 from cimrobust.pipeline.writing import Findings
 from cimrobust.reliability.most_probable import most_probable
 from cimrobust.search.ensemble import search_opened
@@ -34,8 +28,8 @@ from cimrobust.search.gradients import TwinStatus, open_gradients
 from cimrobust.twin_trials.confirmed_trials import run_trials_on_device
 
 if TYPE_CHECKING:
-    from cimrobust.array_shapes import Shaped
     from cimrobust.attack.diagnosis_protocol import Diagnosis
+    from cimrobust.certify.bound_summary import Certification
     from cimrobust.mapping.box import Pattern
     from cimrobust.mapping.placement import Placement
     from cimrobust.montecarlo.trial_table import TrialTable
@@ -180,50 +174,6 @@ def certify(opened: OpenedAnalysis, trials: TrialTable, diagnosis: Diagnosis) ->
     _check_certified(certification, trials, found)
     check_unbroken(opened.runtime.task, certification, diagnosis)
     return certification
-
-
-def bound(
-    opened: OpenedAnalysis, worst_output: Shaped[np.ndarray, "samples *outputs"]
-) -> Certification:
-    """Return the certified bound, or why there is none: it may have been left out on request.
-
-    Args:
-        opened: The analysis.
-        worst_output: Decision output of the worst chip; samples that it breaks are not tried.
-    """
-    left_out = opened.asked.left_out("certify")
-    if left_out:
-        return Certification(None, None, Refusal(left_out), {})
-    with opened.executor() as executor:
-        return certify_run(
-            opened.subject,
-            opened.run,
-            worst_output=worst_output,
-            parts=opened.parts,
-            executor=executor,
-        )
-
-
-def tabulate_effects(opened: OpenedAnalysis) -> EffectTable:
-    """Score chips with every effect added in turn, unless that is left out or needs more memory."""
-    left_out = opened.asked.left_out("effects")
-    if left_out:
-        return EffectTable((), left_out)
-    try:
-        with opened.executor() as executor:
-            return EffectTable(
-                add_effects(
-                    opened.subject,
-                    opened.run,
-                    num_chips=min(EFFECT_CHIPS[opened.run.effort], opened.asked.num_trials),
-                    parts=opened.parts,
-                    executor=executor,
-                )
-            )
-    except (MemoryError, MemoryShortError, RuntimeError) as err:
-        if not is_about_memory(err):
-            raise
-        return EffectTable((), f"it needs more memory than there is: {err}")
 
 
 def _drawn_pattern(placement: Placement, *, seed: int, trial: int) -> Pattern:

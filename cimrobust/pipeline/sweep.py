@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from cimrobust.certificate.assemble_sweep import SweepEvidence, assemble_sweep
 from cimrobust.certificate.certificate_files import atomic_text, canonical_json
 from cimrobust.certificate.manifest import remove_seal, write_manifest
-from cimrobust.certificate.models import Setting, Timings
+from cimrobust.certificate.models import Timings
 from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.certificate.notebook_view import notebook_view, score_text
 from cimrobust.certificate.result_names import SWEEP, SWEEP_REPORT, WITNESS
@@ -31,11 +31,10 @@ from cimrobust.pipeline.in_memory import given_path, takes_objects
 from cimrobust.pipeline.limits import keeps_limits
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.pipeline.private_folder import folder_optional
+from cimrobust.pipeline.resolved_sweep import ResolvedSweep
 from cimrobust.pipeline.resuming import run_digest
-from cimrobust.pipeline.stated_settings import state
 from cimrobust.pipeline.working_place import ForWorkers, executor_of
 from cimrobust.report.sweep_page import render_sweep
-from cimrobust.run import Run
 from cimrobust.search.witness import write_witness
 from cimrobust.settings import commands
 from cimrobust.settings.documented import takes_settings
@@ -53,53 +52,14 @@ if TYPE_CHECKING:
     from cimrobust.engine.open import Runtime
     from cimrobust.montecarlo.trial_table import TrialTable
     from cimrobust.pipeline.inspection import Inspection
+    from cimrobust.run import Run
     from cimrobust.settings.python_inputs import DataLike, ModelLike
     from cimrobust.settings.typed_options import SweepOptions
     from cimrobust.tolerance_sweep.worst_at_tolerance import Proof, Worst
 
-DEFAULT_TRIALS = {"quick": 300, "standard": 1000, "thorough": 3000}
+
 _MOST_TOLERANCES = 50
 _RESUME = ".resume-sweep"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResolvedSweep:
-    """A sweep that was asked for, checked.
-
-    Attributes:
-        subject: What is examined, as it was named.
-        settings: What else was asked for.
-        run: How to compute.
-        out: Folder of the sweep.
-        tolerances: Ascending, each once.
-        cluster: Where chips are scored and samples certified; None: in the threads of this process.
-    """
-
-    subject: SubjectSettings
-    settings: SweepSettings
-    run: Run
-    out: Path
-    tolerances: Sequence[float]
-    cluster: Address | None = None
-
-    @property
-    def num_trials(self) -> int:
-        """Chips drawn at every tolerance."""
-        return self.settings.trials or DEFAULT_TRIALS[self.run.effort]
-
-    def stated(self) -> tuple[Setting, ...]:
-        """Return what sweep.json says of how it was made."""
-        tolerances = ",".join(f"{tolerance:g}" for tolerance in self.tolerances)
-        return state(
-            commands.SWEEP,
-            (self.subject, self.settings, self.run),
-            instead=(
-                Setting(key="tolerances", value=tolerances, is_default=False),
-                Setting(
-                    key="trials", value=self.num_trials, is_default=self.settings.trials is None
-                ),
-            ),
-        )
 
 
 @dataclass(frozen=True, repr=False)

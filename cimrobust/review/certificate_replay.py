@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,9 @@ from cimrobust.certify.refusal import lacks_memory
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
 from cimrobust.montecarlo.trial_table import from_parquet
+from cimrobust.pipeline.clock import Clock
+from cimrobust.pipeline.stages import run_stages
+from cimrobust.pipeline.writing import write_files
 from cimrobust.report.render import render
 from cimrobust.review.at_the_reviewer import AtHand, Given, labels_checks, model_check, open_given
 from cimrobust.review.derivation import (
@@ -34,9 +38,10 @@ from cimrobust.review.page_check import page_check
 from cimrobust.review.probable_chip import probable_checks
 from cimrobust.review.profile_check import profile_check
 from cimrobust.review.redraw import redraw_check
-from cimrobust.review.reopened import missing_for_rerun, reopen
+from cimrobust.review.reopened import reopen
+from cimrobust.review.reopened_network import missing_for_rerun
 from cimrobust.review.replay_check import ReplayCheck, guarded
-from cimrobust.review.rerun import rerun, rerun_checks, rerun_problem
+from cimrobust.review.rerun import rerun_checks, rerun_problem
 from cimrobust.review.score_check import score_checks
 from cimrobust.review.second_search import second_search_check
 
@@ -192,6 +197,20 @@ def _of_run(
             ),
         )
     return checks
+
+
+def rerun(opened: OpenedAnalysis, *, transfer: Path | None = None) -> CertificateModel:
+    """Do every stage of a run again; files go into the run's own folder.
+
+    Args:
+        opened: The analysis, opened again.
+        transfer: Folder of the certificate whose witness the run knew; None: it knew none.
+    """
+    clock = Clock()
+    settings = replace(opened.asked.settings, transfer=transfer)
+    again = replace(opened, asked=replace(opened.asked, settings=settings))
+    findings = run_stages(again, clock)
+    return write_files(opened, findings, clock)
 
 
 def _transfer(certificate: CertificateModel, given: Given) -> Path | None:

@@ -36,7 +36,7 @@ from cimrobust.mapping.pattern_file import read_pattern
 from cimrobust.montecarlo.effect_costs import EffectTable
 from cimrobust.montecarlo.trial_table import TrialTable, from_parquet
 from cimrobust.onnx_io.load_network import load_network
-from cimrobust.pipeline.stages import bound, tabulate_effects
+from cimrobust.pipeline.derived_stages import bound, tabulate_effects
 from cimrobust.review.agreement import NOT_DERIVED, block_check
 from cimrobust.review.described_data import data_check, has_other_description
 from cimrobust.review.differences import named

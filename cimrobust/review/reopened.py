@@ -5,27 +5,20 @@ Network, devices, samples and settings as the certificate states them.
 
 from __future__ import annotations
 
-import shlex
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cimrobust.certificate.named_digest import NamedDigest
 from cimrobust.certificate.policy import Policy
-from cimrobust.device.load_profile import profile_of
 from cimrobust.diagnose.diagnostic_names import chosen
 from cimrobust.engine.subject import Subject
-from cimrobust.errors import InputRefusedError
-from cimrobust.input_file import printable
-from cimrobust.mapping.decided import stored_layers
-from cimrobust.pipeline.examined import open_examined
-from cimrobust.pipeline.inspection import Inspection
 from cimrobust.pipeline.opened_analysis import OpenedAnalysis
 from cimrobust.pipeline.resolved_analysis import DEFAULT_TRIALS, ResolvedAnalysis
 from cimrobust.pipeline.stated_settings import restored
+from cimrobust.review.reopened_network import reopen_network
+from cimrobust.review.reproduction import named_arguments
 from cimrobust.review.reviewers_workers import recipe_of_result
-from cimrobust.review.stated_samples import calibration_samples, stated_samples
 from cimrobust.run import Run
 from cimrobust.settings.analysis_settings import AnalysisSettings
 from cimrobust.settings.commands import ANALYZE
@@ -34,13 +27,8 @@ from cimrobust.settings.subject_settings import SubjectSettings
 
 if TYPE_CHECKING:
     from cimrobust.certificate.models import CertificateModel
-    from cimrobust.engine.open import Runtime
-    from cimrobust.onnx_io.network import Network
     from cimrobust.review.at_the_reviewer import AtHand, Given
     from cimrobust.review.depth import Depth
-    from cimrobust.review.evaluated import Evaluated
-
-_SettingValue = int | float | str | bool | None
 
 
 def reopen(
@@ -66,46 +54,6 @@ def reopen(
         Subject(runtime, inspection.placement),
         for_workers=partial(recipe_of_result, certificate, at_hand),
     )
-
-
-def reopen_network(result: Evaluated, given: Given, *, workers: int) -> tuple[Inspection, Runtime]:
-    """Open the network of a certificate or a sweep again, on its devices and samples.
-
-    Arguments and errors as for `reopen`.
-    """
-    network = given.network
-    assert network is not None
-    inspection = _inspection(result, network)
-    dataset = stated_samples(result, given, network)
-    calibrating = (
-        calibration_samples(result, given, network)
-        if inspection.placement.profile.needs_kernel
-        else None
-    )
-    return inspection, open_examined(inspection, dataset, calibration=calibrating, workers=workers)
-
-
-def missing_for_rerun(certificate: Evaluated, given: Given) -> str:
-    """Return what is missing to open a run again; nothing where it can be."""
-    if given.network is None or given.data is None:
-        return "give --model and --data"
-    needs_ranges = profile_of(certificate.device.profile, shown="certificate.json").needs_kernel
-    calibration = _stated(certificate).get("calibration")
-    if needs_ranges and calibration is not None and given.calibration is None:
-        return (
-            f"give --calibration: converters took their ranges from {printable(calibration)[:100]}"
-        )
-    return given.without_labels(certificate, given.samples(certificate, given.network.inputs))
-
-
-def _inspection(certificate: Evaluated, network: Network) -> Inspection:
-    profile = profile_of(certificate.device.profile, shown="certificate.json")
-    stored, scan = stored_layers(network, profile)
-    return Inspection(stored, scan, profile)
-
-
-def _stated(certificate: Evaluated) -> dict[str, _SettingValue]:
-    return {setting.key: setting.value for setting in certificate.settings}
 
 
 def _asked(
@@ -159,22 +107,3 @@ def _asked(
 def _policy_file(certificate: CertificateModel) -> NamedDigest | None:
     name, digest = certificate.policy_file, certificate.policy_sha256
     return None if name is None or digest is None else NamedDigest(name, digest)
-
-
-def named_arguments(command: str) -> dict[str, str]:
-    """Return the values of the options of the command that a certificate states.
-
-    Args:
-        command: A command line.
-
-    Raises:
-        InputRefusedError: It is none.
-    """
-    try:
-        words = shlex.split(command)
-    except ValueError as err:
-        raise InputRefusedError(
-            f"reproduction command must be a command line, got {err} (reproduce.command); do not"
-            " trust it"
-        ) from err
-    return {option: value for option, value in pairwise(words) if option.startswith("--")}

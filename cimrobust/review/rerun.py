@@ -6,16 +6,11 @@ The one check that leaves nothing but clocks and names unchecked.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certify.refusal import lacks_memory
 from cimrobust.input_file import printable
-from cimrobust.pipeline.clock import Clock
-from cimrobust.pipeline.stages import run_stages
-from cimrobust.pipeline.writing import write_files
 from cimrobust.review.agreement import NOT_DERIVED, block_check
 from cimrobust.review.described_data import data_check, has_other_description
 from cimrobust.review.machine_check import is_same_machine
@@ -23,27 +18,12 @@ from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.review.second_search import much_worse
 
 if TYPE_CHECKING:
-    from cimrobust.pipeline.opened_analysis import OpenedAnalysis
     from cimrobust.review.at_the_reviewer import Given
 
 # Blocks that say something else where memory decides on the certified bound.
 _RESTS_ON_BOUND = frozenset(
     {"certified", "evaluation_set", "checks", "diagnostics", "verdict", "warnings"}
 )
-
-
-def rerun(opened: OpenedAnalysis, *, transfer: Path | None = None) -> CertificateModel:
-    """Do every stage of a run again; files go into the run's own folder.
-
-    Args:
-        opened: The analysis, opened again.
-        transfer: Folder of the certificate whose witness the run knew; None: it knew none.
-    """
-    clock = Clock()
-    settings = replace(opened.asked.settings, transfer=transfer)
-    again = replace(opened, asked=replace(opened.asked, settings=settings))
-    findings = run_stages(again, clock)
-    return write_files(opened, findings, clock)
 
 
 def rerun_checks(certificate: CertificateModel, made: CertificateModel) -> Iterator[ReplayCheck]:

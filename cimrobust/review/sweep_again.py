@@ -24,16 +24,16 @@ from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
 from cimrobust.finished_parts import NOTHING_KEPT
 from cimrobust.mapping.pattern_file import read_pattern
-from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.inspection import Inspection
+from cimrobust.pipeline.resolved_sweep import ResolvedSweep
 from cimrobust.pipeline.stated_settings import restored
-from cimrobust.pipeline.sweep import ResolvedSweep, sweep_opened
 from cimrobust.pipeline.working_place import ForWorkers, executor_of
 from cimrobust.review.agreement import NOT_DERIVED, RTOL, block_check
 from cimrobust.review.differences import named
 from cimrobust.review.machine_check import is_same_machine
-from cimrobust.review.reopened import named_arguments, reopen_network
+from cimrobust.review.reopened_network import reopen_network
 from cimrobust.review.replay_check import ReplayCheck, guarded
+from cimrobust.review.reproduction import named_arguments
 from cimrobust.review.reviewers_workers import recipe_of_result
 from cimrobust.review.second_search import much_worse
 from cimrobust.review.stored_witness import stored_pattern, wrong_parts
@@ -128,7 +128,6 @@ def again_checks(
         checks += guarded("derived points", lambda: list(_points(directory, sweep, spread)))
         checks += guarded("redrawn_chips", lambda: list(_redrawn(sweep, spread, depth)))
     checks += guarded("second_search", lambda: [_second_search(sweep, opened, depth)])
-    checks += guarded("rerun", lambda: list(_rerun(sweep, opened, depth)))
     return checks
 
 
@@ -331,56 +330,3 @@ def _second_search(sweep: SweepModel, opened: Reopened, depth: Depth) -> ReplayC
     if worse:
         return ReplayCheck("second_search", False, f"{detail}: the claimed worst chip is tame")
     return ReplayCheck("second_search", True if worse is False else None, detail)
-
-
-def _rerun(sweep: SweepModel, opened: Reopened, depth: Depth) -> Iterator[ReplayCheck]:
-    """Run the whole sweep again and compare everything but clocks."""
-    if not depth.rerun:
-        yield ReplayCheck(
-            "rerun",
-            None,
-            "members of the search and safe tolerances are derived by a new run alone (--rerun)",
-        )
-        return
-    made = sweep_opened(
-        opened.asked,
-        opened.inspection,
-        opened.runtime,
-        Clock(),
-        for_workers=opened.for_workers,
-    ).record
-    exact, tame = is_same_machine(sweep), _is_tame(sweep, made, opened.runtime)
-    for block in SweepModel.model_fields:
-        if block in NOT_DERIVED:
-            continue
-        check = block_check(
-            "rerun",
-            getattr(made, block),
-            getattr(sweep, block),
-            sweep,
-            block,
-            fine="is what the run made again gives",
-        )
-        if check.held is False and not exact and not (block == "points" and tame):
-            check = ReplayCheck(check.id, None, f"on this other machine: {check.detail}")
-        yield check
-
-
-def _is_tame(sweep: SweepModel, made: SweepModel, runtime: Runtime) -> bool:
-    """Return whether a new run finds a much worse chip at any tolerance.
-
-    Another machine does not explain that.
-    """
-    pairs = zip(sweep.points, made.points, strict=True)
-    scores = [(claimed.worst_found.score, found.worst_found.score) for claimed, found in pairs]
-    return any(
-        much_worse(
-            claimed,
-            found,
-            nominal=runtime.nominal.value,
-            metric=sweep.metric,
-            samples=sweep.clean.samples,
-        )
-        is True
-        for claimed, found in scores
-    )

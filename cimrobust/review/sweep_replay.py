@@ -12,30 +12,35 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.certificate.result_names import SWEEP, SWEEP_REPORT
 from cimrobust.data.fitted_task import make_task
 from cimrobust.engine.ort import run_original
 from cimrobust.errors import InputRefusedError
 from cimrobust.onnx_io.load_network import load_network
+from cimrobust.pipeline.clock import Clock
+from cimrobust.pipeline.sweep import sweep_opened
 from cimrobust.report.sweep_page import render_sweep
+from cimrobust.review.agreement import NOT_DERIVED, block_check
 from cimrobust.review.at_the_reviewer import AtHand, Given, model_check, open_given
 from cimrobust.review.folder_check import folder_check
-from cimrobust.review.machine_check import machine_check
+from cimrobust.review.machine_check import is_same_machine, machine_check
 from cimrobust.review.other_results import read_sweep
 from cimrobust.review.page_check import page_check
 from cimrobust.review.profile_check import profile_check
 from cimrobust.review.record_checks import record_checks
-from cimrobust.review.reopened import missing_for_rerun
+from cimrobust.review.reopened_network import missing_for_rerun
 from cimrobust.review.replay_check import ReplayCheck, guarded
 from cimrobust.review.safe_check import safe_check
 from cimrobust.review.score_check import data_checks
-from cimrobust.review.sweep_again import again_checks, reopen_sweep
+from cimrobust.review.second_search import much_worse
+from cimrobust.review.sweep_again import Reopened, again_checks, reopen_sweep
 from cimrobust.review.sweep_numbers import sweep_number_checks
 from cimrobust.review.sweep_witnesses import sweep_witness_checks, witness_folder
 from cimrobust.search.witness import MODEL_FILE
 
 if TYPE_CHECKING:
-    from cimrobust.certificate.models.swept import SweepModel
+    from cimrobust.engine.open import Runtime
     from cimrobust.review.depth import Depth
 
 # Sweeps of these versions were made before folders had a manifest.
@@ -184,7 +189,67 @@ def _computed_again(
     with tempfile.TemporaryDirectory(prefix="cimrobust-") as folder:
         return guarded(
             "reopened",
-            lambda: again_checks(
+            lambda: _of_run(
                 directory, sweep, reopen_sweep(sweep, given, at_hand, Path(folder), depth), depth
             ),
         )
+
+
+def _of_run(
+    directory: Path, sweep: SweepModel, opened: Reopened, depth: Depth
+) -> list[ReplayCheck]:
+    checks = again_checks(directory, sweep, opened, depth)
+    return checks + guarded("rerun", lambda: list(_rerun(sweep, opened, depth)))
+
+
+def _rerun(sweep: SweepModel, opened: Reopened, depth: Depth) -> Iterator[ReplayCheck]:
+    """Run the whole sweep again and compare everything but clocks."""
+    if not depth.rerun:
+        yield ReplayCheck(
+            "rerun",
+            None,
+            "members of the search and safe tolerances are derived by a new run alone (--rerun)",
+        )
+        return
+    made = sweep_opened(
+        opened.asked,
+        opened.inspection,
+        opened.runtime,
+        Clock(),
+        for_workers=opened.for_workers,
+    ).record
+    exact, tame = is_same_machine(sweep), _is_tame(sweep, made, opened.runtime)
+    for block in SweepModel.model_fields:
+        if block in NOT_DERIVED:
+            continue
+        check = block_check(
+            "rerun",
+            getattr(made, block),
+            getattr(sweep, block),
+            sweep,
+            block,
+            fine="is what the run made again gives",
+        )
+        if check.held is False and not exact and not (block == "points" and tame):
+            check = ReplayCheck(check.id, None, f"on this other machine: {check.detail}")
+        yield check
+
+
+def _is_tame(sweep: SweepModel, made: SweepModel, runtime: Runtime) -> bool:
+    """Return whether a new run finds a much worse chip at any tolerance.
+
+    Another machine does not explain that.
+    """
+    pairs = zip(sweep.points, made.points, strict=True)
+    scores = [(claimed.worst_found.score, found.worst_found.score) for claimed, found in pairs]
+    return any(
+        much_worse(
+            claimed,
+            found,
+            nominal=runtime.nominal.value,
+            metric=sweep.metric,
+            samples=sweep.clean.samples,
+        )
+        is True
+        for claimed, found in scores
+    )

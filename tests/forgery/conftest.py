@@ -29,10 +29,10 @@ from cimrobust.report import chart_parts, charts, training_chart
 from cimrobust.report.render import render
 from cimrobust.review import certificate_replay
 from cimrobust.review.at_the_reviewer import AtHand, open_given
+from cimrobust.review.certificate_replay import rerun
 from cimrobust.review.depth import Depth
 from cimrobust.review.reopened import reopen
 from cimrobust.review.replay_check import ReplayCheck
-from cimrobust.review.rerun import rerun
 from cimrobust.run import Run
 
 POLICY = (

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 from cimrobust.certificate import models
 from cimrobust.certificate.blocks.device_level_block import write_verify
 from cimrobust.device.intervals import tolerance_fraction
+from cimrobust.diagnose.diagnosis_results import CHIP_SHARE, CONFIDENCE, SAMPLES_SHARE, Transfer
 from cimrobust.diagnose.diagnostic_names import NAMES, NOT_CHOSEN
-from cimrobust.diagnose.transfer_result import CHIP_SHARE, CONFIDENCE, SAMPLES_SHARE, Transfer
 from cimrobust.records import Record, finite
 from cimrobust.search.witness import SAFETY_FILE
 
 if TYPE_CHECKING:
     from cimrobust.attack.diagnosis_protocol import Outcome
     from cimrobust.certificate.evidence import Evidence
+    from cimrobust.diagnose.diagnosis_results import SafetyClass
     from cimrobust.diagnose.fragile_inputs import FragileInputs
-    from cimrobust.diagnose.safety_class import SafetyClass
     from cimrobust.diagnose.tolerance_curve import ToleranceCurve
 
 

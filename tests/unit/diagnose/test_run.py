@@ -10,9 +10,8 @@ import pytest
 from cimrobust.attack.diagnosis_protocol import Diagnostic, Finding
 from cimrobust.certificate.models import Diagnostics
 from cimrobust.diagnose import run_diagnostics as running
-from cimrobust.diagnose.diagnostic_catalogue import DIAGNOSTICS
 from cimrobust.diagnose.diagnostic_names import NAMES, NOT_CHOSEN, OPTIONAL, chosen
-from cimrobust.diagnose.run_diagnostics import diagnose
+from cimrobust.diagnose.run_diagnostics import DIAGNOSTICS, diagnose
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.run import Run
