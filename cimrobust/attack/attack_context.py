@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int64, Shaped
 
 from cimrobust.attack.attack import Attack, attack
-from cimrobust.attack.kept_attacks import kept_attack
 from cimrobust.attack.subject_parts import part_of
+from cimrobust.data.decision import Score
 from cimrobust.engine.subject import Subject
 from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts, digest_of
 from cimrobust.run import Run
 from cimrobust.search.attack_set import attack_subset
 from cimrobust.search.gradients import TwinStatus, open_gradients
 from cimrobust.search.losses import Hinge
+from cimrobust.search.packed_pattern import PackedPattern, pack, unpack
 from cimrobust.search.pass_ledger import UNLIMITED, PassLedger
 from cimrobust.search.scorer import Scorer
 from cimrobust.search.torch_patterns import array_of
@@ -120,3 +121,71 @@ class AttackContext:
             return make()
         given = digest_of([plan, known, [inside.nominal, inside.lo, inside.hi], part])
         return kept_attack(self.parts.within("attack"), given[:32], inside, make)
+
+
+@dataclass(frozen=True)
+class KeptAttack:
+    """An attack with its patterns in little space; attributes as those of `Attack`."""
+
+    pattern: PackedPattern
+    score: Score
+    output: Shaped[np.ndarray, "samples ..."]
+    origin: str
+    points: tuple[PackedPattern, ...]
+    passes: int
+    evaluations: int
+    num_scored: int
+    attack_samples: int
+
+
+def kept_attack(parts: FinishedParts, name: str, box: Box, make: Callable[[], Attack]) -> Attack:
+    """Return an attack: from disk where it is known, else made and kept.
+
+    Args:
+        parts: Where it is kept, for this very attack.
+        name: Its name there.
+        box: Where its patterns lie.
+        make: Makes it.
+    """
+
+    def check(kept: KeptAttack) -> None:
+        for pattern in (kept.pattern, *kept.points):
+            if len(unpack(box, pattern)) < len(box.names):
+                raise ValueError("attack must deviate every layer")
+
+    known = parts.find(name, KeptAttack, check)
+    if known is not None:
+        return _attack(box, known)
+    made = make()
+    if parts.keeps:
+        parts.keep(name, _kept(box, made))
+    return made
+
+
+def _kept(box: Box, attack: Attack) -> KeptAttack:
+    return KeptAttack(
+        pack(box, attack.pattern),
+        attack.score,
+        attack.output,
+        attack.origin,
+        tuple(pack(box, point) for point in attack.points),
+        attack.passes,
+        attack.evaluations,
+        attack.num_scored,
+        attack.attack_samples,
+    )
+
+
+def _attack(box: Box, kept: KeptAttack) -> Attack:
+    points: tuple[Pattern, ...] = tuple(unpack(box, point) for point in kept.points)
+    return Attack(
+        unpack(box, kept.pattern),
+        kept.score,
+        kept.output,
+        kept.origin,
+        points,
+        kept.passes,
+        kept.evaluations,
+        kept.num_scored,
+        kept.attack_samples,
+    )

@@ -15,7 +15,6 @@ from cimrobust.certificate.models.swept import (
     SweepModel,
     SweptChips,
     SweptKpp,
-    SweptMember,
     SweptPoint,
     SweptProof,
     SweptWorst,
@@ -135,15 +134,7 @@ def _point(worst: Worst, evidence: SweepEvidence) -> SweptPoint:
             passes=worst.passes,
             evaluations=worst.evaluations,
             has_twin=worst.has_twin,
-            members=[
-                SweptMember(
-                    name=row.name,
-                    score=finite(row.score.value),
-                    correct=row.score.count,
-                    passes=row.passes,
-                )
-                for row in worst.members
-            ],
+            members=list(worst.members),
             replay_note=worst.replay_note,
             witness=dict(evidence.witnesses.get(worst.tolerance, {})),
         ),

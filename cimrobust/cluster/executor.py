@@ -8,7 +8,8 @@ subject, which every process opens for itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from cimrobust.engine.parallel import map_ordered
 
@@ -63,3 +64,39 @@ class Threads:
         if self._function is None or self._task is not task:
             self._task, self._function = task, task.on(self._subject)
         yield from map_ordered(self._function, items, workers=self._workers)
+
+
+@dataclass(frozen=True)
+class ChangedTask(Generic[Item, Result]):
+    """The same task on another subject.
+
+    Attributes:
+        task: The task.
+        change: Makes the other subject of the one that is open; can be sent, as a task can.
+    """
+
+    task: Task[Item, Result]
+    change: Callable[[Subject], Subject]
+
+    def on(self, subject: Subject) -> Callable[[Item], Result]:
+        """Return what makes the result of one item."""
+        return self.task.on(self.change(subject))
+
+
+@dataclass(frozen=True)
+class ChangedExecutor:
+    """Workers that have opened one subject, for what is made of it.
+
+    Attributes:
+        executor: The workers.
+        change: As in `ChangedTask`.
+    """
+
+    executor: Executor
+    change: Callable[[Subject], Subject]
+
+    def map_ordered(
+        self, task: Task[Item, Result], items: Sequence[Item]
+    ) -> Generator[Result, None, None]:
+        """Yield the result of every item, in order; closing it ends the work."""
+        return self.executor.map_ordered(ChangedTask(task, self.change), items)

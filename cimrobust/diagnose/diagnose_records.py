@@ -1,8 +1,8 @@
-"""What certificates state of diagnostics that need no further words."""
+"""What certificates state of diagnostics that need nothing of the rest of the run."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cimrobust.records import Count, Fraction, Record, Rows, Score
 
@@ -112,6 +112,21 @@ class TransferDirection(Record):
     """Loss of score held out over that on the attacked samples; null: too little was lost."""
 
 
+class Transfer(Record):
+    """Whether the worst chip is a property of the chip or of the samples."""
+
+    directions: Rows[TransferDirection]
+    """Search on one half, score on the other, both ways."""
+    confidence: Fraction
+    """Confidence of the bound, 0 to 1."""
+    property_of: Literal["chip", "samples", "both", "too little damage"]
+    """Whether the worst chip is one of the chip or of the samples."""
+    statement: str
+    """The result as a sentence."""
+    effort: Literal["quick", "standard", "thorough"]
+    """Effort of the search: quick, standard or thorough."""
+
+
 class TolerancePoint(Record):
     """The worst chip found at one tolerance."""
 
@@ -123,3 +138,40 @@ class TolerancePoint(Record):
     """Correct decisions that the score counts; null for a regression."""
     origin: str
     """Pattern or start that led to it."""
+
+
+class FragileInput(Record):
+    """One input; tolerances are shares of the box times the stated tolerance."""
+
+    sample: Count
+    """Index of the sample."""
+    label: int
+    """Its label."""
+    margin: float | None
+    """Logit of its label minus the best other, without deviation; null where it is infinite."""
+    breaks_at: float
+    """Smallest tolerance found at which its decision changes, fraction of the full conductance
+    range."""
+    becomes: int
+    """Decision that it changes to."""
+    pattern: str
+    """Deviation pattern that does it."""
+    certified_to: float | None
+    """Largest tolerance at which its decision is proven; null: not bounded."""
+
+
+class FragileInputs(Record):
+    """The inputs that break first."""
+
+    rows: list[FragileInput]
+    """Inputs, the most fragile first."""
+    right: Count
+    """Decisions that are correct without deviation."""
+    broken: Count
+    """Those that a pattern changes within the stated tolerance."""
+    patterns: list[str]
+    """Patterns that were tried."""
+    own_chips: Count
+    """Inputs that were given an attack of their own."""
+    bound_reason: str | None
+    """Why `certified_to` is not stated."""

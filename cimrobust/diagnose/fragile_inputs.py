@@ -18,7 +18,9 @@ from cimrobust.attack.tolerances import bisect
 from cimrobust.certify.bounded_network import open_bounds
 from cimrobust.certify.bounds import largest_certified_tolerance
 from cimrobust.certify.refusal import Refusal
+from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.diagnose.classes import WORST, decided_in, known_patterns
+from cimrobust.diagnose.diagnose_records import FragileInput, FragileInputs
 from cimrobust.errors import SelfCheckError
 from cimrobust.search.losses import margins
 from cimrobust.search.readout import counted_logits, task_readout
@@ -40,51 +42,6 @@ _STEPS, _RESOLUTION = 10, 0.02
 # A share of a deviation is rounded to float32.
 _ROUNDING = 1 + 1e-6
 _LOOKS = 3
-
-
-@dataclass(frozen=True)
-class FragileInput:
-    """One input.
-
-    Attributes:
-        sample: Its index.
-        label: Its label.
-        margin: Score of its label minus that of the runner-up, without deviation, in units of the
-            output; None: the output is a decision.
-        share: Smallest share of a pattern's deviations that was found to break it.
-        becomes: What it is taken for there; -1: no decision.
-        pattern: Which pattern that is.
-        certified_share: Largest share of the box that is proven not to break it; None: no bound.
-    """
-
-    sample: int
-    label: int
-    margin: float | None
-    share: float
-    becomes: int
-    pattern: str
-    certified_share: float | None
-
-
-@dataclass(frozen=True)
-class FragileInputs:
-    """The inputs that break first.
-
-    Attributes:
-        rows: The most fragile first.
-        right: Inputs that are right without deviation; others are not counted.
-        broken: Inputs of these that some pattern followed breaks within the tolerance.
-        rays: Patterns that were followed, beside one made for each candidate alone.
-        own_chips: Inputs that got a chip made for them alone; none where there are no gradients.
-        bound_reason: Why nothing is certified; empty where it is.
-    """
-
-    rows: tuple[FragileInput, ...]
-    right: int
-    broken: int
-    rays: tuple[str, ...]
-    own_chips: int
-    bound_reason: str
 
 
 @dataclass
@@ -162,13 +119,20 @@ def _run(request: DiagnosisRequest) -> Finding:
         if np.isfinite(search.share[sample])
     ][:LISTED]
     proven, reason = _certified(request, np.array(order, dtype=np.int64))
-    rows = tuple(
+    rows = [
         _row(search, int(sample), margin, None if proven is None else float(proven[place]))
         for place, sample in enumerate(order)
-    )
+    ]
     request.run.progress.advance()
     return Finding(
-        FragileInputs(rows, len(correct), broken, tuple(rays), len(candidates), reason),
+        FragileInputs(
+            rows=rows,
+            right=len(correct),
+            broken=broken,
+            patterns=list(rays),
+            own_chips=len(candidates),
+            bound_reason=reason or None,
+        ),
         search.passes,
         search.evaluations,
         broken=np.isfinite(search.share),
@@ -325,14 +289,15 @@ def _row(
             f"an input must not break inside the box it is certified for, got sample {sample}"
             f" certified to {proven:g} of the box and broken at {share:g}; report this"
         )
+    tolerance = tolerance_fraction(search.request.subject.placement.profile)
     return FragileInput(
         sample=sample,
         label=int(search.request.runtime.task.labels[sample]),
         margin=None if margin is None or not np.isfinite(margin[sample]) else float(margin[sample]),
-        share=share,
+        breaks_at=share * tolerance,
         becomes=int(search.becomes[sample]),
         pattern=search.by[sample],
-        certified_share=proven,
+        certified_to=None if proven is None else proven * tolerance,
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,8 +20,8 @@ from jaxtyping import Float32
 from cimrobust.attack.attack import attack
 from cimrobust.attack.attack_context import AttackContext
 from cimrobust.attack.attack_plan import AttackPlan
+from cimrobust.cluster.executor import ChangedExecutor
 from cimrobust.data.decision import Score
-from cimrobust.diagnose.protected_executor import ProtectedExecutor
 from cimrobust.diagnose.protection import Protection, num_devices
 from cimrobust.engine.subject import Subject
 from cimrobust.mapping.box import Pattern, box_of
@@ -299,8 +300,8 @@ class ProtectedAttacks:
     def _missed_by_chips(self, chosen: Chosen) -> str:
         if not self.needs.percentiles:
             return ""
-        executor = self.executor and ProtectedExecutor(
-            self.executor, self.protection, self._ordered(chosen)
+        executor = self.executor and ChangedExecutor(
+            self.executor, partial(_protected, self.protection, self._ordered(chosen))
         )
         table = run_trials(
             Subject(self.runtime, self._placed(chosen)),
@@ -327,3 +328,12 @@ class ProtectedAttacks:
 
 #: Confirms a choice: whether it meets all that is asked, and takes it down where it does not.
 Confirm = Callable[[Chosen], bool]
+
+
+def _protected(protection: Protection, chosen: tuple[str, ...], subject: Subject) -> Subject:
+    """Return a network with some of its layers protected."""
+    runtime = subject.runtime
+    placement = protection.placement(
+        subject.placement, subject.scan, chosen, is_float=runtime.converters is None
+    )
+    return Subject(runtime, placement)

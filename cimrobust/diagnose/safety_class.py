@@ -5,16 +5,51 @@ One class whose recall alone is minimised, with a whole search of its own.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from cimrobust.array_shapes import Float32
 from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
 from cimrobust.attack.subject_parts import part_of
 from cimrobust.data.class_samples import samples_of
+from cimrobust.data.decision import Score
 from cimrobust.diagnose.classes import PLANS, known_patterns, without_classes, worst_for
-from cimrobust.diagnose.diagnosis_results import SafetyClass
 from cimrobust.search.ensemble import search
 
 NAME = "safety_class"
 #: Effort of the search on the samples of the class.
 _EFFORT = {"quick": "quick", "standard": "quick", "thorough": "standard"}
+
+
+@dataclass(frozen=True)
+class SafetyClass:
+    """The worst recall found of one class, replayed from a model file.
+
+    Attributes:
+        label: The class.
+        clean: Its recall without deviation.
+        found: Its worst recall found; a run of the witness file, with converters of the kernel.
+        overall: Score of all samples on the same chip.
+        member: What found the pattern.
+        deviations: The pattern.
+        effort: Effort of the search.
+        passes: Its forward-backward passes, over the samples of the class.
+        has_twin: Whether it had gradients.
+        replay_note: How the replay was run.
+    """
+
+    label: int
+    clean: Score
+    found: Score
+    overall: Score
+    member: str
+    deviations: Mapping[str, Float32[np.ndarray, "..."]]
+    effort: str
+    passes: int
+    has_twin: bool
+    replay_note: str
 
 
 def _run(request: DiagnosisRequest) -> Finding:

@@ -5,21 +5,14 @@ Search on one half of the samples, score on the other, both ways.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Int64
 
 from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
 from cimrobust.attack.subject_parts import part_of
-from cimrobust.diagnose.diagnose_records import TransferDirection
-from cimrobust.diagnose.diagnosis_results import (
-    CHIP_SHARE,
-    CONFIDENCE,
-    SAMPLES_SHARE,
-    Property,
-    Transfer,
-)
+from cimrobust.diagnose.diagnose_records import Transfer, TransferDirection
 from cimrobust.montecarlo.sample_uncertainty import accuracy_interval
 from cimrobust.search.ensemble import search
 from cimrobust.seeds import stream
@@ -31,6 +24,27 @@ if TYPE_CHECKING:
 NAME = "transfer"
 #: Fewest samples: with halves of fewer, the intervals say next to nothing.
 FEWEST_SAMPLES = 20
+CONFIDENCE = 0.95
+#: Share of the loss that held-out samples suffer, from which on it counts as the chip's, and up
+#: to which as the samples'.
+CHIP_SHARE, SAMPLES_SHARE = 0.8, 0.2
+
+Property = Literal["chip", "samples", "both", "too little damage"]
+_TRANSFERS = {
+    "chip": (
+        "Property of the chip: samples that the search never saw suffer at least"
+        f" {100 * CHIP_SHARE:.0f} % of the damage, both ways."
+    ),
+    "samples": (
+        f"Property of the samples: others suffer at most {100 * SAMPLES_SHARE:.0f} % of the damage,"
+        " both ways; the worst chip was fitted to the samples."
+    ),
+    "both": "Partly a property of the samples: others suffer some of the damage, not all of it.",
+    "too little damage": (
+        "The worst chip costs less than chance may make or hide on so few samples, so nothing can"
+        " be said of others."
+    ),
+}
 _EFFORT = {"quick": "quick", "standard": "quick", "thorough": "standard"}
 
 
@@ -58,9 +72,15 @@ def _run(request: DiagnosisRequest) -> Finding:
         directions.append(_direction(request, pattern, part, other))
         kept[f"half {number} of the samples"] = pattern
         passes, evaluations = passes + found.passes, evaluations + found.evaluations + 4
-    return Finding(
-        Transfer(tuple(directions), property_of(directions), effort), passes, evaluations, kept
+    belongs_to = property_of(directions)
+    result = Transfer(
+        directions=tuple(directions),
+        confidence=CONFIDENCE,
+        property_of=belongs_to,
+        statement=_TRANSFERS[belongs_to],
+        effort=effort,  # type: ignore[arg-type]  # checked by pydantic
     )
+    return Finding(result, passes, evaluations, kept)
 
 
 def _direction(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cimrobust.certify.counted_decisions import CountedDecisions
-from cimrobust.diagnose.diagnosis_results import SafetyClass
 from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.box import box_of
 from cimrobust.mapping.pattern_file import write_pattern
@@ -45,7 +44,7 @@ def check_unbroken(task: Task, certification: Certification, diagnosis: Diagnosi
 def write_safety_witness(folder: Path, placement: Placement, diagnosis: Diagnosis) -> None:
     """Write the pattern that is worst for the safety class, if there is one."""
     for outcome in diagnosis.outcomes:
-        if isinstance(outcome.result, SafetyClass):
+        if outcome.name == "safety_class" and outcome.result is not None:
             write_pattern(folder / SAFETY_FILE, box_of(placement), outcome.result.deviations)
 
 

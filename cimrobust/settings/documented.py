@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, TypeVar
-
-from cimrobust.settings.annotations import annotation_text
 
 if TYPE_CHECKING:
     from cimrobust.settings.commands import Command
@@ -20,6 +19,7 @@ _SHARED = (
     "run: How to compute, in place of keywords such as `seed`, `workers`, `effort`, `memory` and"
     " `progress`.",
 )
+_MODULE = re.compile(r"\b(?:[a-z_]+\.)+(?=[A-Z])")
 
 
 def takes_settings(command: Command) -> Callable[[FunctionT], FunctionT]:
@@ -83,3 +83,12 @@ def _signature(function: Callable[..., Any], command: Command) -> inspect.Signat
         for setting in command.settings.values()
     ]
     return own.replace(parameters=[*parameters.values(), *settings, *last.values()])
+
+
+def annotation_text(setting: DescribedSetting) -> str:
+    """Return the type of a setting as written in a signature, where None means: not given."""
+    if setting.option.takes is not None:
+        return f"{setting.option.takes}{' | None' if setting.default is None else ''}"
+    kind = setting.annotation
+    text = kind.__name__ if isinstance(kind, type) else _MODULE.sub("", str(kind)).replace("'", '"')
+    return f"{text} | None" if setting.default is None and "None" not in text else text

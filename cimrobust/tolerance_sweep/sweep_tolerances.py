@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from cimrobust.attack.tolerances import at_tolerance, carried
 from cimrobust.certify.bound_summary import certify_run
 from cimrobust.certify.bounded_network import open_bounds
 from cimrobust.certify.refusal import Refusal
-from cimrobust.cluster.executor import Executor
+from cimrobust.cluster.executor import ChangedExecutor, Executor
 from cimrobust.data.decision import Score
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import SelfCheckError
@@ -34,9 +35,8 @@ from cimrobust.progress import Progress
 from cimrobust.run import Run
 from cimrobust.search.ensemble import search
 from cimrobust.search.witness_replay import confirm
-from cimrobust.tolerance_sweep.executor_at import ExecutorAt
+from cimrobust.tolerance_sweep.sweep_records import SweptMember
 from cimrobust.tolerance_sweep.worst_at_tolerance import (
-    MemberScore,
     Proof,
     Worst,
     worst_of_search,
@@ -74,9 +74,10 @@ class SweepContext:
         """Return the network at a tolerance."""
         return at_tolerance(self.subject, tolerance, workers=self.run.workers)
 
-    def executor_at(self, tolerance: float) -> ExecutorAt | None:
+    def executor_at(self, tolerance: float) -> Executor | None:
         """Return where chips of a tolerance are scored and samples bounded."""
-        return None if self.executor is None else ExecutorAt(self.executor, tolerance)
+        change = partial(at_tolerance, tolerance=tolerance)
+        return None if self.executor is None else ChangedExecutor(self.executor, change)
 
     def run_at(self, tolerance: float) -> Run:
         """Return how to compute, with a progress that says which tolerance it is about."""
@@ -261,7 +262,7 @@ def adopt(context: AttackContext, worst: Worst, attack: Attack) -> Worst:
     score = replayed if runtime.converters is None else attack.score
     if not runtime.task.is_worse(score, worst.score):
         return worst
-    row = MemberScore("short_attack", attack.score, attack.passes)
+    row = SweptMember.of("short_attack", attack.score, attack.passes)
     return replace(
         worst,
         score=score,

@@ -9,19 +9,11 @@ import numpy as np
 
 from cimrobust.data.decision import Score
 from cimrobust.mapping.box import Pattern
+from cimrobust.tolerance_sweep.sweep_records import SweptMember
 
 if TYPE_CHECKING:
     from cimrobust.array_shapes import Bool
     from cimrobust.search.search_results import SearchResult
-
-
-@dataclass(frozen=True)
-class MemberScore:
-    """What one member of a search found."""
-
-    name: str
-    score: Score
-    passes: int
 
 
 @dataclass(frozen=True)
@@ -49,7 +41,7 @@ class Worst:
     passes: int
     evaluations: int
     replay_note: str
-    members: tuple[MemberScore, ...]
+    members: tuple[SweptMember, ...]
     has_twin: bool
 
 
@@ -73,7 +65,7 @@ class Proof:
 def worst_of_search(tolerance: float, found: SearchResult) -> Worst:
     """Return what a search found at a tolerance."""
     members = tuple(
-        MemberScore(row.name, row.score, row.passes)
+        SweptMember.of(row.name, row.score, row.passes)
         for row in found.members
         if row.score is not None
     )

@@ -14,9 +14,8 @@ import torch
 
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.seeds import stream, stream_key
-from cimrobust.training.clean_hold import held_share
 from cimrobust.training.clipping import affordable_range, clip_weights
-from cimrobust.training.epoch_choice import beats, has_waited, is_eligible
+from cimrobust.training.epoch_choice import beats, has_waited, held_share, is_eligible
 from cimrobust.training.network_teacher import open_teacher
 from cimrobust.training.parameters import Parameters
 from cimrobust.training.sigma_search import search_epoch, start_copies

@@ -42,7 +42,8 @@ class Step:
         draw: Draws a chip from the distribution of the profile, by its number.
         bound_share: Share of the interval bound in the loss, for methods that take one where it is
             tight.
-        held: What is left of the method's own loss beside the clean one, see `clean_hold`.
+        held: What is left of the method's own loss beside the clean one, see
+            `epoch_choice.held_share`.
         taught: What a teacher says of the mini-batch, for methods that have one; None: nothing.
     """
 
@@ -182,7 +183,7 @@ class Method:
         tight: Most that the bound of the loss may be, in attacked losses, to count as tight; of the
             network before training.
         hold: Factor of the method's own loss after an epoch that lost too much clean accuracy, see
-            `clean_hold`; 1: none.
+            `epoch_choice.held_share`; 1: none.
         taught_share: Share of the loss that follows the network before training where that is
             right, see `network_teacher`; 0: none. Only decisions with labels are taught.
         temperature: What scores are divided by where it does.

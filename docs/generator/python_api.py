@@ -10,9 +10,8 @@ from typing import Any
 
 import cimrobust
 from cimrobust.settings import python_inputs
-from cimrobust.settings.annotations import annotation_text
 from cimrobust.settings.described_settings import described
-from cimrobust.settings.documented import setting_text
+from cimrobust.settings.documented import annotation_text, setting_text
 from generator.markdown import prose, table
 
 _KIND = re.compile(r"^#: (.+)\n(\w+): TypeAlias = (.+)$", re.MULTILINE)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cimrobust.settings.annotations import annotation_text
 from cimrobust.settings.commands import COMMANDS, Command
+from cimrobust.settings.documented import annotation_text
 
 _HEAD = '''"""Keywords of the functions that take settings, for type checkers.
 

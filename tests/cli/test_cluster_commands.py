@@ -13,7 +13,7 @@ import pytest
 
 import cimrobust
 from cimrobust.cli.main import run
-from cimrobust.diagnose.protected_executor import ProtectedExecutor
+from cimrobust.cluster.executor import ChangedExecutor
 from cimrobust.montecarlo.worker_opening import OpenedByName
 from tests.interruptions import KillsTheFirstWorker
 
@@ -94,19 +94,19 @@ def test_a_killed_process_changes_no_number(name: str, request: pytest.FixtureRe
 def test_suggest_spreads_chips_of_every_set_and_of_what_it_confirms(
     suggest: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened, spread = OpenedByName.__init__, ProtectedExecutor.map_ordered
+    opened, spread = OpenedByName.__init__, ChangedExecutor.map_ordered
     rules, chosen = [], []
 
     def note_rules(self: OpenedByName, *arguments: Any, **named: Any) -> None:
         opened(self, *arguments, **named)
         rules.append(self.profile.rules)
 
-    def note_chosen(self: ProtectedExecutor, task: Any, items: Any) -> Any:
-        chosen.append(self.chosen)
+    def note_chosen(self: ChangedExecutor, task: Any, items: Any) -> Any:
+        chosen.append(self.change.args[1])  # type: ignore[attr-defined]
         return spread(self, task, items)
 
     monkeypatch.setattr(OpenedByName, "__init__", note_rules)
-    monkeypatch.setattr(ProtectedExecutor, "map_ordered", note_chosen)
+    monkeypatch.setattr(ChangedExecutor, "map_ordered", note_chosen)
     progress = KillsTheFirstWorker()
     found = suggest(cluster="processes:2", progress=progress)
     assert progress.happened

@@ -12,8 +12,7 @@ from click.testing import CliRunner
 from cimrobust.certificate.models.printed_progress import ProgressOutput
 from cimrobust.cli.main import group, run
 from cimrobust.cli.options import PROGRESS_KINDS, progress_option
-from cimrobust.cli.progress_bars import TerminalProgress
-from cimrobust.cli.shown_progress import shown_progress
+from cimrobust.cli.shown_progress import TerminalProgress, shown_progress
 from cimrobust.cli.timed_progress import TimedProgress, as_line, tell_json
 from cimrobust.progress import Progress
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from cimrobust.certificate import models
 from cimrobust.certificate.blocks.device_level_block import write_verify
 from cimrobust.device.intervals import tolerance_fraction
-from cimrobust.diagnose.diagnosis_results import CHIP_SHARE, CONFIDENCE, SAMPLES_SHARE, Transfer
 from cimrobust.diagnose.diagnostic_names import NAMES, NOT_CHOSEN
 from cimrobust.records import Record, finite
 from cimrobust.search.witness import SAFETY_FILE
@@ -16,8 +15,7 @@ from cimrobust.search.witness import SAFETY_FILE
 if TYPE_CHECKING:
     from cimrobust.attack.diagnosis_protocol import Outcome
     from cimrobust.certificate.evidence import Evidence
-    from cimrobust.diagnose.diagnosis_results import SafetyClass
-    from cimrobust.diagnose.fragile_inputs import FragileInputs
+    from cimrobust.diagnose.safety_class import SafetyClass
     from cimrobust.diagnose.tolerance_curve import ToleranceCurve
 
 
@@ -71,16 +69,6 @@ def _safety_class(found: SafetyClass, evidence: Evidence) -> models.SafetyClass:
     )
 
 
-def _transfer(found: Transfer) -> models.Transfer:
-    return models.Transfer(
-        directions=found.directions,
-        confidence=CONFIDENCE,
-        property_of=found.property_of,
-        statement=_TRANSFERS[found.property_of],
-        effort=found.effort,  # type: ignore[arg-type]  # checked by pydantic
-    )
-
-
 def _tolerance_curve(found: ToleranceCurve, evidence: Evidence) -> models.ToleranceCurve:
     certified, reason = _certified_tolerance(found.required, evidence)
     return models.ToleranceCurve(
@@ -119,52 +107,9 @@ def _certified_tolerance(required: float, evidence: Evidence) -> tuple[float | N
     return max(met) * tolerance_fraction(evidence.placement.profile), None
 
 
-def _fragile_inputs(found: FragileInputs, evidence: Evidence) -> models.FragileInputs:
-    tolerance = tolerance_fraction(evidence.placement.profile)
-    return models.FragileInputs(
-        rows=[
-            models.FragileInput(
-                sample=row.sample,
-                label=row.label,
-                margin=row.margin,
-                breaks_at=row.share * tolerance,
-                becomes=row.becomes,
-                pattern=row.pattern,
-                certified_to=(
-                    None if row.certified_share is None else row.certified_share * tolerance
-                ),
-            )
-            for row in found.rows
-        ],
-        right=found.right,
-        broken=found.broken,
-        patterns=list(found.rays),
-        own_chips=found.own_chips,
-        bound_reason=found.bound_reason or None,
-    )
-
-
-_TRANSFERS = {
-    "chip": (
-        "Property of the chip: samples that the search never saw suffer at least"
-        f" {100 * CHIP_SHARE:.0f} % of the damage, both ways."
-    ),
-    "samples": (
-        f"Property of the samples: others suffer at most {100 * SAMPLES_SHARE:.0f} % of the damage,"
-        " both ways; the worst chip was fitted to the samples."
-    ),
-    "both": "Partly a property of the samples: others suffer some of the damage, not all of it.",
-    "too little damage": (
-        "The worst chip costs less than chance may make or hide on so few samples, so nothing can"
-        " be said of others."
-    ),
-}
-
 #: How results that are no records become blocks.
 _WORDED: Mapping[str, Callable[[Any, Evidence], Record]] = {
     "safety_class": _safety_class,
-    "transfer": lambda found, _: _transfer(found),
     "tolerance_curve": _tolerance_curve,
-    "fragile_inputs": _fragile_inputs,
     "write_verify": lambda found, _: write_verify(found),
 }

@@ -21,14 +21,7 @@ from cimrobust.certificate.models.chips import (
     TwoSource,
 )
 from cimrobust.certificate.models.device_level import WriteVerify
-from cimrobust.certificate.models.diagnosed import (
-    DiagnosticCost,
-    FragileInput,
-    FragileInputs,
-    SafetyClass,
-    ToleranceCurve,
-    Transfer,
-)
+from cimrobust.certificate.models.diagnosed import DiagnosticCost, SafetyClass, ToleranceCurve
 from cimrobust.certificate.models.explained import ConvertedArray, Converters, Diagnostics
 from cimrobust.certificate.models.found import (
     Flipped,
@@ -90,9 +83,12 @@ from cimrobust.diagnose.diagnose_records import (
     Attacked,
     ClassAttack,
     ClassAttacks,
+    FragileInput,
+    FragileInputs,
     LayerAttack,
     LayerAttacks,
     TolerancePoint,
+    Transfer,
     TransferDirection,
 )
 from cimrobust.engine.machine_record import Machine

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from cimrobust.certificate.models.device_level import WriteVerify
-from cimrobust.certificate.models.diagnosed import (
-    DiagnosticCost,
-    FragileInputs,
-    SafetyClass,
-    ToleranceCurve,
-    Transfer,
-)
+from cimrobust.certificate.models.diagnosed import DiagnosticCost, SafetyClass, ToleranceCurve
 from cimrobust.certificate.models.item import Unmapped
 from cimrobust.device_level.device_level_records import StuckDevices
-from cimrobust.diagnose.diagnose_records import ClassAttacks, LayerAttacks
+from cimrobust.diagnose.diagnose_records import (
+    ClassAttacks,
+    FragileInputs,
+    LayerAttacks,
+    Transfer,
+)
 from cimrobust.montecarlo.montecarlo_records import Effect
 from cimrobust.records import Count, Record, Rows
 

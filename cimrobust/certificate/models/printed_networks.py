@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
+from cimrobust.certificate.models.item import Unmapped
 from cimrobust.certificate.models.listed import Sha256
 from cimrobust.certificate.models.printed_base import Printed
 from cimrobust.device_level.device_level_records import VerifyRow
@@ -63,13 +64,9 @@ class PlacedLayer(Record):
     """Rule of the profile that decided for it, or `profile`."""
 
 
-class DigitalNode(Record):
+class DigitalNode(Unmapped):
     """One node that stays digital."""
 
-    node: str
-    """Name of the node."""
-    op: str
-    """Its operator."""
     reason: str
     """Why it does."""
 

@@ -14,19 +14,7 @@ from cimrobust.certificate.models.judged import Timings
 from cimrobust.certificate.models.result_file import ResultFile
 from cimrobust.engine.machine_record import Machine
 from cimrobust.records import Count, Fraction, Record
-
-
-class SweptMember(Record):
-    """What one member of the search found at a tolerance, on all samples."""
-
-    name: str
-    """Name of the member."""
-    score: float
-    """Score of its best pattern on all samples."""
-    correct: Count | None
-    """Correct decisions that the score counts; null for a regression."""
-    passes: Count
-    """Forward and backward passes over the attack set."""
+from cimrobust.tolerance_sweep.sweep_records import SweptMember
 
 
 class SweptWorst(Record):

@@ -14,7 +14,7 @@ from tests.unit.search.conftest import MLP, mlp_weights, samples
 
 def test_breaking_shares_of_a_single_layer_are_exact(opened, request_of):
     """One layer, one-hot inputs: input i breaks where the box times the share reaches half its
-    margin, so at share margin / (2 * 0.05).
+    margin, so at tolerance margin / 2.
     """
     text = """<ir_version: 8, opset_import: ["" : 13]> net (float[N, 8] x) => (float[N, 2] y) <float[8, 2] w> { y = MatMul(x, w) }"""  # noqa: E501
     gaps = np.array([0.02, 0.05, 0.08, 0.12, 0.3, 0.5, 0.7, 1.0])
@@ -30,11 +30,11 @@ def test_breaking_shares_of_a_single_layer_are_exact(opened, request_of):
     assert [row.sample for row in rows] == [0, 1, 2], "others are out of reach"
     for row in rows:
         stored = placement.tensors["w"].nominal[row.sample]
-        edge = (stored[0] - stored[1]) / (2 * 0.05)
-        assert edge <= row.share * (1 + 1e-5)
-        assert row.share <= edge * 1.03, "bisection stops at 2 %"
-        assert row.certified_share <= edge * (1 + 1e-5)
-        assert row.certified_share >= edge / 1.05, (
+        edge = (stored[0] - stored[1]) / 2
+        assert edge <= row.breaks_at * (1 + 1e-5)
+        assert row.breaks_at <= edge * 1.03, "bisection stops at 2 %"
+        assert row.certified_to <= edge * (1 + 1e-5)
+        assert row.certified_to >= edge / 1.05, (
             "one layer is bounded exactly, on a grid of 16 steps an octave"
         )
         assert (row.label, row.becomes) == (0, 1)
@@ -58,13 +58,13 @@ def test_inputs_that_all_break_early_leave_nothing_to_follow(opened, request_of)
 def test_rows_are_facts_and_sorted(small, request_of):
     runtime, placement = small
     found = FRAGILE_INPUTS.run(request_of(runtime, placement)).result
-    shares = [row.share for row in found.rows]
-    assert len(shares) == 20
-    assert shares == sorted(shares)
+    tolerances = [row.breaks_at for row in found.rows]
+    assert len(tolerances) == 20
+    assert tolerances == sorted(tolerances)
     assert any(row.pattern == OWN for row in found.rows)
     for row in found.rows:
         assert row.becomes != row.label
-        assert row.certified_share is None or row.certified_share <= row.share * (1 + 1e-6)
+        assert row.certified_to is None or row.certified_to <= row.breaks_at * (1 + 1e-6)
 
 
 def test_all_diagnostics_do_not_depend_on_the_number_of_workers(opened, request_of):

@@ -2,10 +2,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cimrobust.planning.diagnostic_costs import diagnostic_cost
 from cimrobust.planning.measured_speed import BoundSpeed, ChipSpeed, PassSpeed, Speed
 from cimrobust.planning.planning_records import PlannedStage
-from cimrobust.planning.stage_costs import expected_passes, planned_stages
+from cimrobust.planning.stage_costs import diagnostic_cost, expected_passes, planned_stages
 from cimrobust.planning.workload import Workload
 from cimrobust.search.search_budget import budget_of
 

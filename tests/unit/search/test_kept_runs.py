@@ -7,7 +7,7 @@ import pytest
 
 from cimrobust import finished_parts
 from cimrobust.attack.attack import Attack
-from cimrobust.attack.kept_attacks import KeptAttack, kept_attack
+from cimrobust.attack.attack_context import KeptAttack, kept_attack
 from cimrobust.data.decision import Score
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import SelfCheckError

@@ -9,7 +9,7 @@ import torch
 from cimrobust.errors import UsageError
 from cimrobust.progress import NullProgress
 from cimrobust.training import loop
-from cimrobust.training.clean_hold import held_share
+from cimrobust.training.epoch_choice import held_share
 from cimrobust.training.loop import train
 from cimrobust.training.methods.method_catalogue import recipe_of
 from cimrobust.training.state import EpochRow

@@ -13,8 +13,7 @@ import torch
 from cimrobust.device.load_profile import load_profile
 from cimrobust.mapping.place import place_layer
 from cimrobust.onnx_io.layers import CrossbarLayer
-from cimrobust.training.largest_magnitude import largest_magnitude
-from cimrobust.training.weights_on_devices import LayerDevices, grid_of
+from cimrobust.training.weights_on_devices import LayerDevices, grid_of, largest_magnitude
 
 
 def layer(values: np.ndarray, **more) -> CrossbarLayer:
