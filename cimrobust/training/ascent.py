@@ -18,29 +18,29 @@ if TYPE_CHECKING:
 
 #: A point of the box stretched to [-1, 1], by initializer.
 Unit = dict[str, Float[Tensor, "..."]]
-#: Damage of rows, to be maximised.
-Damage = Callable[
+#: Loss of logits, to be maximised.
+LogitsLoss = Callable[
     [Float[Tensor, "decisions classes"], Shaped[Tensor, "samples ..."]], Float[Tensor, ""]
 ]
 
 
 def gradients(
-    step: Step, deviation: Deviation, damage: Damage | None = None
+    step: Step, deviation: Deviation, loss: LogitsLoss | None = None
 ) -> dict[str, Float[Tensor, "..."]]:
-    """Return the gradient of the damage of a mini-batch with respect to the weights of a chip.
+    """Return the gradient of the loss of a mini-batch with respect to the weights of a chip.
 
     Args:
         step: The mini-batch, from `Step.fixed`.
         deviation: The chip.
-        damage: What to maximise, of rows and targets; None: the loss.
+        loss: What to maximise, of logits and targets; None: the loss of the task.
     """
     leaves = {
         name: (chip.nominal + deviation[name]).detach().requires_grad_()
         for name, chip in step.chips.items()
     }
     with torch.enable_grad():
-        rows = step.network.rows({**step.digital, **leaves}, step.samples)
-        value = (damage or step.objective.loss)(rows, step.samples.targets)
+        logits = step.network.logits({**step.digital, **leaves}, step.samples)
+        value = (loss or step.objective.loss)(logits, step.samples.targets)
         found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
     return {
         name: (
@@ -66,7 +66,7 @@ def ascend(
     passes: int,
     length: float,
     size: float = 1.0,
-    damage: Damage | None = None,
+    loss: LogitsLoss | None = None,
 ) -> Unit:
     """Return the point that sign steps lead to.
 
@@ -76,11 +76,11 @@ def ascend(
         passes: Steps; each is one forward and backward run.
         length: Length of a step in half-widths.
         size: Size of the box as a share of the whole.
-        damage: As for `gradients`.
+        loss: As for `gradients`.
     """
     unit = start
     for _ in range(passes):
-        found = gradients(step, deviation_of(step, unit, size), damage)
+        found = gradients(step, deviation_of(step, unit, size), loss)
         unit = {
             name: torch.add(unit[name], found[name].sign(), alpha=length).clamp_(-1.0, 1.0)
             for name in unit

@@ -152,14 +152,14 @@ def _gradients(
     """Return the gradient of the summed margins of some samples, with respect to the noise."""
     chip = {name: noise[name] * own.reach for name, own in fixed.chips.items()}
 
-    def damage(
-        rows: Float[Tensor, "decisions classes"], targets: Shaped[Tensor, "samples ..."]
+    def loss(
+        logits: Float[Tensor, "decisions classes"], targets: Shaped[Tensor, "samples ..."]
     ) -> Float[Tensor, ""]:
-        return positive_margins(fixed.objective, rows, targets)
+        return positive_margins(fixed.objective, logits, targets)
 
     total = {name: torch.zeros_like(part) for name, part in noise.items()}
     for batch in batches:
-        found = gradients(replace(fixed, samples=batch), chip, damage)
+        found = gradients(replace(fixed, samples=batch), chip, loss)
         for name, own in fixed.chips.items():
             total[name] += found[name] * own.reach
     return total

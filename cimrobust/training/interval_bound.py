@@ -56,8 +56,10 @@ def clean_and_worst_loss(step: Step, size: float) -> tuple[Float[Tensor, ""], Fl
     """
     names = list(_even_products(step, step.network.plan))
     weights = {name: chip.nominal for name, chip in step.chips.items()}
-    rows, products = step.network.rows_and_tensors({**step.digital, **weights}, step.samples, names)
-    return step.loss_of(rows), _loss_of(step, *_bounded(step, size, products))
+    logits, products = step.network.logits_and_tensors(
+        {**step.digital, **weights}, step.samples, names
+    )
+    return step.loss_of(logits), _loss_of(step, *_bounded(step, size, products))
 
 
 def _loss_of(
@@ -140,10 +142,10 @@ def _bounded(
         )
     scores = values[plan.tensor]
     assert isinstance(scores, Interval)
-    rows = [step.network.readout.logits(end) for end in (scores.lo, scores.hi)]
+    logits = [step.network.readout.logits(end) for end in (scores.lo, scores.hi)]
     low, high = (
         step.network.counted(end, step.samples)
-        for end in (torch.minimum(*rows), torch.maximum(*rows))
+        for end in (torch.minimum(*logits), torch.maximum(*logits))
     )
     if step.objective.kind == "value":
         return low, high, None

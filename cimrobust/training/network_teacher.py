@@ -57,23 +57,23 @@ class Teacher:
         self._network, self._samples = network, samples
         self._weights = {**network.digital(own), **programmed}
         self._share, self._temperature = share, temperature
-        self._kept = self._all_rows(most_kept)
+        self._kept = self._all_logits(most_kept)
 
     def taught(self, indices: Int64[Tensor, "some"]) -> Taught:
         """Return what it says of some of the samples."""
         part = self._samples.part(indices)
         if self._kept is None:
-            rows = self._rows(part)
+            logits = self._logits(part)
         else:
             counted = counted_of(part.targets).reshape(len(indices), -1)
-            rows = self._kept[indices][counted]
-        return Taught(rows, self._share, self._temperature)
+            logits = self._kept[indices][counted]
+        return Taught(logits, self._share, self._temperature)
 
     @torch.no_grad()
-    def _rows(self, samples: Samples) -> Float[Tensor, "decisions classes"]:
-        return self._network.rows(self._weights, samples)
+    def _logits(self, samples: Samples) -> Float[Tensor, "decisions classes"]:
+        return self._network.logits(self._weights, samples)
 
-    def _all_rows(self, most: int) -> Float[Tensor, "samples decisions classes"] | None:
+    def _all_logits(self, most: int) -> Float[Tensor, "samples decisions classes"] | None:
         """Return the scores of all samples; None where they are too many.
 
         Always in the same parts, so they are the same bits when a training is resumed.
@@ -82,13 +82,13 @@ class Teacher:
         kept = None
         for part in torch.split(torch.arange(self._samples.count), _AT_ONCE):
             part = part.to(self._network.device)
-            rows = self._rows(self._samples.part(part))
+            logits = self._logits(self._samples.part(part))
             if kept is None:
-                if counted.numel() * rows.shape[1] > most:
+                if counted.numel() * logits.shape[1] > most:
                     return None
-                kept = rows.new_zeros((*counted.shape, rows.shape[1]))
-            filled = kept.new_zeros((*counted[part].shape, rows.shape[1]))
-            filled[counted[part]] = rows
+                kept = logits.new_zeros((*counted.shape, logits.shape[1]))
+            filled = kept.new_zeros((*counted[part].shape, logits.shape[1]))
+            filled[counted[part]] = logits
             kept[part] = filled
         return kept
 

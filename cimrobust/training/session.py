@@ -150,7 +150,7 @@ def open_session(
         name: tensor_of(array).to(device) for name, array in runtime.dataset.constants.items()
     }
     teacher = (
-        _teacher_rows(
+        _teacher_logits(
             twin, parameters, Samples(inputs, constants, torch.zeros(training.num_samples, 1))
         )
         if training.labels is None
@@ -171,7 +171,7 @@ def open_session(
     )
 
 
-def _teacher_rows(
+def _teacher_logits(
     network: TrainingNetwork, parameters: Parameters, samples: Samples
 ) -> Float32[np.ndarray, "samples decisions classes"]:
     """Return the logits of the file's own weights, [samples, decisions, classes].
@@ -182,8 +182,8 @@ def _teacher_rows(
     with torch.no_grad():
         weights = {**network.digital(parameters), **network.stored(parameters)}
         for batch in torch.split(torch.arange(samples.count), 256):
-            rows = network.rows(weights, samples.part(batch))
-            parts.append(rows.reshape(len(batch), -1, rows.shape[-1]).cpu().numpy())
+            logits = network.logits(weights, samples.part(batch))
+            parts.append(logits.reshape(len(batch), -1, logits.shape[-1]).cpu().numpy())
     return np.concatenate(parts)
 
 

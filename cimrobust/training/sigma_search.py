@@ -18,7 +18,7 @@ import torch
 
 from cimrobust.training.state import Copies, State
 from cimrobust.training.training_job import Job, deployed, make_step
-from cimrobust.training.validation import is_better, score_rows
+from cimrobust.training.validation import is_better, score_logits
 from cimrobust.training.weight_update import make_optimiser
 
 if TYPE_CHECKING:
@@ -105,6 +105,6 @@ def _quantile(job: Job, parameters: Parameters, mean: float) -> float:
     chips = job.source.deviations(
         job.network.stored(shown), job.network.trainable.devices, step.chips, range(search.runs)
     )
-    drawn = [score_rows(job.objective, step.rows(chip), step.samples.targets) for chip in chips]
+    drawn = [score_logits(job.objective, step.logits(chip), step.samples.targets) for chip in chips]
     is_error = job.objective.kind == "value"
     return float(np.quantile(drawn, 1.0 - search.quantile if is_error else search.quantile))

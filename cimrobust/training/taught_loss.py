@@ -23,19 +23,19 @@ class Taught:
     """What a teacher says of a mini-batch.
 
     Attributes:
-        rows: Its scores of the decisions that are counted.
+        logits: Its scores of the decisions that are counted.
         share: Share of the loss that follows it where it is right.
         temperature: What scores are divided by.
     """
 
-    rows: Float[Tensor, "decisions classes"]
+    logits: Float[Tensor, "decisions classes"]
     share: float
     temperature: float
 
 
 def taught_loss(
     objective: Objective,
-    rows: Float[Tensor, "decisions classes"],
+    logits: Float[Tensor, "decisions classes"],
     targets: Shaped[Tensor, "samples ..."],
     taught: Taught,
 ) -> Float[Tensor, ""]:
@@ -47,16 +47,16 @@ def taught_loss(
 
     Args:
         objective: The loss, of decisions with labels.
-        rows: Scores of the decisions that are counted.
+        logits: Scores of the decisions that are counted.
         targets: Labels.
         taught: What the teacher says of the same decisions.
     """
-    labels = objective.labels(targets, rows.shape[1])
-    share = taught.share * (taught.rows.argmax(1) == labels)
-    wanted = functional.log_softmax(taught.rows / taught.temperature, dim=1)
-    found = functional.log_softmax(rows / taught.temperature, dim=1)
+    labels = objective.labels(targets, logits.shape[1])
+    share = taught.share * (taught.logits.argmax(1) == labels)
+    wanted = functional.log_softmax(taught.logits / taught.temperature, dim=1)
+    found = functional.log_softmax(logits / taught.temperature, dim=1)
     # Classes that the teacher masks out with -infinity have no part in it.
     seen = torch.isfinite(wanted)
     apart = torch.where(seen, wanted.exp() * (wanted - found), 0.0).sum(1)
-    own = objective.each(rows, targets)
+    own = objective.each(logits, targets)
     return (share * taught.temperature**2 * apart + (1.0 - share) * own).mean()

@@ -73,7 +73,7 @@ class TrainingNetwork:
     Attributes:
         twin: The twin; its weight names are stored weights, biases, normalisations and digital
             copies.
-        readout: How rows are read from it.
+        readout: How logits are read from it.
         trainable: What may change.
         device: Where it runs.
     """
@@ -135,10 +135,10 @@ class TrainingNetwork:
         """Return all stored weights, those that are not trained included."""
         return {**self._fixed, **parameters.weights}
 
-    def rows(
+    def logits(
         self, weights: Mapping[str, Float[Tensor, "..."]], samples: Samples
     ) -> Float[Tensor, "decisions classes"]:
-        """Return the rows of samples, [decisions, classes]: of the decisions that are counted.
+        """Return the logits of samples, [decisions, classes]: of the decisions that are counted.
 
         Args:
             weights: Everything that `digital` and the chip say.
@@ -154,28 +154,28 @@ class TrainingNetwork:
             samples,
         )
 
-    def rows_and_tensors(
+    def logits_and_tensors(
         self,
         weights: Mapping[str, Float[Tensor, "..."]],
         samples: Samples,
         names: Sequence[str],
     ) -> tuple[Float[Tensor, "decisions classes"], dict[str, Float[Tensor, "..."]]]:
-        """Return `rows`, and tensors of the graph by name, of one pass over all samples.
+        """Return `logits`, and tensors of the graph by name, of one pass over all samples.
 
         For networks that take any number of samples, as those that have a `plan`.
         """
         found = self.twin(
             {**samples.inputs, **samples.constants}, weights, [self.readout.tensor, *names]
         )
-        rows = self.readout.logits(found[self.readout.tensor])
-        return self.counted(rows, samples), {name: found[name] for name in names}
+        logits = self.readout.logits(found[self.readout.tensor])
+        return self.counted(logits, samples), {name: found[name] for name in names}
 
     def counted(
-        self, rows: Float[Tensor, "all classes"], samples: Samples
+        self, logits: Float[Tensor, "all classes"], samples: Samples
     ) -> Float[Tensor, "decisions classes"]:
         """Return the logits of the counted decisions, given those of all decisions of samples."""
         counted = counted_of(samples.targets)
-        return rows if bool(counted.all()) else rows[counted.reshape(-1)]
+        return logits if bool(counted.all()) else logits[counted.reshape(-1)]
 
     def _outputs(
         self, weights: Mapping[str, Float[Tensor, "..."]], samples: Samples, tensor: str
@@ -316,16 +316,16 @@ def _check_same(
             name: devices.program(stored[name]).nominal
             for name, devices in network.trainable.devices.items()
         }
-        rows = network.rows({**network.digital(parameters), **nominal}, samples).cpu()
+        logits = network.logits({**network.digital(parameters), **nominal}, samples).cpu()
     # With few samples together the search may have run fewer than are compared.
-    rows, expected = rows[: len(expected)], expected[: len(rows)]
+    logits, expected = logits[: len(expected)], expected[: len(logits)]
     finite = torch.isfinite(expected)
-    rows, expected = (
-        rows.where(finite | torch.isfinite(rows), 0.0),
+    logits, expected = (
+        logits.where(finite | torch.isfinite(logits), 0.0),
         expected.where(finite, 0.0),
     )  # what is infinite in both is the same
     scale = float(expected.abs().max()) or 1.0
-    worst = float((rows - expected).abs().max()) / scale
+    worst = float((logits - expected).abs().max()) / scale
     if not worst < 1e-3:
         raise ModelNotCoveredError(
             "twin for training must give the outputs of the deployed network, got a difference of"
@@ -343,9 +343,9 @@ def _check_reached(network: TrainingNetwork, parameters: Parameters, runtime: Ru
         name: devices.program(stored[name]).nominal
         for name, devices in network.trainable.devices.items()
     }
-    rows = network.rows({**network.digital(parameters), **nominal}, samples)
+    logits = network.logits({**network.digital(parameters), **nominal}, samples)
     names = [*parameters.weights, *parameters.digital]
-    reached = torch.where(torch.isfinite(rows), rows, 0.0).square().sum()
+    reached = torch.where(torch.isfinite(logits), logits, 0.0).square().sum()
     gradients = torch.autograd.grad(reached, parameters.leaves(), allow_unused=True)
     lost = [
         repr(name)

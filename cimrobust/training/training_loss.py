@@ -1,4 +1,4 @@
-"""What training minimises: the loss of a task on rows of scores."""
+"""What training minimises: the loss of a task on logits."""
 
 from __future__ import annotations
 
@@ -42,35 +42,35 @@ class Objective:
     k: int = 1
 
     def loss(
-        self, rows: Float[Tensor, "decisions classes"], targets: Shaped[Tensor, "samples ..."]
+        self, logits: Float[Tensor, "decisions classes"], targets: Shaped[Tensor, "samples ..."]
     ) -> Float[Tensor, ""]:
         """Return the mean loss.
 
         Args:
-            rows: [decisions that are counted, classes], or [values, 1] for a regression.
-            targets: Labels int64, targets float32, or the teacher's rows; samples first.
+            logits: [decisions that are counted, classes], or [values, 1] for a regression.
+            targets: Labels int64, targets float32, or the teacher's logits; samples first.
         """
-        return self.each(rows, targets).mean()
+        return self.each(logits, targets).mean()
 
     def each(
-        self, rows: Float[Tensor, "decisions classes"], targets: Shaped[Tensor, "samples ..."]
+        self, logits: Float[Tensor, "decisions classes"], targets: Shaped[Tensor, "samples ..."]
     ) -> Float[Tensor, "decisions"]:
         """Return the loss of every decision; arguments as for `loss`."""
         if self.kind == "classes":
             return functional.cross_entropy(
-                rows, self.labels(targets, rows.shape[1]), reduction="none"
+                logits, self.labels(targets, logits.shape[1]), reduction="none"
             )
         if self.kind == "value":
-            error = (rows[:, 0] - targets.reshape(-1)) / self.scale
+            error = (logits[:, 0] - targets.reshape(-1)) / self.scale
             return error.abs() if self.metric == "mae" else error**2
-        teacher = targets.reshape(rows.shape)
+        teacher = targets.reshape(logits.shape)
         # The scores themselves, and the choice among them: margins may be far smaller than scores.
         # Classes that the teacher masks out with -infinity have no part in either.
         chosen = torch.isfinite(teacher)
-        near = torch.where(chosen, rows - teacher, 0.0).square().mean(1) / self.spread
+        near = torch.where(chosen, logits - teacher, 0.0).square().mean(1) / self.spread
         wanted = functional.softmax(teacher / self.scale, dim=1)
         choice = -torch.where(
-            chosen, wanted * functional.log_softmax(rows / self.scale, dim=1), 0.0
+            chosen, wanted * functional.log_softmax(logits / self.scale, dim=1), 0.0
         ).sum(1)
         return near + choice
 
@@ -86,14 +86,14 @@ class Objective:
         return targets[counted_of(targets)]
 
     def decisive(
-        self, rows: Float[Tensor, "decisions classes"], targets: Shaped[Tensor, "samples ..."]
+        self, logits: Float[Tensor, "decisions classes"], targets: Shaped[Tensor, "samples ..."]
     ) -> tuple[Float[Tensor, "decisions seen"], Int64[Tensor, "decisions"]]:
         """Return decisive logits and the labels, see `readout.decisive`.
 
         In them, the label is highest exactly if the decision is correct.
         """
-        labels = self.labels(targets, rows.shape[1])
-        return decisive(rows, labels, k=self.k), labels
+        labels = self.labels(targets, logits.shape[1])
+        return decisive(logits, labels, k=self.k), labels
 
 
 def counted_of(targets: Shaped[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
@@ -115,7 +115,7 @@ def objective_of(
 
     Args:
         task: The task with all labels.
-        readout: How rows are read.
+        readout: How logits are read.
         teacher: Rows of the clean model, [samples, decisions, classes], where it is the teacher;
             None: labels are true.
     """
@@ -132,15 +132,15 @@ def objective_of(
     labels = torch.from_numpy(np.asarray(task.labels, np.int64)).reshape(len(task.labels), -1)
     if teacher is None:
         return Objective("classes", k=task.decision.k), labels
-    rows = torch.from_numpy(np.asarray(teacher, np.float32))
-    best = rows.topk(2, dim=-1).values
+    logits = torch.from_numpy(np.asarray(teacher, np.float32))
+    best = logits.topk(2, dim=-1).values
     apart = best[..., 0] - best[..., 1]
     margin, seen = (
         float(apart[torch.isfinite(apart)].median().nan_to_num(0.0)),
-        rows[torch.isfinite(rows)],
+        logits[torch.isfinite(logits)],
     )
     spread = max(float(seen.var(unbiased=False)), _SMALLEST)
     return (
         Objective("teacher", scale=max(margin, _SMALLEST), spread=spread, k=task.decision.k),
-        rows,
+        logits,
     )

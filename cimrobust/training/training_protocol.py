@@ -60,23 +60,23 @@ class Step:
     held: float = 1.0
     taught: Taught | None = None
 
-    def rows(self, deviation: Deviation | None = None) -> Float[Tensor, "decisions classes"]:
-        """Return the rows of the mini-batch on a chip with a deviation; None: without."""
+    def logits(self, deviation: Deviation | None = None) -> Float[Tensor, "decisions classes"]:
+        """Return the logits of the mini-batch on a chip with a deviation; None: without."""
         weights = {
             name: chip.nominal if deviation is None else chip.nominal + deviation[name]
             for name, chip in self.chips.items()
         }
-        return self.network.rows({**self.digital, **weights}, self.samples)
+        return self.network.logits({**self.digital, **weights}, self.samples)
 
     def loss(self, deviation: Deviation | None = None) -> Float[Tensor, ""]:
         """Return the mean loss of the mini-batch on a chip with a deviation."""
-        return self.loss_of(self.rows(deviation))
+        return self.loss_of(self.logits(deviation))
 
-    def loss_of(self, rows: Float[Tensor, "decisions classes"]) -> Float[Tensor, ""]:
-        """Return the mean loss of rows of the mini-batch, a part of it the teacher's if any."""
+    def loss_of(self, logits: Float[Tensor, "decisions classes"]) -> Float[Tensor, ""]:
+        """Return the mean loss of logits of the mini-batch, a part of it the teacher's if any."""
         if self.taught is None:
-            return self.objective.loss(rows, self.samples.targets)
-        return taught_loss(self.objective, rows, self.samples.targets, self.taught)
+            return self.objective.loss(logits, self.samples.targets)
+        return taught_loss(self.objective, logits, self.samples.targets, self.taught)
 
     def normal(self, like: Float[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
         """Return standard normal numbers in the shape of a tensor.

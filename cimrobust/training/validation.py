@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cimrobust.search.climb import checkpoints
 from cimrobust.search.losses import CrossEntropy, RegressionError, SmoothAccuracy, margins
-from cimrobust.training.ascent import Damage, Unit, deviation_of, gradients, zero_unit
+from cimrobust.training.ascent import LogitsLoss, Unit, deviation_of, gradients, zero_unit
 from cimrobust.training.interval_bound import proved_share
 
 if TYPE_CHECKING:
@@ -52,21 +52,21 @@ class Scored:
     proved: float = float("nan")
 
 
-def score_rows(
+def score_logits(
     objective: Objective,
-    rows: Float[Tensor, "decisions classes"],
+    logits: Float[Tensor, "decisions classes"],
     targets: Shaped[Tensor, "samples ..."],
 ) -> float:
-    """Return the accuracy of rows, or the error of values; rows that are not finite are wrong."""
+    """Return the accuracy of logits, or the error of values; what is not finite is wrong."""
     if objective.kind == "value":
-        error = rows[:, 0] - targets.reshape(-1)
+        error = logits[:, 0] - targets.reshape(-1)
         size = error.abs().double()
         if objective.metric in ("mae", "max_error"):
             value = size.mean() if objective.metric == "mae" else size.max()
         else:
             value = (size**2).mean() if objective.metric == "mse" else (size**2).mean().sqrt()
         return float(torch.nan_to_num(value, nan=torch.inf))
-    scores, labels = objective.decisive(rows, targets)
+    scores, labels = objective.decisive(logits, targets)
     right = scores.argmax(1) == labels
     return float((right & torch.isfinite(scores).all(1)).double().mean())
 
@@ -105,7 +105,7 @@ def is_within(
 def clean_score(step: Step) -> float:
     """Score the weights of a step on its samples, without deviation."""
     with torch.no_grad():
-        return score_rows(step.objective, step.fixed().rows(), step.samples.targets)
+        return score_logits(step.objective, step.fixed().logits(), step.samples.targets)
 
 
 def validate(
@@ -127,7 +127,7 @@ def validate(
     clean = clean_score(fixed)
     with torch.no_grad():
         drawn = [
-            score_rows(step.objective, fixed.rows(chip), step.samples.targets) for chip in draws
+            score_logits(step.objective, fixed.logits(chip), step.samples.targets) for chip in draws
         ]
     attacked = worst_found(fixed, passes=passes)
     if is_better(step.objective, attacked, clean):
@@ -145,20 +145,20 @@ def worst_found(fixed: Step, *, passes: int) -> float:
     Half of the passes on one loss, half on another, from zero; corners count as well.
     """
     if fixed.objective.kind == "value":
-        losses: list[Callable[[Step], Damage]] = [_error_damage]
+        losses: list[Callable[[Step], LogitsLoss]] = [_error_loss]
     else:
-        losses = [_smooth_damage(0.5), _smooth_damage(0.2), _entropy_damage]
+        losses = [_smooth_loss(0.5), _smooth_loss(0.2), _entropy_loss]
     found = [_climb(fixed, make, passes=max(passes // len(losses), 1)) for make in losses]
     return max(found) if fixed.objective.kind == "value" else min(found)
 
 
-def _climb(fixed: Step, make: Callable[[Step], Damage], *, passes: int) -> float:
+def _climb(fixed: Step, make: Callable[[Step], LogitsLoss], *, passes: int) -> float:
     """Return the worst score on the way of one run.
 
     The schedule of steps is that of `search.climb`.
     """
     objective, targets = fixed.objective, fixed.samples.targets
-    damage = make(fixed)
+    loss = make(fixed)
     unit: Unit = zero_unit(fixed)
     before, length, improved, last, best = unit, 2.0, 0, 0, -np.inf
     schedule = checkpoints(passes)
@@ -168,16 +168,16 @@ def _climb(fixed: Step, make: Callable[[Step], Damage], *, passes: int) -> float
         kept: list[Float[Tensor, "decisions classes"]] = []
 
         def watched(
-            rows: Float[Tensor, "decisions classes"],
+            logits: Float[Tensor, "decisions classes"],
             labels: Shaped[Tensor, "samples ..."],
             kept: list[Float[Tensor, "decisions classes"]] = kept,
         ) -> Float[Tensor, ""]:
-            kept.append(rows.detach())
-            return damage(rows, labels)
+            kept.append(logits.detach())
+            return loss(logits, labels)
 
         found = gradients(fixed, deviation, watched)
-        value = float(damage(kept[0], targets))
-        scores.append(score_rows(objective, kept[0], targets))
+        value = float(loss(kept[0], targets))
+        scores.append(score_logits(objective, kept[0], targets))
         improved += value > best
         best = max(best, value)
         if index in schedule:
@@ -201,38 +201,38 @@ def _climb(fixed: Step, make: Callable[[Step], Damage], *, passes: int) -> float
         )
     with torch.no_grad():
         corner = {name: part.sign() for name, part in unit.items()}
-        scores.append(score_rows(objective, fixed.rows(deviation_of(fixed, corner)), targets))
+        scores.append(score_logits(objective, fixed.logits(deviation_of(fixed, corner)), targets))
     return max(scores) if objective.kind == "value" else min(scores)
 
 
-def _smooth_damage(temperature: float) -> Callable[[Step], Damage]:
+def _smooth_loss(temperature: float) -> Callable[[Step], LogitsLoss]:
     loss = SmoothAccuracy(temperature)
 
-    def make(fixed: Step) -> Damage:
-        def damage(
-            rows: Float[Tensor, "decisions classes"], targets: Shaped[Tensor, "samples ..."]
+    def make(fixed: Step) -> LogitsLoss:
+        def mean_loss(
+            logits: Float[Tensor, "decisions classes"], targets: Shaped[Tensor, "samples ..."]
         ) -> Float[Tensor, ""]:
-            margin = margins(*fixed.objective.decisive(rows, targets))
+            margin = margins(*fixed.objective.decisive(logits, targets))
             return loss.loss(margin, loss.scale_of(margin.detach())).mean()
 
-        return damage
+        return mean_loss
 
     return make
 
 
-def _entropy_damage(fixed: Step) -> Damage:
-    return lambda rows, targets: (
-        CrossEntropy().terms(*fixed.objective.decisive(rows, targets)).mean()
+def _entropy_loss(fixed: Step) -> LogitsLoss:
+    return lambda logits, targets: (
+        CrossEntropy().terms(*fixed.objective.decisive(logits, targets)).mean()
     )
 
 
-def _error_damage(fixed: Step) -> Damage:
+def _error_loss(fixed: Step) -> LogitsLoss:
     loss = RegressionError(fixed.objective.metric)
 
-    def damage(
-        rows: Float[Tensor, "decisions classes"], targets: Shaped[Tensor, "samples ..."]
+    def mean_loss(
+        logits: Float[Tensor, "decisions classes"], targets: Shaped[Tensor, "samples ..."]
     ) -> Float[Tensor, ""]:
-        error = rows[:, 0] - targets.reshape(-1)
+        error = logits[:, 0] - targets.reshape(-1)
         return loss.loss(error, loss.scale_of(error.detach())).mean()
 
-    return damage
+    return mean_loss

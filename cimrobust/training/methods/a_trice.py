@@ -64,14 +64,14 @@ Made = dict[str, Float[Tensor, "..."]]
 
 def positive_margins(
     objective: Objective,
-    rows: Float[Tensor, "decisions classes"],
+    logits: Float[Tensor, "decisions classes"],
     targets: Shaped[Tensor, "samples ..."],
 ) -> Float[Tensor, ""]:
     """Return the summed ``max(Z_t - max(0, max_{i != t} Z_i), 0)``, which the attack lowers.
 
     The runner-up is 0 where all other logits are negative, as in the authors' code.
     """
-    logits, labels = objective.decisive(rows, targets)
+    logits, labels = objective.decisive(logits, targets)
     own = logits.gather(1, labels[:, None])[:, 0]
     others = logits.scatter(1, labels[:, None], -float("inf")).amax(1).clamp(min=0)
     return (own - others).clamp(min=0).sum()
@@ -88,12 +88,12 @@ def sign_step(eta: float, start: Mapping[str, Float[Tensor, "..."]], step: Step)
     fixed = step.fixed()
     begun = {name: part.detach() for name, part in start.items()}
 
-    def damage(
-        rows: Float[Tensor, "decisions classes"], targets: Shaped[Tensor, "samples ..."]
+    def loss(
+        logits: Float[Tensor, "decisions classes"], targets: Shaped[Tensor, "samples ..."]
     ) -> Float[Tensor, ""]:
-        return -positive_margins(step.objective, rows, targets)
+        return -positive_margins(step.objective, logits, targets)
 
-    found = gradients(fixed, begun, damage)
+    found = gradients(fixed, begun, loss)
     return {
         name: found[name].sign().mul_(eta * chip.half).add_(begun[name])
         for name, chip in fixed.chips.items()

@@ -62,7 +62,7 @@ def test_sign_step_has_its_length_in_half_widths_and_leaves_the_box(step):
 def test_sign_step_lowers_the_margins(step):
     nothing = {name: 0.0 * chip.nominal.detach() for name, chip in step.chips.items()}
     before, after = (
-        positive_margins(step.objective, step.rows(chip), step.samples.targets)
+        positive_margins(step.objective, step.logits(chip), step.samples.targets)
         for chip in (nothing, sign_step(1.0, nothing, step))
     )
     assert float(after) < float(before)
@@ -176,7 +176,7 @@ def test_search_goes_towards_the_scale_whose_copy_is_best(opened, monkeypatch):
     """Copies are compared by a quantile; one that likes large noise leads to large noise."""
     session = opened()
     trained_at = []
-    original = sigma_search.score_rows
+    original = sigma_search.score_logits
     method = recipe_of("trice-search").method({"runs": 4})
     monkeypatch.setattr(
         sigma_search, "_quantile", lambda job, parameters, mean: trained_at.append(mean) or -mean

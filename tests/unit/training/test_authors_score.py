@@ -66,7 +66,7 @@ def test_sign_walk_lowers_the_accuracy(step):
     chip = {name: torch.from_numpy(part) for name, part in found.deviations.items()}
     labels = step.samples.targets.reshape(-1)
     before, after = (
-        float((step.fixed().rows(deviation).argmax(1) == labels).double().mean())
+        float((step.fixed().logits(deviation).argmax(1) == labels).double().mean())
         for deviation in (None, chip)
     )
     assert after < before

@@ -113,9 +113,9 @@ def twin_rows(session, job, parameters, *, quantised: bool) -> np.ndarray:
     )
     with torch.no_grad():
         if quantised:
-            return step.rows().numpy()
+            return step.logits().numpy()
         weights = {**session.network.digital(parameters), **session.network.stored(parameters)}
-        return session.network.rows(weights, job.validation).numpy()
+        return session.network.logits(weights, job.validation).numpy()
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_share_proved_falls_with_the_tolerance(opened):
         for tolerance in (0.0, 0.005, 0.2)
     ]
     clean = step_of(opened(profile=profile_of(0.0)))
-    right = float((clean.rows().argmax(1) == clean.samples.targets[:, 0]).double().mean())
+    right = float((clean.logits().argmax(1) == clean.samples.targets[:, 0]).double().mean())
     assert shares[0] == pytest.approx(right)
     assert shares[0] >= shares[1] >= shares[2] == 0.0
 
