@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from cimrobust.review.signing import sign, verify_signature
     from cimrobust.run import Run
     from cimrobust.settings.analysis_settings import AnalysisSettings
-    from cimrobust.settings.rare_settings import RareSettings
-    from cimrobust.settings.replay_settings import ReplaySettings
-    from cimrobust.settings.retrain_settings import RetrainSettings
-    from cimrobust.settings.suggest_settings import SuggestSettings
-    from cimrobust.settings.sweep_settings import SweepSettings
+    from cimrobust.settings.command_settings import (
+        RareSettings,
+        ReplaySettings,
+        RetrainSettings,
+        SuggestSettings,
+        SweepSettings,
+        VerifySettings,
+    )
     from cimrobust.settings.training_settings import TrainingSettings
-    from cimrobust.settings.verify_settings import VerifySettings
 
 __version__ = "0.9.0"
 
@@ -71,14 +73,14 @@ __all__ = [
 _HOMES = {
     "AnalysisSettings": "cimrobust.settings.analysis_settings",
     "Certificate": "cimrobust.certificate.result",
-    "RareSettings": "cimrobust.settings.rare_settings",
-    "ReplaySettings": "cimrobust.settings.replay_settings",
-    "RetrainSettings": "cimrobust.settings.retrain_settings",
+    "RareSettings": "cimrobust.settings.command_settings",
+    "ReplaySettings": "cimrobust.settings.command_settings",
+    "RetrainSettings": "cimrobust.settings.command_settings",
     "Run": "cimrobust.run",
-    "SuggestSettings": "cimrobust.settings.suggest_settings",
-    "SweepSettings": "cimrobust.settings.sweep_settings",
+    "SuggestSettings": "cimrobust.settings.command_settings",
+    "SweepSettings": "cimrobust.settings.command_settings",
     "TrainingSettings": "cimrobust.settings.training_settings",
-    "VerifySettings": "cimrobust.settings.verify_settings",
+    "VerifySettings": "cimrobust.settings.command_settings",
     "analyze": "cimrobust.pipeline.analysis",
     "bom": "cimrobust.pipeline.billing",
     "compare": "cimrobust.review.comparing",

@@ -23,10 +23,10 @@ from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.pipeline.working_place import executor_of
 from cimrobust.reliability.chip_file import write_chip
 from cimrobust.reliability.most_probable import most_probable as search_most_probable
+from cimrobust.settings.command_settings import RareSettings
 from cimrobust.settings.commands import RARE
 from cimrobust.settings.documented import takes_settings
 from cimrobust.settings.gathered import gather
-from cimrobust.settings.rare_settings import RareSettings
 from cimrobust.settings.subject_settings import SubjectSettings
 
 if TYPE_CHECKING:

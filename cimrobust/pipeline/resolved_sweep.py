@@ -11,8 +11,8 @@ from cimrobust.cluster.address import Address
 from cimrobust.pipeline.stated_settings import state
 from cimrobust.run import Run
 from cimrobust.settings import commands
+from cimrobust.settings.command_settings import SweepSettings
 from cimrobust.settings.subject_settings import SubjectSettings
-from cimrobust.settings.sweep_settings import SweepSettings
 
 DEFAULT_TRIALS = {"quick": 300, "standard": 1000, "thorough": 3000}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cimrobust.run import Run
-from cimrobust.settings.retrain_settings import RetrainSettings
+from cimrobust.settings.command_settings import RetrainSettings
 from cimrobust.settings.subject_settings import SubjectSettings
 from cimrobust.settings.training_settings import TrainingSettings
 

@@ -28,10 +28,10 @@ from cimrobust.pipeline.private_folder import folder_optional
 from cimrobust.pipeline.retrain_request import RetrainRequest
 from cimrobust.pipeline.retrained_file import model_of
 from cimrobust.report.render import render_retraining
+from cimrobust.settings.command_settings import RetrainSettings
 from cimrobust.settings.commands import RETRAIN
 from cimrobust.settings.documented import takes_settings
 from cimrobust.settings.gathered import gather
-from cimrobust.settings.retrain_settings import RetrainSettings
 from cimrobust.settings.subject_settings import SubjectSettings
 from cimrobust.settings.training_settings import TrainingSettings
 from cimrobust.training.training_roles import CONTROL

@@ -44,11 +44,11 @@ from cimrobust.pipeline.suggestion import Suggestion
 from cimrobust.pipeline.working_place import executor_of
 from cimrobust.search.ensemble import search
 from cimrobust.search.search_results import SearchResult
+from cimrobust.settings.command_settings import SuggestSettings
 from cimrobust.settings.commands import SUGGEST
 from cimrobust.settings.documented import takes_settings
 from cimrobust.settings.gathered import gather
 from cimrobust.settings.subject_settings import SubjectSettings
-from cimrobust.settings.suggest_settings import SuggestSettings
 
 if TYPE_CHECKING:
     from cimrobust.cluster.executor import Executor

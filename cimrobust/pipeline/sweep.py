@@ -37,10 +37,10 @@ from cimrobust.pipeline.working_place import ForWorkers, executor_of
 from cimrobust.report.sweep_page import render_sweep
 from cimrobust.search.witness import write_witness
 from cimrobust.settings import commands
+from cimrobust.settings.command_settings import SweepSettings
 from cimrobust.settings.documented import takes_settings
 from cimrobust.settings.gathered import gather
 from cimrobust.settings.subject_settings import SubjectSettings
-from cimrobust.settings.sweep_settings import SweepSettings
 from cimrobust.tolerance_sweep.safe_tolerance import (
     largest_certified,
     largest_statistical,

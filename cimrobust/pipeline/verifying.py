@@ -23,11 +23,11 @@ from cimrobust.pipeline.limits import keeps_limits
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.pipeline.working_place import executor_of
 from cimrobust.search.ensemble import search
+from cimrobust.settings.command_settings import VerifySettings
 from cimrobust.settings.commands import VERIFY
 from cimrobust.settings.documented import takes_settings
 from cimrobust.settings.gathered import gather
 from cimrobust.settings.subject_settings import SubjectSettings
-from cimrobust.settings.verify_settings import VerifySettings
 
 if TYPE_CHECKING:
     from cimrobust.engine.open import Runtime

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from cimrobust.cluster.address import Address
 from cimrobust.run import Run
-from cimrobust.settings.replay_settings import ReplaySettings
+from cimrobust.settings.command_settings import ReplaySettings
 
 
 @dataclass(frozen=True)

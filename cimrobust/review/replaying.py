@@ -19,10 +19,10 @@ from cimrobust.review.result_files import results_in
 from cimrobust.review.retrain_replay import Replay, replay_retraining
 from cimrobust.review.reviewers_workers import ReviewersAddress
 from cimrobust.review.sweep_replay import replay_sweep
+from cimrobust.settings.command_settings import ReplaySettings
 from cimrobust.settings.commands import REPLAY
 from cimrobust.settings.documented import takes_settings
 from cimrobust.settings.gathered import gather
-from cimrobust.settings.replay_settings import ReplaySettings
 
 if TYPE_CHECKING:
     from cimrobust.review.replay_check import ReplayCheck

@@ -41,10 +41,10 @@ from cimrobust.review.sweep_witnesses import witness_folder
 from cimrobust.run import Run
 from cimrobust.search.ensemble import search
 from cimrobust.search.witness import DEVIATIONS_FILE
+from cimrobust.settings.command_settings import SweepSettings
 from cimrobust.settings.commands import SWEEP
 from cimrobust.settings.gathered import Gathered
 from cimrobust.settings.subject_settings import SubjectSettings
-from cimrobust.settings.sweep_settings import SweepSettings
 from cimrobust.tolerance_sweep.sweep_tolerances import SweepContext, draw_chips, prove
 from cimrobust.tolerance_sweep.worst_at_tolerance import Proof, Worst
 

@@ -13,15 +13,17 @@ from typing import Any
 
 from cimrobust.run import Run
 from cimrobust.settings.analysis_settings import AnalysisSettings
+from cimrobust.settings.command_settings import (
+    RareSettings,
+    ReplaySettings,
+    RetrainSettings,
+    SuggestSettings,
+    SweepSettings,
+    VerifySettings,
+)
 from cimrobust.settings.described_settings import DescribedSetting, described
-from cimrobust.settings.rare_settings import RareSettings
-from cimrobust.settings.replay_settings import ReplaySettings
-from cimrobust.settings.retrain_settings import RetrainSettings
 from cimrobust.settings.subject_settings import SubjectSettings
-from cimrobust.settings.suggest_settings import SuggestSettings
-from cimrobust.settings.sweep_settings import SweepSettings
 from cimrobust.settings.training_settings import TrainingSettings
-from cimrobust.settings.verify_settings import VerifySettings
 
 # Of a keyword that is not given: all processors, nobody is told, as `Run` itself cannot say.
 _UNLESS_GIVEN: Mapping[str, Any] = {"workers": None, "progress": None}

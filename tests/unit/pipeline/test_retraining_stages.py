@@ -12,7 +12,7 @@ from cimrobust.errors import UsageError
 from cimrobust.pipeline.retrain_request import RetrainRequest
 from cimrobust.pipeline.retraining_stages import plan, planned_diagnostics
 from cimrobust.run import Run
-from cimrobust.settings.retrain_settings import RetrainSettings
+from cimrobust.settings.command_settings import RetrainSettings
 from cimrobust.settings.subject_settings import SubjectSettings
 from cimrobust.settings.training_settings import TrainingSettings
 

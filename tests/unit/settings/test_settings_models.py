@@ -18,10 +18,10 @@ from cimrobust.pipeline.stated_settings import restored, state
 from cimrobust.run import Run, available_processors
 from cimrobust.settings import typed_options
 from cimrobust.settings.analysis_settings import AnalysisSettings
+from cimrobust.settings.command_settings import RareSettings
 from cimrobust.settings.commands import ANALYZE, COMMANDS, RETRAIN, Command
 from cimrobust.settings.described_settings import described
 from cimrobust.settings.gathered import gather
-from cimrobust.settings.rare_settings import RareSettings
 from cimrobust.settings.training_settings import TrainingSettings
 
 
