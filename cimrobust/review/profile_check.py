@@ -12,8 +12,8 @@ from cimrobust import __version__
 from cimrobust.device.load_profile import list_profiles
 from cimrobust.pipeline.inspection import resolve_profile
 from cimrobust.review.differences import differences, named
+from cimrobust.review.named_arguments import named_arguments
 from cimrobust.review.replay_check import ReplayCheck
-from cimrobust.review.reproduction import named_arguments
 
 if TYPE_CHECKING:
     from cimrobust.review.evaluated import Evaluated

@@ -16,8 +16,8 @@ from cimrobust.engine.subject import Subject
 from cimrobust.pipeline.opened_analysis import OpenedAnalysis
 from cimrobust.pipeline.resolved_analysis import DEFAULT_TRIALS, ResolvedAnalysis
 from cimrobust.pipeline.stated_settings import restored
+from cimrobust.review.named_arguments import named_arguments
 from cimrobust.review.reopened_network import reopen_network
-from cimrobust.review.reproduction import named_arguments
 from cimrobust.review.reviewers_workers import recipe_of_result
 from cimrobust.run import Run
 from cimrobust.settings.analysis_settings import AnalysisSettings

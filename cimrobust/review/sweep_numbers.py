@@ -13,9 +13,9 @@ from cimrobust.device.load_profile import profile_of
 from cimrobust.errors import InputRefusedError
 from cimrobust.montecarlo.quantile import needed_trials
 from cimrobust.review.differences import named
+from cimrobust.review.named_arguments import named_arguments
 from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.review.replayed_settings import wrong_limit
-from cimrobust.review.reproduction import named_arguments
 from cimrobust.search.replay_tolerance import allowed_difference
 
 if TYPE_CHECKING:
