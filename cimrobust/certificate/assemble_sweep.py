@@ -12,6 +12,7 @@ from cimrobust.certificate.certificate_files import check_own
 from cimrobust.certificate.models import Setting, Timings
 from cimrobust.certificate.models.swept import (
     CleanScores,
+    SafeTolerances,
     SweepModel,
     SweptChips,
     SweptKpp,
@@ -19,7 +20,6 @@ from cimrobust.certificate.models.swept import (
     SweptProof,
     SweptWorst,
 )
-from cimrobust.certificate.safe_statements import Safe, safe_tolerances
 from cimrobust.engine.machine import this_machine
 from cimrobust.engine.open import Runtime
 from cimrobust.mapping.placement import Placement
@@ -67,7 +67,7 @@ class SweepEvidence:
     worst: tuple[Worst, ...]
     tables: Mapping[float, TrialTable]
     proofs: Mapping[float, Proof]
-    safe: Safe | None
+    safe: SafeTolerances | None
     witnesses: Mapping[float, Mapping[str, str]]
     effort: str
     settings: tuple[Setting, ...]
@@ -100,13 +100,7 @@ def assemble_sweep(evidence: SweepEvidence) -> SweepModel:
             samples=runtime.clean.num_samples,
         ),
         points=[_point(worst, evidence) for worst in evidence.worst],
-        safe=(
-            None
-            if evidence.safe is None
-            else safe_tolerances(
-                evidence.safe, runtime.task.metric, higher_is_better=runtime.task.higher_is_better
-            )
-        ),
+        safe=evidence.safe,
         safe_reason="no score is required (--require)" if evidence.safe is None else None,
         not_covered=[*_NOT_COVERED, *_layer_rows(evidence)],
         warnings=list(runtime.warnings),

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cimrobust.certificate.models.swept import SafeStatistical, SafeTolerances
 from cimrobust.certificate.models.swept import SafeTolerance as SafeBlock
 from cimrobust.tolerance_sweep import safe_result as safes
-from cimrobust.tolerance_sweep.safe_result import SafeTolerance
+
+if TYPE_CHECKING:
+    from cimrobust.tolerance_sweep.safe_result import SafeTolerance
 
 
-@dataclass(frozen=True)
-class Safe:
-    """Largest safe tolerances for a required score."""
-
-    required: float
-    unrefuted: SafeTolerance
-    statistical: SafeTolerance
-    certified: SafeTolerance
-
-
-def safe_tolerances(safe: Safe, metric: str, *, higher_is_better: bool) -> SafeTolerances:
+def safe_tolerances(
+    required: float,
+    *,
+    unrefuted: SafeTolerance,
+    statistical: SafeTolerance,
+    certified: SafeTolerance,
+    metric: str,
+    higher_is_better: bool,
+) -> SafeTolerances:
     """Say what was found of the largest safe tolerances.
 
     Args:
-        safe: What was found.
+        required: Score that is required.
+        unrefuted: Where no chip was found that misses it.
+        statistical: Where all but few drawn chips keep it.
+        certified: Where every chip keeps it, by proof.
         metric: Name of the metric.
         higher_is_better: Direction of the metric.
     """
-    required = f"{100 * safe.required:.4g} %" if metric == "accuracy" else f"{safe.required:.4g}"
-    rule = f"{'at least' if higher_is_better else 'at most'} {required}"
+    shown = f"{100 * required:.4g} %" if metric == "accuracy" else f"{required:.4g}"
+    rule = f"{'at least' if higher_is_better else 'at most'} {shown}"
     k = safes.PERCENT
     claims = {
         "unrefuted": f"no chip was found that misses {metric} {rule}; others may",
@@ -40,18 +42,17 @@ def safe_tolerances(safe: Safe, metric: str, *, higher_is_better: bool) -> SafeT
         ),
         "certified": f"every chip has {metric} {rule}, by proof",
     }
-    found = safe.statistical
     return SafeTolerances(
-        required=safe.required,
-        unrefuted=SafeBlock(**_claim(safe.unrefuted, claims["unrefuted"])),
+        required=required,
+        unrefuted=SafeBlock(**_claim(unrefuted, claims["unrefuted"])),
         statistical=SafeStatistical(
-            **_claim(found, claims["statistical"]),
+            **_claim(statistical, claims["statistical"]),
             k=k,
             confidence=safes.CONFIDENCE,
-            fresh_trials=found.trials,
-            test_confidence=found.confidence,
+            fresh_trials=statistical.trials,
+            test_confidence=statistical.confidence,
         ),
-        certified=SafeBlock(**_claim(safe.certified, claims["certified"])),
+        certified=SafeBlock(**_claim(certified, claims["certified"])),
     )
 
 

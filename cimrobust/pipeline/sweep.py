@@ -13,10 +13,10 @@ from cimrobust.certificate.assemble_sweep import SweepEvidence, assemble_sweep
 from cimrobust.certificate.certificate_files import atomic_text, canonical_json
 from cimrobust.certificate.manifest import remove_seal, write_manifest
 from cimrobust.certificate.models import Timings
-from cimrobust.certificate.models.swept import SweepModel
+from cimrobust.certificate.models.swept import SafeTolerances, SweepModel
 from cimrobust.certificate.notebook_view import notebook_view, score_text
 from cimrobust.certificate.result_names import SWEEP, SWEEP_REPORT, WITNESS
-from cimrobust.certificate.safe_statements import Safe
+from cimrobust.certificate.safe_statements import safe_tolerances
 from cimrobust.certificate.saved_result import SavedResult
 from cimrobust.cluster.address import Address
 from cimrobust.engine.subject import Subject
@@ -213,7 +213,7 @@ def _context(subject: Subject, run: Run, asked: ResolvedSweep) -> SweepContext:
 
 def _stages(
     context: SweepContext, asked: ResolvedSweep, clock: Clock, for_workers: ForWorkers
-) -> tuple[tuple[Worst, ...], dict[float, TrialTable], dict[float, Proof], Safe | None]:
+) -> tuple[tuple[Worst, ...], dict[float, TrialTable], dict[float, Proof], SafeTolerances | None]:
     """Search, draw and certify at every tolerance; find the largest that meet a requirement.
 
     Searches go on from each other, so they stay in this process.
@@ -256,12 +256,15 @@ def _safe(
     proofs: Mapping[float, Proof],
     require: float,
     trials: int,
-) -> Safe:
-    return Safe(
-        required=require,
+) -> SafeTolerances:
+    task = context.subject.runtime.task
+    return safe_tolerances(
+        require,
         unrefuted=largest_unrefuted(context, worst, require),
         statistical=largest_statistical(context, tables, require, trials),
         certified=largest_certified(context, worst, proofs, require),
+        metric=task.metric,
+        higher_is_better=task.higher_is_better,
     )
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from cimrobust.certificate.safe_statements import Safe, safe_tolerances
+from cimrobust.certificate.safe_statements import safe_tolerances
 from cimrobust.montecarlo.quantile import needed_trials
 from cimrobust.review.differences import Exactness, differences, named
 from cimrobust.review.record_checks import is_of_today
@@ -68,13 +68,14 @@ def _wrong(sweep: SweepModel, safe: SafeTolerances) -> Iterator[str]:
     if safe.unrefuted.tolerance is None and safe.certified.tolerance is not None:
         yield "safe.certified"
     statistical = safe.statistical
-    found = Safe(
+    derived = safe_tolerances(
         safe.required,
-        _found(safe.unrefuted),
-        _found(statistical, statistical.fresh_trials, statistical.test_confidence),
-        _found(safe.certified),
+        unrefuted=_found(safe.unrefuted),
+        statistical=_found(statistical, statistical.fresh_trials, statistical.test_confidence),
+        certified=_found(safe.certified),
+        metric=sweep.metric.name,
+        higher_is_better=higher,
     )
-    derived = safe_tolerances(found, sweep.metric.name, higher_is_better=higher)
     yield from differences(
         derived, safe, place="safe", exactness=Exactness(texts=is_of_today(sweep, sweep.tool))
     )

@@ -73,7 +73,8 @@ def has_argument(tree: ast.Module, name: str) -> int:
 def twins(trees: Iterable[ast.Module]) -> int:
     """Return the pairs of a dataclass and a pydantic model with most field names in common.
 
-    Most: at least three fifths of those that either has, and three of them.
+    Most: at least three fifths of those that either has, and three of them. Types of keywords,
+    which are made from the settings, are no models.
     """
     plain, models = [], []
     for node in (node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)):
@@ -83,7 +84,8 @@ def twins(trees: Iterable[ast.Module]) -> int:
             if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)
         }
         is_plain = any("dataclass" in ast.unparse(part) for part in node.decorator_list)
-        (plain if is_plain else models if node.bases else []).append(names)
+        is_keywords = any(part.arg == "total" for part in node.keywords)
+        (plain if is_plain else models if node.bases and not is_keywords else []).append(names)
     return sum(
         len(one & other) >= max(3, 0.6 * len(one | other)) for one in plain for other in models
     )

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from cimrobust.certificate.safe_statements import Safe, safe_tolerances
+from typing import Any
+
+from cimrobust.certificate.safe_statements import safe_tolerances
 from cimrobust.tolerance_sweep.safe_result import SafeTolerance
 
-SAFE = Safe(
-    required=0.9,
-    unrefuted=SafeTolerance(0.05, 0.0625, "", (0.055,)),
-    statistical=SafeTolerance(0.04, None, "", (), trials=300, confidence=0.975),
-    certified=SafeTolerance(None, 0.01, "nothing is proven", ()),
-)
+FOUND: dict[str, Any] = {
+    "required": 0.9,
+    "unrefuted": SafeTolerance(0.05, 0.0625, "", (0.055,)),
+    "statistical": SafeTolerance(0.04, None, "", (), trials=300, confidence=0.975),
+    "certified": SafeTolerance(None, 0.01, "nothing is proven", ()),
+}
 
 
 def test_every_claim_says_how_strong_it_is_and_where_it_ends() -> None:
-    made = safe_tolerances(SAFE, "accuracy", higher_is_better=True)
+    made = safe_tolerances(**FOUND, metric="accuracy", higher_is_better=True)
     assert made.unrefuted.statement == (
         "Up to a tolerance of 5 % no chip was found that misses accuracy at least 90 %; others may;"
         " not at 6.25 %."
@@ -31,5 +33,5 @@ def test_every_claim_says_how_strong_it_is_and_where_it_ends() -> None:
 
 
 def test_errors_have_no_percent_and_must_be_low() -> None:
-    made = safe_tolerances(SAFE, "rmse", higher_is_better=False)
+    made = safe_tolerances(**FOUND, metric="rmse", higher_is_better=False)
     assert "misses rmse at most 0.9;" in made.unrefuted.statement
