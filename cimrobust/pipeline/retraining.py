@@ -13,16 +13,24 @@ from cimrobust.certificate.certificate_files import atomic_text, canonical_json
 from cimrobust.certificate.manifest import remove_seal, write_manifest
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.notebook_view import notebook_view, score_text
-from cimrobust.certificate.result_names import RETRAINED_MODEL, RETRAINING, RETRAINING_REPORT
+from cimrobust.certificate.result_names import (
+    AFTER,
+    BEFORE,
+    RETRAINED_MODEL,
+    RETRAINING,
+    RETRAINING_REPORT,
+)
 from cimrobust.certificate.retrained_record import Evidence, Measured, describe
 from cimrobust.certificate.saved_result import SavedResult
 from cimrobust.files import sha256_of
 from cimrobust.input_file import printable
 from cimrobust.pipeline import retraining_stages as stages
+from cimrobust.pipeline.analysis import analyze
 from cimrobust.pipeline.arguments import resume_folder
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.gain_steps import measure_steps
 from cimrobust.pipeline.in_memory import given_path, takes_objects
+from cimrobust.pipeline.kept_retraining import kept_certificate
 from cimrobust.pipeline.limits import keeps_limits
 from cimrobust.pipeline.private_folder import folder_optional
 from cimrobust.pipeline.retrain_request import RetrainRequest
