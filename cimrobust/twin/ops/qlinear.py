@@ -19,7 +19,7 @@ from cimrobust.twin.ops.sliding_window import Window
 
 def centred(
     x: Real[Tensor, "*shape"],
-    zero: Real[Tensor, "..."] | None | Real[Tensor, "..."] | None,
+    zero: Real[Tensor, "..."] | None,
     dtype: torch.dtype,
     view: tuple[int, ...] = (),
 ) -> Float[Tensor, "..."]:
@@ -43,7 +43,7 @@ def centred(
 def restored(
     x: Real[Tensor, "..."],
     scale: Float[Tensor, "..."],
-    zero: Real[Tensor, "..."] | None | Real[Tensor, "..."] | None,
+    zero: Real[Tensor, "..."] | None,
 ) -> Float[Tensor, "..."]:
     """Return what integers stand for."""
     return centred(x, zero, scale.dtype) * scale.reshape(())
@@ -58,7 +58,7 @@ def quantised(
     node: Node,
     y: Float[Tensor, "..."],
     scale: Float[Tensor, "..."],
-    zero: Real[Tensor, "..."] | None | Real[Tensor, "..."] | None,
+    zero: Real[Tensor, "..."] | None,
     index: int,
 ) -> Float[Tensor, "..."]:
     """Return numbers as integers; input `index` of the node is their zero point."""
@@ -169,7 +169,7 @@ def q_gemm(node: Node) -> Kernel:
         b_zero: Real[Tensor, "..."],
         c: Real[Tensor, "..."] | None = None,
         y_scale: Float[Tensor, "..."] | None = None,
-        y_zero: Real[Tensor, "..."] | None | Real[Tensor, "..."] | None = None,
+        y_zero: Real[Tensor, "..."] | None = None,
     ) -> Float[Tensor, "..."]:
         dtype = a_scale.dtype
         left = centred(a.t() if flip_a else a, a_zero, dtype)
@@ -192,8 +192,8 @@ def conv_integer(node: Node) -> Kernel:
     def run(
         x: Real[Tensor, "..."],
         w: Real[Tensor, "..."],
-        x_zero: Real[Tensor, "..."] | None | Real[Tensor, "..."] | None = None,
-        w_zero: Real[Tensor, "..."] | None | Real[Tensor, "..."] | None = None,
+        x_zero: Real[Tensor, "..."] | None = None,
+        w_zero: Real[Tensor, "..."] | None = None,
     ) -> Float[Tensor, "..."]:
         dtype = settings.dtype
         weight = centred(w, w_zero, dtype, (-1, *(1,) * (w.dim() - 1)))
@@ -210,8 +210,8 @@ def matmul_integer(node: Node) -> Kernel:
     def run(
         a: Real[Tensor, "..."],
         b: Real[Tensor, "..."],
-        a_zero: Real[Tensor, "..."] | None | Real[Tensor, "..."] | None = None,
-        b_zero: Real[Tensor, "..."] | None | Real[Tensor, "..."] | None = None,
+        a_zero: Real[Tensor, "..."] | None = None,
+        b_zero: Real[Tensor, "..."] | None = None,
     ) -> Float[Tensor, "..."]:
         dtype = settings.dtype
         left, right = a.to(dtype), b.to(dtype)
@@ -231,8 +231,8 @@ def matmul_integer_to_float(node: Node) -> Kernel:
         b: Real[Tensor, "..."],
         a_scale: Float[Tensor, "..."],
         b_scale: Float[Tensor, "..."],
-        a_zero: Real[Tensor, "..."] | None | Real[Tensor, "..."] | None = None,
-        b_zero: Real[Tensor, "..."] | None | Real[Tensor, "..."] | None = None,
+        a_zero: Real[Tensor, "..."] | None = None,
+        b_zero: Real[Tensor, "..."] | None = None,
         bias: Real[Tensor, "outputs"] | None = None,
     ) -> Float[Tensor, "..."]:
         left = centred(a, a_zero, a_scale.dtype)
@@ -251,7 +251,7 @@ def dynamic_quantize_matmul(node: Node) -> Kernel:
         a: Real[Tensor, "..."],
         b: Real[Tensor, "..."],
         b_scale: Float[Tensor, "..."],
-        b_zero: Real[Tensor, "..."] | None | Real[Tensor, "..."] | None = None,
+        b_zero: Real[Tensor, "..."] | None = None,
         bias: Real[Tensor, "outputs"] | None = None,
     ) -> Float[Tensor, "..."]:
         levels, a_scale, a_zero = from_range(a)

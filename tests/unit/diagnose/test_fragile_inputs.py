@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 
+from cimrobust.certificate.models import Diagnostics
+from cimrobust.diagnose.diagnostic_names import NAMES
 from cimrobust.diagnose.fragile_inputs import FRAGILE_INPUTS, OWN
 from cimrobust.diagnose.run_diagnostics import diagnose
 from cimrobust.engine.subject import Subject
+from cimrobust.records import Record
 from cimrobust.run import Run
 from tests.unit.search.conftest import MLP, mlp_weights, samples
 
@@ -73,8 +78,11 @@ def test_all_diagnostics_do_not_depend_on_the_number_of_workers(opened, request_
     results = []
     for workers in (1, 3):
         run = Run(workers=workers, effort="quick")
-        names = ["layers", "classes", "transfer", "tolerance_curve", "fragile_inputs"]
-        outcomes = diagnose(Subject(runtime, placement), run, found, names, safety_class=1).outcomes
+        outcomes = diagnose(Subject(runtime, placement), run, found, NAMES, safety_class=1).outcomes
+        for outcome in outcomes:
+            assert not isinstance(outcome.result, Record) or (
+                type(outcome.result) in get_args(Diagnostics.model_fields[outcome.name].annotation)
+            ), "a certificate that is read has records of these very types"
         results.append(
             [
                 (outcome.name, repr(outcome.result), outcome.passes, outcome.evaluations)
