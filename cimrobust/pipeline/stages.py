@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cimrobust.certificate.blocks.drawn_chips import percentages
 from cimrobust.certificate.policy import stop_rule
 from cimrobust.certificate.result_names import WITNESS
+from cimrobust.certify.counted_decisions import CountedDecisions
 from cimrobust.diagnose.run_diagnostics import diagnose
 from cimrobust.engine.kernel import program_chip
 from cimrobust.errors import SelfCheckError
@@ -18,7 +19,6 @@ from cimrobust.montecarlo.splitting import splitting
 from cimrobust.montecarlo.trial_identity import identity_of
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.pipeline.derived_stages import bound, tabulate_effects
-from cimrobust.pipeline.diagnosing import check_unbroken, worst_required
 from cimrobust.pipeline.in_memory import given_folder
 from cimrobust.pipeline.writing import Findings
 from cimrobust.reliability.most_probable import most_probable
@@ -29,7 +29,9 @@ from cimrobust.twin_trials.confirmed_trials import run_trials_on_device
 
 if TYPE_CHECKING:
     from cimrobust.attack.diagnosis_protocol import Diagnosis
+    from cimrobust.certificate.policy import Policy
     from cimrobust.certify.bound_summary import Certification
+    from cimrobust.data.task import Task
     from cimrobust.mapping.box import Pattern
     from cimrobust.mapping.placement import Placement
     from cimrobust.montecarlo.trial_table import TrialTable
@@ -146,7 +148,7 @@ def explain(opened: OpenedAnalysis, found: SearchResult) -> Diagnosis:
         opened.run,
         found,
         opened.asked.diagnostics,
-        required=worst_required(opened.asked.policy),
+        required=_worst_required(opened.asked.policy),
         safety_class=opened.asked.safety_class,
         left_out=opened.asked.left_out("diagnostics"),
         without_bounds=opened.asked.left_out("certify"),
@@ -193,3 +195,27 @@ def _check_certified(certification: Certification, table: TrialTable, found: Sea
             f"no chip of the box may score worse than the certified {certification.score.value},"
             f" got {worst}; report this"
         )
+
+
+def check_unbroken(task: Task, certification: Certification, diagnosis: Diagnosis) -> None:
+    """Raise SelfCheckError if a diagnostic breaks a decision that is certified for the whole box.
+
+    Args:
+        task: The decisions.
+        certification: What is certified of those that are counted.
+        diagnosis: What diagnostics break, in the shape of the labels.
+    """
+    if certification.certified is None or diagnosis.broken is None:
+        return
+    decisions = CountedDecisions.of(task)
+    both = certification.certified & decisions.part_of(diagnosis.broken)
+    if both.any():
+        raise SelfCheckError(
+            "no chip of the box may break a certified sample, got sample"
+            f" {decisions.samples[both][0]} broken by a diagnostic; report this"
+        )
+
+
+def _worst_required(policy: Policy | None) -> float | None:
+    """Return the score that a policy asks of the worst chip; None: it asks nothing."""
+    return None if policy is None else next(policy.thresholds("worst_found_accuracy"), None)

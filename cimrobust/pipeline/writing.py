@@ -22,11 +22,11 @@ from cimrobust.engine.ort import run_original
 from cimrobust.errors import SelfCheckError
 from cimrobust.files import sha256_of, staging_folder
 from cimrobust.mapping.box import box_of
+from cimrobust.mapping.pattern_file import write_pattern
 from cimrobust.montecarlo.effect_costs import EffectTable
 from cimrobust.montecarlo.failing import RareFailures
 from cimrobust.montecarlo.trial_table import TrialTable, to_parquet
 from cimrobust.onnx_io.load_network import load_network
-from cimrobust.pipeline.diagnosing import write_safety_witness
 from cimrobust.reliability.chip_file import CHIP_FILE, write_chip
 from cimrobust.reliability.likely_chip import LikelySearch
 from cimrobust.report.render import draw, render
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from cimrobust.array_shapes import Shaped
     from cimrobust.data.decision import Score
     from cimrobust.engine.open import Runtime
+    from cimrobust.mapping.placement import Placement
     from cimrobust.pipeline.clock import Clock
     from cimrobust.pipeline.opened_analysis import OpenedAnalysis
     from cimrobust.search.search_results import SearchResult
@@ -121,7 +122,7 @@ def _write_witness(folder: Path, opened: OpenedAnalysis, findings: Findings) -> 
     if findings.likely is not None and findings.likely.chip is not None:
         write_chip(folder / CHIP_FILE, findings.likely)
     devices = write_device_witness(folder, opened.placement, deviations)
-    write_safety_witness(folder, opened.placement, findings.diagnosis)
+    _write_safety_witness(folder, opened.placement, findings.diagnosis)
     return devices
 
 
@@ -219,3 +220,10 @@ def _self_check(
             f"worst chip must score what was reported, {reported.value}, got {again.value}"
             f" ({where}); report this"
         )
+
+
+def _write_safety_witness(folder: Path, placement: Placement, diagnosis: Diagnosis) -> None:
+    """Write the pattern that is worst for the safety class, if there is one."""
+    for outcome in diagnosis.outcomes:
+        if outcome.name == "safety_class" and outcome.result is not None:
+            write_pattern(folder / SAFETY_FILE, box_of(placement), outcome.result.deviations)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from cimrobust.device.load_profile import profile_of
 from cimrobust.input_file import printable
 from cimrobust.mapping.decided import stored_layers
-from cimrobust.pipeline.examined import open_examined
 from cimrobust.pipeline.inspection import Inspection
+from cimrobust.pipeline.opened_subject import open_examined
 from cimrobust.review.stated_samples import calibration_samples, stated_samples
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ def test_the_peak_of_opening_and_a_chip_stays_below_what_was_asked_for(tmp_path)
         from cimrobust.available_memory import held_memory, memory_limit
         from cimrobust.data.load_dataset import load_data
         from cimrobust.engine.opening_memory import opening_sizes
-        from cimrobust.pipeline.examined import open_examined
+        from cimrobust.pipeline.opened_subject import open_examined
         from cimrobust.pipeline.inspection import inspect_model
 
         inspection = inspect_model(sys.argv[1], device="rram-write-verify-3pct")

@@ -9,14 +9,14 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-import cimrobust.pipeline.examined as examined
+import cimrobust.pipeline.opened_subject as examined
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.load_dataset import load_data
 from cimrobust.engine.arithmetic_findings import Arithmetic, WrongTensor, not_compared
 from cimrobust.engine.open import DeployedDiffersError
 from cimrobust.errors import ModelNotCoveredError, SelfCheckError
-from cimrobust.pipeline.examined import open_examined
 from cimrobust.pipeline.inspection import Inspection, inspect_model
+from cimrobust.pipeline.opened_subject import open_examined
 
 MODEL = """<ir_version: 8, opset_import: ["" : 17]> net (float[n, 6] x) => (float[n, 3] y) { y = Gemm <transB = 1> (x, w) }"""  # noqa: E501
 WRONG = WrongTensor("/conv1", "QLinearConv", True, True, 7, 100, 12.0, 0.5)

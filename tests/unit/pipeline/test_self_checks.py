@@ -13,7 +13,7 @@ from cimrobust.data.task import Task
 from cimrobust.diagnose import fragile_inputs
 from cimrobust.errors import SelfCheckError
 from cimrobust.pipeline import stages, writing
-from cimrobust.pipeline.diagnosing import check_unbroken
+from cimrobust.pipeline.stages import check_unbroken
 
 BROKEN = np.array([False, True])
 TASK = Task(Decision(), np.array([0, 1]), axis=1, num_classes=2)
