@@ -110,7 +110,7 @@ def test_scores_that_are_kept_are_those_of_the_samples_and_of_the_decisions_that
         -1, 4
     )[(several.samples.targets[chosen] != IGNORED).reshape(-1)]
     for teacher in (kept, asked):
-        torch.testing.assert_close(teacher.taught(chosen).rows, expected.detach())
+        torch.testing.assert_close(teacher.taught(chosen).logits, expected.detach())
 
 
 def test_the_teacher_does_not_learn(opened):
@@ -118,9 +118,9 @@ def test_the_teacher_does_not_learn(opened):
     job = session.job(recipe_of("cimrobust").method({"distil": 1.0}), quick(epochs=1))
     for most in (2**20, 0):
         teacher = teacher_of(session, most_kept=most)
-        before = teacher.taught(torch.arange(5)).rows.clone()
+        before = teacher.taught(torch.arange(5)).logits.clone()
         train(job, session.parameters, progress=NullProgress())
-        torch.testing.assert_close(teacher.taught(torch.arange(5)).rows, before)
+        torch.testing.assert_close(teacher.taught(torch.arange(5)).logits, before)
 
 
 def test_only_decisions_with_labels_are_taught(opened):
