@@ -84,11 +84,6 @@ class TrialTable:
         """Score of the worst trial."""
         return float(self.value.min() if self.higher_is_better else self.value.max())
 
-    @property
-    def best_value(self) -> float:
-        """Score of the best trial."""
-        return float(self.value.max() if self.higher_is_better else self.value.min())
-
 
 def kpp(table: TrialTable, k: float, confidence: float) -> Kpp:
     """Return the k-th percentile performance of the trials; see `kpp_of_scores`."""

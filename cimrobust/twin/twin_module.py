@@ -285,16 +285,6 @@ class Twin(torch.nn.Module):
                 f"every input must be given, got none for {', '.join(map(repr, missing))}"
             )
 
-    @contextmanager
-    def surrogate_gradients(self) -> Iterator[None]:
-        """Switch straight-through gradients on for a while."""
-        before = self.straight_through
-        self.straight_through = True
-        try:
-            yield
-        finally:
-            self.straight_through = before
-
 
 def _in_type(value: Value, dtype: torch.dtype) -> Value:
     """Return an input with floating-point values in the working type.
