@@ -6,10 +6,11 @@ proved before.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cimrobust.data.calibration import load_samples
 from cimrobust.data.user_code import code_allowed, is_code_allowed, is_function
@@ -25,18 +26,21 @@ from cimrobust.onnx_io.load_network import load_network
 from cimrobust.settings.subject_settings import SubjectSettings
 
 if TYPE_CHECKING:
-    from cimrobust.mapping.placement import Placement
+    from cimrobust.data.dataset import DataSet
     from cimrobust.onnx_io.layers import LayerScan
     from cimrobust.onnx_io.network import Network
     from cimrobust.run import Run
 
 
-@dataclass(frozen=True)
-class OpenedByName:
-    """How a worker opens a subject: from the files that a user named, which it must see too.
+#: Network, its crossbar layers, evaluation samples, and samples that converters take ranges from.
+Loaded: TypeAlias = "tuple[Network, LayerScan, DataSet, DataSet | None]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reopening(ABC):
+    """How a worker opens a subject again, whatever it is read from.
 
     Attributes:
-        named: What the user named, files by absolute paths.
         profile: The devices.
         seed: Seed of the run.
         identity: What trials depend on, part by part, as the coordinator has it.
@@ -45,13 +49,16 @@ class OpenedByName:
         time_limit: Seconds that one run of the network may take.
     """
 
-    named: SubjectSettings
     profile: DeviceProfile
     seed: int
     identity: Mapping[str, str]
     first: FirstOpening
     allows_code: bool
     time_limit: float
+
+    @abstractmethod
+    def load(self) -> Loaded:
+        """Return what is read from files that the worker must see."""
 
     def open(self) -> Subject:
         """Open the subject, and compare it with the coordinator's.
@@ -61,20 +68,55 @@ class OpenedByName:
         """
         set_time_limit(self.time_limit)
         with code_allowed(self.allows_code):
-            network, scan, placement = _placed(self.named, self.profile)
-            dataset, calibrating = load_samples(
-                self.named.data,
-                None if self.named.calibration is None else str(self.named.calibration),
-                inputs=network.inputs,
-                limit=self.named.limit,
-                needs_calibration=placement.profile.needs_kernel,
-            )
+            network, scan, dataset, calibrating = self.load()
+        placement = place(scan, self.profile)
         runtime = reopen_network(
             network, scan, placement, dataset, self.first, calibration=calibrating
         )
         subject = Subject(runtime, placement)
         require_same(subject, self.seed, self.identity)
         return subject
+
+
+def opened_here(subject: Subject, run: Run, identity: TrialIdentity) -> dict[str, Any]:
+    """Return the attributes of a `Reopening` of what is open here.
+
+    Args:
+        subject: What is open.
+        run: How to compute.
+        identity: What its trials depend on.
+    """
+    return {
+        "profile": subject.placement.profile,
+        "seed": run.seed,
+        "identity": dict(identity.parts),
+        "first": FirstOpening.of(subject.runtime),
+        "allows_code": is_code_allowed(),
+        "time_limit": current_time_limit(),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedByName(Reopening):
+    """From the files that a user named.
+
+    Attributes:
+        named: What the user named, files by absolute paths.
+    """
+
+    named: SubjectSettings
+
+    def load(self) -> Loaded:
+        """Return what is read from the files."""
+        network, scan = stored_layers(load_network(Path(self.named.model)), self.profile)
+        dataset, calibrating = load_samples(
+            self.named.data,
+            None if self.named.calibration is None else str(self.named.calibration),
+            inputs=network.inputs,
+            limit=self.named.limit,
+            needs_calibration=self.profile.needs_kernel,
+        )
+        return network, scan, dataset, calibrating
 
 
 def require_same(subject: Subject, seed: int, identity: Mapping[str, str]) -> None:
@@ -104,21 +146,7 @@ def recipe_of(
         run: How to compute.
         identity: What its trials depend on.
     """
-    return OpenedByName(
-        named=_absolute(named),
-        profile=subject.placement.profile,
-        seed=run.seed,
-        identity=dict(identity.parts),
-        first=FirstOpening.of(subject.runtime),
-        allows_code=is_code_allowed(),
-        time_limit=current_time_limit(),
-    )
-
-
-def _placed(named: SubjectSettings, profile: DeviceProfile) -> tuple[Network, LayerScan, Placement]:
-    """Load a network and place it on its devices."""
-    network, scan = stored_layers(load_network(Path(named.model)), profile)
-    return network, scan, place(scan, profile)
+    return OpenedByName(named=_absolute(named), **opened_here(subject, run, identity))
 
 
 def _absolute(named: SubjectSettings) -> SubjectSettings:

@@ -6,7 +6,7 @@ the reviewer has beside it.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,15 +15,10 @@ from typing import TYPE_CHECKING
 from cimrobust.cluster.address import Address
 from cimrobust.cluster.blocks import MOST_ITEMS
 from cimrobust.cluster.executor import Executor, Item, Result, Task
-from cimrobust.data.user_code import code_allowed, is_code_allowed, is_function
-from cimrobust.device.profile import DeviceProfile
-from cimrobust.engine.reopen import FirstOpening, reopen_network
-from cimrobust.engine.subject import Subject
-from cimrobust.engine.watchdog import current_time_limit, set_time_limit
+from cimrobust.data.user_code import is_function
 from cimrobust.errors import SelfCheckError, UsageError
 from cimrobust.mapping.decided import stored_layers
-from cimrobust.mapping.place import place
-from cimrobust.montecarlo.worker_opening import require_same
+from cimrobust.montecarlo.worker_opening import Loaded, Reopening, opened_here
 from cimrobust.review.at_the_reviewer import AtHand, open_given
 from cimrobust.review.evaluated import Evaluated
 from cimrobust.review.replay_check import WorkersFailedError
@@ -31,58 +26,33 @@ from cimrobust.review.stated_samples import calibration_samples, stated_samples
 
 if TYPE_CHECKING:
     from cimrobust.cluster.worker import Site
+    from cimrobust.engine.subject import Subject
     from cimrobust.montecarlo.trial_identity import TrialIdentity
     from cimrobust.run import Run
 
 
-@dataclass(frozen=True)
-class OpenedFromResult:
-    """How a worker opens what a result is about.
+@dataclass(frozen=True, kw_only=True)
+class OpenedFromResult(Reopening):
+    """From what a result states, and the files that the reviewer has beside it.
 
     Attributes:
         result: The certificate or sweep.
         at_hand: What the reviewer has beside it, by absolute paths that the worker must see too.
-        profile: The devices.
-        seed: Seed of the run.
-        identity: What trials depend on, part by part, as the coordinator has it.
-        first: What the coordinator found out and proved.
-        allows_code: Whether a data description may name code.
-        time_limit: Seconds that one run of the network may take.
     """
 
     result: Evaluated
     at_hand: AtHand
-    profile: DeviceProfile
-    seed: int
-    identity: Mapping[str, str]
-    first: FirstOpening
-    allows_code: bool
-    time_limit: float
 
-    def open(self) -> Subject:
-        """Open the subject, and compare it with the coordinator's.
-
-        Raises:
-            CimrobustError: A file is missing here, or is another one than the coordinator's.
-        """
-        set_time_limit(self.time_limit)
-        with code_allowed(self.allows_code):
-            given = open_given(self.result, self.at_hand)
-            assert given.network is not None
-            network, scan = stored_layers(given.network, self.profile)
-            placement = place(scan, self.profile)
-            dataset = stated_samples(self.result, given, network)
-            calibrating = (
-                calibration_samples(self.result, given, network)
-                if self.profile.needs_kernel
-                else None
-            )
-        runtime = reopen_network(
-            network, scan, placement, dataset, self.first, calibration=calibrating
+    def load(self) -> Loaded:
+        """Return what is read from result and files."""
+        given = open_given(self.result, self.at_hand)
+        assert given.network is not None
+        network, scan = stored_layers(given.network, self.profile)
+        dataset = stated_samples(self.result, given, network)
+        calibrating = (
+            calibration_samples(self.result, given, network) if self.profile.needs_kernel else None
         )
-        subject = Subject(runtime, placement)
-        require_same(subject, self.seed, self.identity)
-        return subject
+        return network, scan, dataset, calibrating
 
 
 def recipe_of_result(
@@ -98,14 +68,7 @@ def recipe_of_result(
         identity: What its trials depend on.
     """
     return OpenedFromResult(
-        result=result,
-        at_hand=_absolute(at_hand),
-        profile=subject.placement.profile,
-        seed=run.seed,
-        identity=dict(identity.parts),
-        first=FirstOpening.of(subject.runtime),
-        allows_code=is_code_allowed(),
-        time_limit=current_time_limit(),
+        result=result, at_hand=_absolute(at_hand), **opened_here(subject, run, identity)
     )
 
 
