@@ -70,6 +70,7 @@ def test_statistics_follow_the_direction_of_the_metric() -> None:
         failure_rate(ERRORS, 0.3, 0.95).num_failures,
     ) == (2, 1)
     assert TABLE.mean == pytest.approx(0.225)
+    assert TABLE.std == pytest.approx(0.15), "squares of 0.075, 0.125, 0.175, 0.125 over n - 1"
     assert replace(TABLE, trial=np.arange(1), value=np.ones(1), count=None).std == 0.0
 
 
@@ -92,6 +93,17 @@ def test_table_without_a_score_is_refused(tmp_path: Path) -> None:
         InputRefusedError, match="rows without a trial, seed, score or number of samples"
     ):
         from_parquet(tmp_path / "gaps")
+
+
+@pytest.mark.parametrize("name", ["seed", "samples"])
+def test_chips_of_two_runs_in_one_table_are_refused(tmp_path: Path, name: str) -> None:
+    to_parquet(TABLE, tmp_path / "whole")
+    table = pq.read_table(tmp_path / "whole")
+    place = table.column_names.index(name)
+    mixed = pa.array([1, 1, 1, 2], table.schema.field(name).type)
+    pq.write_table(table.set_column(place, name, mixed), tmp_path / "mixed")
+    with pytest.raises(InputRefusedError, match="seeds and . sample counts"):
+        from_parquet(tmp_path / "mixed")
 
 
 def test_file_of_something_else_is_refused(tmp_path: Path) -> None:
