@@ -102,7 +102,7 @@ def test_chips_of_two_runs_in_one_table_are_refused(tmp_path: Path, name: str) -
     place = table.column_names.index(name)
     mixed = pa.array([1, 1, 1, 2], table.schema.field(name).type)
     pq.write_table(table.set_column(place, name, mixed), tmp_path / "mixed")
-    with pytest.raises(InputRefusedError, match="seeds and . sample counts"):
+    with pytest.raises(InputRefusedError, match=r"\d seeds and \d sample counts"):
         from_parquet(tmp_path / "mixed")
 
 
