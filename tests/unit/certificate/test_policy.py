@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cimrobust.certificate.policy import Policy, read_policy, stop_rule
+from cimrobust.certificate.policy_tables import CostTable
 from cimrobust.errors import UsageError
 from cimrobust.shipped_samples import sample_folder
 
@@ -194,3 +195,10 @@ def test_what_a_cost_asks_depends_on_the_dearest_decision(tmp_path):
     assert read(tmp_path, f"{row}[cost]\nmatrix = [[0, 5], [1, 0]]\n").rows[0].cost == 4
     with pytest.raises(UsageError, match="no decision costs more than 3"):
         read(tmp_path, f"{row}[cost]\nmatrix = [[0, 3], [1, 0]]\n")
+
+
+def test_the_largest_cost_is_that_of_a_pair_or_of_those_that_are_not_listed() -> None:
+    cheap, dear = {"label": 0, "decision": 1, "cost": 0.2}, {"label": 1, "decision": 0, "cost": 7.0}
+    assert CostTable.model_validate({"pair": [cheap]}).largest == 1.0
+    assert CostTable.model_validate({"pair": [cheap, dear]}).largest == 7.0
+    assert CostTable.model_validate({"matrix": [[0.0, 0.5], [0.3, 0.0]]}).largest == 0.5

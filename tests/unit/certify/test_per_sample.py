@@ -8,12 +8,34 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from cimrobust.certify.per_sample import PerSample, from_parquet, to_parquet
+from cimrobust.certify.bound_summary import Certification
+from cimrobust.certify.per_sample import PerSample, from_parquet, per_sample, to_parquet
+from cimrobust.certify.refusal import Refusal
 from cimrobust.errors import InputRefusedError
 
 TABLE = PerSample(
     np.array([True, False, False]), np.array([True, True, False]), np.array([0.5, 0.0, np.nan])
 )
+
+
+def test_tolerances_are_shares_of_the_stated_one_and_unknown_where_not_asked_for() -> None:
+    found = Certification(
+        None,
+        np.array([True, False, True]),
+        None,
+        {},
+        tried=np.array([True, True, False]),
+        largest=np.array([0.5, 0.0]),
+    )
+    table = per_sample(found, 0.04)
+    assert table is not None
+    np.testing.assert_array_equal(table.certified, [True, False, True])
+    np.testing.assert_array_equal(table.tried, [True, True, False])
+    np.testing.assert_array_equal(table.largest, [0.02, 0.0, np.nan])
+
+
+def test_without_a_bound_nothing_is_proven_of_a_sample() -> None:
+    assert per_sample(Certification(None, None, Refusal("a regression"), {}), 0.04) is None
 
 
 def test_a_table_comes_back(tmp_path: Path) -> None:
