@@ -5,7 +5,7 @@ Search on one half of the samples, score on the other, both ways.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int64
@@ -13,6 +13,7 @@ from jaxtyping import Int64
 from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
 from cimrobust.attack.subject_parts import part_of
 from cimrobust.diagnose.diagnose_records import Transfer, TransferDirection
+from cimrobust.diagnose.transfer_result import CONFIDENCE, MEANINGS, property_of
 from cimrobust.montecarlo.sample_uncertainty import accuracy_interval
 from cimrobust.search.ensemble import search
 from cimrobust.seeds import stream
@@ -24,27 +25,6 @@ if TYPE_CHECKING:
 NAME = "transfer"
 #: Fewest samples: with halves of fewer, the intervals say next to nothing.
 FEWEST_SAMPLES = 20
-CONFIDENCE = 0.95
-#: Share of the loss that held-out samples suffer, from which on it counts as the chip's, and up
-#: to which as the samples'.
-CHIP_SHARE, SAMPLES_SHARE = 0.8, 0.2
-
-Property = Literal["chip", "samples", "both", "too little damage"]
-_TRANSFERS = {
-    "chip": (
-        "Property of the chip: samples that the search never saw suffer at least"
-        f" {100 * CHIP_SHARE:.0f} % of the damage, both ways."
-    ),
-    "samples": (
-        f"Property of the samples: others suffer at most {100 * SAMPLES_SHARE:.0f} % of the damage,"
-        " both ways; the worst chip was fitted to the samples."
-    ),
-    "both": "Partly a property of the samples: others suffer some of the damage, not all of it.",
-    "too little damage": (
-        "The worst chip costs less than chance may make or hide on so few samples, so nothing can"
-        " be said of others."
-    ),
-}
 _EFFORT = {"quick": "quick", "standard": "quick", "thorough": "standard"}
 
 
@@ -77,7 +57,7 @@ def _run(request: DiagnosisRequest) -> Finding:
         directions=tuple(directions),
         confidence=CONFIDENCE,
         property_of=belongs_to,
-        statement=_TRANSFERS[belongs_to],
+        statement=MEANINGS[belongs_to],
         effort=effort,  # type: ignore[arg-type]  # checked by pydantic
     )
     return Finding(result, passes, evaluations, kept)
@@ -120,19 +100,6 @@ def _direction(
         method=None if interval is None else interval.method,
         share=suffered / loss if visible else None,
     )
-
-
-def property_of(directions: list[TransferDirection]) -> Property:
-    """Tell what the loss belongs to.
-
-    By the share of it that held-out samples suffer in either direction.
-    """
-    shares = [direction.share for direction in directions if direction.share is not None]
-    if len(shares) < len(directions):
-        return "too little damage"
-    if min(shares) >= CHIP_SHARE:
-        return "chip"
-    return "samples" if max(shares) <= SAMPLES_SHARE else "both"
 
 
 def _applies(request: DiagnosisRequest) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from cimrobust.certificate.models import Diagnostics
+from cimrobust.diagnose.diagnose_records import OWN_CHIP
 from cimrobust.diagnose.diagnostic_names import NAMES
-from cimrobust.diagnose.fragile_inputs import FRAGILE_INPUTS, OWN
+from cimrobust.diagnose.fragile_inputs import FRAGILE_INPUTS
 from cimrobust.diagnose.run_diagnostics import diagnose
 from cimrobust.engine.subject import Subject
 from cimrobust.records import Record
@@ -66,7 +67,7 @@ def test_rows_are_facts_and_sorted(small, request_of):
     tolerances = [row.breaks_at for row in found.rows]
     assert len(tolerances) == 20
     assert tolerances == sorted(tolerances)
-    assert any(row.pattern == OWN for row in found.rows)
+    assert any(row.pattern == OWN_CHIP for row in found.rows)
     for row in found.rows:
         assert row.becomes != row.label
         assert row.certified_to is None or row.certified_to <= row.breaks_at * (1 + 1e-6)
