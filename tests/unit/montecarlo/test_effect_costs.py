@@ -39,8 +39,11 @@ def test_rows_are_the_effects_of_the_profile_in_turn(
     ]
     assert [row.chips for row in rows] == [0, 0] + [4] * (1 + len(chosen))
     assert (rows[0].mean, rows[1].mean) == (runtime.clean.value, runtime.quantised.value)
-    bare = place(runtime.scan, profile.with_effects(faults=False, relaxation=False, drift=False))
-    for row, own in ((rows[2], bare), (rows[-1], placement)):
+    later = ("faults", "relaxation", "drift")
+    without = {"programming": later, "stuck devices": later[1:], "relaxation": later[2:]}
+    for row in rows[2:]:
+        left = dict.fromkeys(without.get(row.effect, ()), False)
+        own = place(runtime.scan, profile.with_effects(**left)) if left else placement
         scores = [
             runtime.score(runtime.engine.draw(own, seed=3, trial=trial)).value for trial in range(4)
         ]
@@ -48,3 +51,27 @@ def test_rows_are_the_effects_of_the_profile_in_turn(
         assert row.mean == pytest.approx(np.mean(scores))
     means = [row.mean for row in rows]
     assert [row.change for row in rows] == pytest.approx([0.0, *np.diff(means)])
+
+
+class Told:
+    """Notes what a progress is told."""
+
+    def __init__(self) -> None:
+        self.total, self.done = 0, 0
+
+    def start(self, name: str, total: int) -> None:
+        self.total += total
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self.done += steps
+
+    def finish(self) -> None:
+        assert self.done == self.total
+
+
+def test_every_chip_is_a_step_of_the_progress(opened: Opener) -> None:  # noqa: F811
+    profile = replace(load_profile("rram-write-verify-3pct"), **_EFFECTS["drift"])
+    runtime, placement = opened(MLP, mlp_weights(), {"x": samples(60, 6)}, profile=profile)
+    told = Told()
+    add_effects(Subject(runtime, placement), Run(3, progress=told), num_chips=4)
+    assert (told.total, told.done) == (8, 8)
