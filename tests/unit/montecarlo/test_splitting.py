@@ -8,7 +8,7 @@ from scipy import stats
 
 from cimrobust.errors import UsageError
 from cimrobust.montecarlo.rare_failures import first_order, pool
-from cimrobust.montecarlo.splitting import Repeat, Splitting
+from cimrobust.montecarlo.splitting import Repeat, Splitting, splitting
 from cimrobust.progress import NullProgress
 from cimrobust.run import Run
 from tests.point_scores import split_by
@@ -62,9 +62,16 @@ def test_levels_fall_and_departures_add_up() -> None:
 
 
 def test_a_certain_event_needs_no_level() -> None:
-    run = split_by(lambda point: -1.0, 3, SMALL, Run(1), repeat=0)
+    norms: list[float] = []
+
+    def certain(point: np.ndarray) -> float:
+        norms.append(float(np.linalg.norm(point)))
+        return -1.0
+
+    run = split_by(certain, 3, SMALL, Run(1), repeat=0)
     found = pool([run])
     assert (run.levels, run.rates, run.evaluations) == ((), (), 20)
+    assert run.nearest == min(norms) < max(norms)
     assert (found.estimate, found.high) == (1.0, 1.0)
     assert found.low < 1.0
 
@@ -192,3 +199,10 @@ def test_the_step_finds_a_share_of_accepted_moves() -> None:
 def test_senseless_settings_are_refused(settings: Splitting, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         split_by(_first, 3, settings, Run(1), repeat=0)
+
+
+def test_a_tenth_of_the_particles_is_replaced_at_each_level() -> None:
+    assert splitting() == Splitting(particles=100, killed=10, budget=40_000)
+    assert splitting(9_000, 35) == Splitting(particles=35, killed=3, budget=9_000)
+    with pytest.raises(UsageError):
+        splitting(10, 5)
