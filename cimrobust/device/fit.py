@@ -50,7 +50,6 @@ def fit(
     source: str,
     form: Form = "table",
     bits: int | None = None,
-    weight_bits: int = 8,
 ) -> FittedProfile:
     """Fit a profile.
 
@@ -66,7 +65,6 @@ def fit(
         source: Where the measurements come from.
         form: See above.
         bits: Bits a device stores; None: as many as there are measured targets, rounded up.
-        weight_bits: Magnitude bits of a weight.
 
     Raises:
         UsageError: There are too few targets for the form, or too many bits.
@@ -92,7 +90,7 @@ def fit(
         "schema": 1,
         "name": name,
         "source": source,
-        "weight": {"bits": weight_bits, "scale": "tensor", "mapping": "sign_magnitude"},
+        "weight": {"bits": 8, "scale": "tensor", "mapping": "sign_magnitude"},
         "device": {"bits": bits, **described},
     }
     if measured.window is not None:

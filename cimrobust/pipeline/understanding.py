@@ -96,27 +96,19 @@ class Understanding:
         }
 
 
-def understand(
-    network: Network, data: str | Path, *, limit: int | None = None, workers: int = 1
-) -> Understanding:
+def understand(network: Network, data: str | Path, *, limit: int | None = None) -> Understanding:
     """Load data for a network, run the model file on them, and fit the labels.
 
     Args:
         network: The network.
         data: As for `load_data`.
         limit: Use the first so many samples.
-        workers: Threads; no result depends on it.
 
     Raises:
         CimrobustError: The data cannot be read, or in more than one way, or the network is broken;
             as for every other run.
     """
-    return examined(network, load_data(data, inputs=network.inputs, limit=limit), workers=workers)
-
-
-def examined(network: Network, dataset: DataSet, *, workers: int = 1) -> Understanding:
-    """Return how a loaded data set is understood; errors as `understand`."""
-    judged = judge(network, dataset, workers=workers)
+    judged = judge(network, load_data(data, inputs=network.inputs, limit=limit))
     return Understanding(judged, check_clean(judged.task, judged.dataset, judged.output))
 
 

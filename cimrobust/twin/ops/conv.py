@@ -17,7 +17,7 @@ def conv(node: Node) -> Kernel:
     return convolution(Window.of(node), int(node.get("group", 1)))
 
 
-def convolution(window: Window, groups: int, fill: float = 0.0) -> Kernel:
+def convolution(window: Window, groups: int) -> Kernel:
     """Return a convolution with the given window; asymmetric padding is done beforehand."""
 
     def run(
@@ -31,7 +31,7 @@ def convolution(window: Window, groups: int, fill: float = 0.0) -> Kernel:
         function = CONVOLUTIONS[rank]
         if begins == ends:
             return function(x, w, bias, steps, begins, gaps, groups)  # type: ignore[no-any-return]
-        return function(pad(x, begins, ends, fill), w, bias, steps, 0, gaps, groups)  # type: ignore[no-any-return]
+        return function(pad(x, begins, ends, 0.0), w, bias, steps, 0, gaps, groups)  # type: ignore[no-any-return]
 
     return run
 
