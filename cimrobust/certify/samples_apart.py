@@ -94,7 +94,8 @@ def _is_same(
     """Return whether two tensors are the same but for rounding."""
     if not one.is_floating_point():
         return bool(torch.equal(one, other))
-    return torch.allclose(one, other, rtol=1e-6, atol=1e-9 * (1.0 + float(scale.abs().max())))
+    largest = float(scale.abs().nan_to_num(0.0, 0.0).max())
+    return torch.allclose(one, other, rtol=1e-6, atol=1e-9 * (1.0 + largest))
 
 
 def _check_numbers(name: str, tensor: Shaped[Tensor, "..."]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,9 +15,12 @@ from cimrobust.certify.backward import lower_bound
 from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
 from cimrobust.certify.bounds import certify
 from cimrobust.certify.each_sample import EachSample
+from cimrobust.certify.interval import Interval
 from cimrobust.certify.plan import Plan, make_plan
 from cimrobust.certify.propagate import propagate
 from cimrobust.certify.refusal import NotBoundedError, Refusal
+from cimrobust.certify.rules.affine import add
+from cimrobust.certify.rules.softmax import softmax
 from cimrobust.engine.batches import Feeding
 from cimrobust.engine.open import Runtime
 from cimrobust.mapping.placement import Placement
@@ -171,6 +175,37 @@ ELSEWHERE: dict[str, tuple[str, tuple[int, ...], dict[str, np.ndarray], dict[str
         stored(w=(4, 6), v=(6, 3)),
         {},
     ),
+    # Masks of minus infinity, added and chosen: what torch exports for attention that is masked.
+    "masked": (
+        """<ir_version: 8, opset_import: ["" : 17]>
+        net (float[N, 4, 6] x) => (float[N, 3] y) {
+          t = Transpose<perm = [1, 0, 2]>(x)
+          q = MatMul(t, wq)
+          k = MatMul(t, wk)
+          qt = Transpose<perm = [1, 0, 2]>(q)
+          kt = Transpose<perm = [1, 2, 0]>(k)
+          a = MatMul(qt, kt)
+          b = Add(a, causal)
+          p = Softmax<axis = 2>(b)
+          vt = Transpose<perm = [1, 0, 2]>(t)
+          o = MatMul(p, vt)
+          g = MatMul(o, wo)
+          gt = Transpose<perm = [0, 2, 1]>(g)
+          c = MatMul(g, gt)
+          d = Where(seen, c, never)
+          r = Softmax<axis = 2>(d)
+          z = MatMul(r, g)
+          m = ReduceMean<axes = [1], keepdims = 0>(z)
+          y = MatMul(m, w)
+        }""",
+        (4, 6),
+        stored(wq=(6, 6), wk=(6, 6), wo=(6, 6), w=(6, 3)),
+        {
+            "causal": np.where(np.tri(4, dtype=bool), 0, -np.inf).astype(np.float32),
+            "seen": np.eye(4, dtype=bool) | np.eye(4, k=1, dtype=bool),
+            "never": np.asarray(-np.inf, np.float32),
+        },
+    ),
     # No axis of samples at all.
     "no axis": (
         """<ir_version: 8, opset_import: ["" : 13]>
@@ -321,3 +356,41 @@ def test_bounds_that_miss_the_network_itself_are_refused(
     refused = open_bounds(runtime, placement)
     assert isinstance(refused, Refusal)
     assert "leave out the chip without deviations, which is a fault of this tool" in refused.reason
+
+
+def test_scores_that_are_all_masked_have_no_ends() -> None:
+    """Softmax of minus infinity alone is no number, so that nothing holds it."""
+    node = Node("n", "Softmax", "", 13, {}, ("x",), ("y",), (), (), Settings())
+    never = torch.tensor([[0.0, -math.inf], [-math.inf, -math.inf]], dtype=torch.float64)
+    data = Interval.point(never)
+    rule = softmax(node, torch.softmax)
+    made = rule.forward([data])
+    assert made.hi[0, 1] < 1e-15
+    assert torch.allclose(made.lo[0, 0], torch.tensor(1.0, dtype=torch.float64))
+    assert made.lo[1].tolist() == [-math.inf] * 2
+    assert made.hi[1].tolist() == [math.inf] * 2
+    form = torch.ones(1, 2, 2, dtype=torch.float64)
+    constant = rule.backward(form, [data], made).constant
+    assert math.isfinite(constant[0, 0])
+    assert not math.isfinite(constant[0, 1])
+
+
+def test_ends_that_arithmetic_left_unknown_are_infinite() -> None:
+    nan = torch.tensor([1.0, math.nan, -math.inf])
+    known = Interval(nan, torch.tensor([2.0, 3.0, math.nan]), torch.tensor([0.1, math.nan, 0.1]))
+    assert known.known().lo.tolist() == [1.0, -math.inf, -math.inf]
+    assert known.known().hi.tolist() == [2.0, 3.0, math.inf]
+    masked = torch.tensor([-math.inf, 1.0])
+    assert Interval.rounded(masked, masked, masked.abs() * 0.1).hi[0] == -math.inf
+
+
+def test_a_form_that_counts_what_is_masked_has_no_bound() -> None:
+    node = Node("n", "Add", "", 13, {}, ("x", "m"), ("y",), (), (), Settings())
+    data = Interval.point(torch.ones(1, 2, dtype=torch.float64))
+    mask = torch.tensor([0.0, -math.inf], dtype=torch.float64)
+    rule = add(node, torch.add)
+    made = rule.forward([data, mask])
+    forms = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]], dtype=torch.float64)
+    constant = rule.backward(forms, [data, mask], made).constant
+    assert constant[0, 0] == 0.0
+    assert math.isnan(constant[1, 0])
