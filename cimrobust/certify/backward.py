@@ -32,7 +32,7 @@ from cimrobust.certify.interval import Interval
 from cimrobust.certify.rules.bilinear import Bilinear
 from cimrobust.certify.rules.product import MatrixProduct
 from cimrobust.certify.rules.relaxation import Activation
-from cimrobust.certify.rules.rule import Pulled, Value, total
+from cimrobust.certify.rules.rule import Pulled, Value, total, total_counted
 from cimrobust.certify.tensor_kinds import ACTIVE, KNOWN
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def lower_bound(
             if here.is_point:
                 constant = resting
                 continue
-            best = torch.maximum(best, resting)
+            best = torch.fmax(best, resting)
         # The operator is exact up to an unknown e with |e| <= rounding: A e >= -|A| rounding.
         if here.rounding is not None:
             constant = constant - total(current.abs(), here.rounding)
@@ -218,7 +218,7 @@ def lower_bound(
         constant = constant + _at_worst(part, state.interval(name))
     # A bound that is no number proves nothing.
     return torch.nan_to_num(
-        torch.maximum(best, constant), nan=-math.inf, posinf=-math.inf, neginf=-math.inf
+        torch.fmax(best, constant), nan=-math.inf, posinf=-math.inf, neginf=-math.inf
     )
 
 
@@ -247,5 +247,5 @@ def _at_worst(
     With x = m + d, |d| <= r: ``A x = A m + A d >= A m - |A| r``, reached at d = -sign(A) r.
     """
     if interval.is_point:
-        return total(form, interval.lo)
-    return total(form, interval.middle) - total(form.abs(), interval.radius)
+        return total_counted(form, interval.lo)
+    return total_counted(form, interval.middle) - total_counted(form.abs(), interval.radius)

@@ -16,10 +16,13 @@ from cimrobust.available_memory import available_memory, is_about_memory, planne
 from cimrobust.certify.backward import batch_bytes, form_cost, lower_bound
 from cimrobust.certify.counted_decisions import CountedDecisions
 from cimrobust.certify.decision_margins import Reading, reading_of
+from cimrobust.certify.each_sample import EachSample
 from cimrobust.certify.interval import Interval
-from cimrobust.certify.plan import Plan, check_samples_apart, make_plan, pools_first
+from cimrobust.certify.plan import Plan, make_plan, pools_first
 from cimrobust.certify.propagate import forwards_bytes, propagate
 from cimrobust.certify.refusal import CannotBoundError, NotBoundedError, Refusal
+from cimrobust.certify.samples_apart import check_samples_somewhere, has_samples_in_front
+from cimrobust.certify.tensor_kinds import ACTIVE
 from cimrobust.data.task import Task
 from cimrobust.device.distribution import excluded_probability
 from cimrobust.errors import CimrobustError
@@ -122,8 +125,12 @@ def open_bounds(
             "the chip computes more than products of activations and programmed weights, which is"
             " all that the bounds cover"
         )
-    if runtime.plain.feeding.mode != "free":
-        return Refusal("the network cannot be run on several samples at once, which the bounds do")
+    feeding = runtime.plain.feeding
+    if feeding.mode == "fixed" and feeding.size > 1:
+        return Refusal(
+            f"the network takes exactly {feeding.size} samples a run, and bounds are of runs of any"
+            " number or of one"
+        )
     refused = _refuse_box(sum(tensor.nominal.size for tensor in placement.tensors.values()))
     if refused is not None:
         return refused
@@ -139,9 +146,7 @@ def open_bounds(
         shape = torch.Size((len(task.labels), *runtime.clean_output.shape[1:]))
         twin.straight_through = True
         reading = reading_of(twin, task, runtime.plain.output, shape)
-        plan = make_plan(twin, reading.tensor)
-        check_samples_apart(plan, twin, inputs, constants)
-        plan = pools_first(plan)
+        plan = pools_first(_plan_of(twin, reading.tensor, inputs, constants, feeding.mode))
     except NotBoundedError as err:
         return err.refusal
     except CimrobustError as err:
@@ -155,10 +160,42 @@ def open_bounds(
             placement,
             inputs,
             constants,
-            twin,
+            # Of a network without an axis of samples no chips are looked for.
+            twin if feeding.mode != "none" else None,
         ),
         most_cost,
     )
+
+
+def _plan_of(
+    twin: Twin,
+    tensor: str,
+    inputs: Mapping[str, Shaped[Tensor, "samples ..."]],
+    constants: Mapping[str, Shaped[Tensor, "..."]],
+    mode: str,
+) -> Plan:
+    """Return the plan of a tensor, for batches; as runs of one sample where it has to be.
+
+    Args:
+        twin: The network in float64.
+        tensor: What decisions are read from.
+        inputs: Samples by graph input.
+        constants: Graph inputs that are the same for all samples.
+        mode: `Feeding.mode` of the network.
+
+    Raises:
+        NotBoundedError: There is none.
+    """
+    if mode == "free":
+        plan = make_plan(twin, tensor)
+        made = {name for step in twin.steps_to(tensor) for name in step.node.outputs}
+        names = [s.output for s in plan.steps if s.kind == ACTIVE and s.output in made] or [tensor]
+        if has_samples_in_front(twin, inputs, constants, names):
+            return plan
+        check_samples_somewhere(twin, inputs, constants, names)
+    has_axis = mode != "none"
+    one = {name: samples[:1] if has_axis else samples[0] for name, samples in inputs.items()}
+    return make_plan(twin, tensor, each=EachSample(one, constants, has_axis))
 
 
 def _tried(network: BoundedNetwork, most_cost: float) -> BoundedNetwork | Refusal:
@@ -179,10 +216,12 @@ def _tried(network: BoundedNetwork, most_cost: float) -> BoundedNetwork | Refusa
             network.weights(1.0),
             effort=0.0,
         )
-        scores = state.interval(plan.tensor).lo
+        scores = state.interval(plan.tensor)
         is_error = network.reading.kind == "value"
         forms = (
-            max(1, scores[0].numel() - 1) if is_error else network.reading.num_forms(scores.shape)
+            max(1, scores.lo[0].numel() - 1)
+            if is_error
+            else network.reading.num_forms(scores.lo.shape)
         )
         cost = float(form_cost(state)) * forms
         is_linear = cost <= most_cost
@@ -191,7 +230,7 @@ def _tried(network: BoundedNetwork, most_cost: float) -> BoundedNetwork | Refusa
         if refused is not None:
             return refused
         if is_linear:
-            lower_bound(state, plan.tensor, torch.ones_like(scores)[None])
+            lower_bound(state, plan.tensor, torch.ones_like(scores.lo)[None])
     except CannotBoundError as err:
         return Refusal(f"the network has no form that can be bounded: {err}")
     except (RuntimeError, IndexError, ValueError) as err:
@@ -201,8 +240,29 @@ def _tried(network: BoundedNetwork, most_cost: float) -> BoundedNetwork | Refusa
             "a rule of the bounds fails on a tensor of this network, which is a fault of this tool"
             f" ({type(err).__name__}: {err}); report this"
         )
+    if network.twin is not None and not _holds_nominal(network, network.twin, scores):
+        return Refusal(
+            "its bounds leave out the chip without deviations, which is a fault of this tool;"
+            " report this"
+        )
     asks_chips = is_linear and network.reading.kind != "value"
     return replace(network, cost=cost, twin=network.twin if asks_chips else None)
+
+
+@torch.no_grad()
+def _holds_nominal(network: BoundedNetwork, twin: Twin, scores: Interval) -> bool:
+    """Return whether bounds of the first sample hold the scores of the chip without deviations.
+
+    They do if every rule fits the tensors that it is given.
+    """
+    first = {name: tensor[:1] for name, tensor in network.inputs.items()}
+    nominal = {
+        name: torch.tensor(tensor.nominal) for name, tensor in network.placement.tensors.items()
+    }
+    tensor = network.plan.tensor
+    made = twin({**first, **network.constants}, nominal, [tensor])[tensor]
+    slack = 1e-6 * (1.0 + made.abs())
+    return not bool(((made < scores.lo - slack) | (made > scores.hi + slack)).any())
 
 
 def _refuse_box(num_weights: int) -> Refusal | None:

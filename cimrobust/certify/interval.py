@@ -42,8 +42,29 @@ class Interval:
     def rounded(
         lo: Float[Tensor, "*shape"], hi: Float[Tensor, "*shape"], rounding: Float[Tensor, "*shape"]
     ) -> Interval:
-        """Return the interval widened by a rounding radius."""
+        """Return the interval widened by a rounding radius.
+
+        Minus infinity, which masks hold, is rounded by nothing.
+        """
+        if not math.isfinite(float(rounding.sum())):
+            rounding = rounding.masked_fill(hi == -math.inf, 0.0)
         return Interval(lo - rounding, hi + rounding, rounding)
+
+    def known(self) -> Interval:
+        """Return the interval with infinite ends where arithmetic on infinite ones gave NaN.
+
+        Comparisons with NaN are false, so that a rule could take it for a number.
+        """
+        if math.isfinite(float(self.lo.sum()) + float(self.hi.sum())):
+            return self
+        lo, hi = self.lo.isnan(), self.hi.isnan()
+        if not bool(lo.any()) and not bool(hi.any()):
+            return self
+        return Interval(
+            self.lo.masked_fill(lo, -math.inf),
+            self.hi.masked_fill(hi, math.inf),
+            None if self.rounding is None else self.rounding.nan_to_num(nan=math.inf),
+        )
 
     @staticmethod
     def point(value: Float[Tensor, "*shape"]) -> Interval:

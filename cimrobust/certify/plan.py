@@ -8,11 +8,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from cimrobust.available_memory import available_memory
 from cimrobust.certify.expand import expanded
 from cimrobust.certify.patterns import recognised
 from cimrobust.certify.planned_tensors import PlannedTensors
@@ -25,6 +23,7 @@ from cimrobust.certify.tensor_kinds import ACTIVE, KNOWN
 from cimrobust.twin.ops.twin_step import Step
 
 if TYPE_CHECKING:
+    from cimrobust.certify.each_sample import EachSample
     from cimrobust.twin.ops.converter_registry import Node
     from cimrobust.twin.to_torch import Twin
 
@@ -127,7 +126,9 @@ class Plan:
         return {name: names.count(name) for name in dict.fromkeys(names)}
 
 
-def make_plan(twin: Twin, tensor: str, *, known: Collection[str] = ()) -> Plan:
+def make_plan(
+    twin: Twin, tensor: str, *, known: Collection[str] = (), each: EachSample | None = None
+) -> Plan:
     """Return the plan of a tensor of a network.
 
     Args:
@@ -135,6 +136,8 @@ def make_plan(twin: Twin, tensor: str, *, known: Collection[str] = ()) -> Plan:
         tensor: What decisions are read from.
         known: Weights of the twin that do not deviate; their values are given with those of the
             inputs.
+        each: What one run takes, where a batch is planned as runs of one sample; None: every
+            tensor has its samples in front.
 
     Raises:
         NotBoundedError: Operators have no rule; names all of them.
@@ -145,6 +148,8 @@ def make_plan(twin: Twin, tensor: str, *, known: Collection[str] = ()) -> Plan:
         name: tuple(value.shape) for name, value in (*constants.items(), *twin.weights.items())
     }
     parts, unexpanded = expanded(twin.steps_to(tensor), shapes)
+    if each is not None:
+        parts = each.steps(parts, {**constants, **twin.weights}, tensor)
     tensors = PlannedTensors.of(parts, constants, known=known, stored=stored, inputs=twin.inputs)
     steps: list[PlannedStep] = []
     problems: list[str] = []
@@ -160,8 +165,6 @@ def make_plan(twin: Twin, tensor: str, *, known: Collection[str] = ()) -> Plan:
     return Plan(tuple(steps), constants, stored, tuple(twin.inputs), tensor)
 
 
-# Share of the free memory that tensors may take which are compared sample by sample.
-_MOST_MEMORY = 0.4
 #: Activation functions that never fall, and whose float32 values never fall either.
 _RISING = frozenset({"Relu", "LeakyRelu", "Clip"})
 
@@ -197,86 +200,3 @@ def pools_first(plan: Plan) -> Plan:
 def _renamed(step: PlannedStep, source: str, output: str) -> PlannedStep:
     node = replace(step.node, inputs=(source, *step.node.inputs[1:]), outputs=(output,))
     return replace(step, step=replace(step.step, node=node))
-
-
-@torch.no_grad()
-def check_samples_apart(
-    plan: Plan,
-    twin: Twin,
-    inputs: Mapping[str, Shaped[Tensor, "samples ..."]],
-    constants: Mapping[str, Shaped[Tensor, "..."]],
-) -> None:
-    """Check that every tensor has its samples in front and that no sample depends on another.
-
-    Raises:
-        NotBoundedError: One does not.
-    """
-    made = {name for step in twin.steps_to(plan.tensor) for name in step.node.outputs}
-    names = [step.output for step in plan.steps if step.kind == ACTIVE and step.output in made] or [
-        plan.tensor
-    ]
-    one = _first_samples(twin, inputs, constants, names, 1)
-    for name, tensor in one.items():
-        if tensor.shape[:1] != (1,):
-            raise NotBoundedError(
-                f"tensor '{name}' must have its samples along the first axis, got shape"
-                f" {list(tensor.shape)} of one sample"
-            )
-    count, sizes = _compared(sum(8 * t.numel() for t in one.values()), inputs)
-    together = _first_samples(twin, inputs, constants, names, count)
-    for size in sizes:
-        part = one if size == 1 else _first_samples(twin, inputs, constants, names, size)
-        for name in names:
-            whole, some = together[name], part[name]
-            if whole.shape[:1] != (count,) or some.shape[:1] != (size,):
-                raise NotBoundedError(
-                    f"tensor '{name}' of shape {list(whole.shape)} must have its {count} samples"
-                    " along the first axis"
-                )
-            if bool(torch.isnan(whole).any()) or not whole.numel():
-                found = "NaN" if whole.numel() else "no elements"
-                raise NotBoundedError(f"tensor '{name}' must hold numbers, got {found}")
-            if not torch.allclose(
-                whole[:size], some, rtol=1e-6, atol=1e-9 * (1.0 + float(whole.abs().max()))
-            ):
-                raise NotBoundedError(
-                    f"tensor '{name}' must not depend on other samples of its batch"
-                )
-
-
-def _first_samples(
-    twin: Twin,
-    inputs: Mapping[str, Shaped[Tensor, "samples ..."]],
-    constants: Mapping[str, Shaped[Tensor, "..."]],
-    names: list[str],
-    count: int,
-) -> dict[str, Shaped[Tensor, "..."]]:
-    """Return tensors of the first samples."""
-    first = {name: tensor[:count] for name, tensor in inputs.items()}
-    return dict(twin({**first, **constants}, outputs=names))
-
-
-def _compared(
-    held: int, inputs: Mapping[str, Shaped[Tensor, "samples ..."]]
-) -> tuple[int, tuple[int, ...]]:
-    """Return how many samples are run together, and what they are compared with.
-
-    Args:
-        held: Bytes of all tensors of one sample.
-        inputs: The samples.
-
-    Raises:
-        NotBoundedError: Two samples and one do not fit into memory.
-    """
-    there = min(len(tensor) for tensor in inputs.values())
-    free = _MOST_MEMORY * available_memory()
-    if held * 9 <= free:
-        count = min(5, there)
-        return count, tuple(dict.fromkeys((1, min(3, count))))
-    count = min(2, there)
-    if held * (count + 1) > free:
-        raise NotBoundedError(
-            f"the tensors of {count + 1} samples need about {held * (count + 1) / 1e9:.3g} GB of"
-            f" memory in float64, and {free / 1e9:.3g} GB may be taken"
-        )
-    return count, (1,)

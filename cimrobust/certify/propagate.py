@@ -83,7 +83,7 @@ def propagate(
             narrow(state, index, step.rule, effort)
         if effort and step.kind == ACTIVE and isinstance(step.rule, MaxPool):
             narrow_contest(state, index, effort * (_CONTEST if step.depth > 1 else _FIRST_CONTEST))
-        made = step.rule.forward(state.inputs_of(step))
+        made = step.rule.forward(state.inputs_of(step)).known()
         # Corners are about forms of one sign on an element, which a second reader could mix up.
         made = made if step.output in plan.read_once else replace(made, corners=None)
         if known is not None and step.output in known:

@@ -20,7 +20,7 @@ from torch import Tensor
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.refusal import CannotBoundError
 from cimrobust.certify.rounding import product_radius, value_radius
-from cimrobust.certify.rules.rule import Pulled, Value, total
+from cimrobust.certify.rules.rule import Pulled, Value, total_counted
 from cimrobust.twin.ops.converter_registry import Kernel, Node
 
 #: Operators that keep every element, once.
@@ -83,7 +83,7 @@ class Affine:
                 )
             )
         pulled = tuple(next(grads) if isinstance(value, Interval) else None for value in inputs)
-        return Pulled(pulled, total(form, made.detach()))
+        return Pulled(pulled, total_counted(form, made.detach()))
 
 
 def move(node: Node, kernel: Kernel) -> Affine:
@@ -220,11 +220,11 @@ def _sum(sign: int) -> Callable[[Kernel, Sequence[Value]], Interval]:
         hi = run(_end(first, 1), _end(second, 1 if sign > 0 else 0))
         magnitude = _magnitude(first) + _magnitude(second)
         rounding = value_radius(magnitude.expand_as(lo))
+        made = Interval.rounded(lo, hi, rounding)
         corners = _moved_corners(run, inputs) if sign > 0 else None
-        return replace(
-            Interval.rounded(lo, hi, rounding),
-            corners=None if corners is None else (corners[0] + rounding, corners[1] - rounding),
-        )
+        if corners is None or made.rounding is None:
+            return made
+        return replace(made, corners=(corners[0] + made.rounding, corners[1] - made.rounding))
 
     return bounded
 

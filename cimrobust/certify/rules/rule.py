@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
@@ -74,3 +75,14 @@ def total(
 ) -> Float64[Tensor, "forms samples"]:
     """Return the sum of a form times values over all axes but [forms, samples]."""
     return torch.einsum("snf,nf->sn", flat(form, 2), flat(values))
+
+
+def total_counted(
+    form: Float64[Tensor, "forms samples *units"], values: Float64[Tensor, "samples *units"]
+) -> Float64[Tensor, "forms samples"]:
+    """Return `total` of values that may be infinite, as masks are; NaN where a form counts one."""
+    infinite = ~values.isfinite()
+    if not bool(infinite.any()):
+        return total(form, values)
+    counted = flat((form != 0.0) & infinite, 2).any(-1)
+    return total(form, values.masked_fill(infinite, 0.0)).masked_fill(counted, math.nan)

@@ -15,6 +15,7 @@ are tighter and need a tangent point for each bound; they are not used here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -132,18 +133,27 @@ def _range(
 ) -> tuple[
     Float[Tensor, "samples *positions outputs"], Float[Tensor, "samples *positions outputs"]
 ]:
-    """Return the ends of every output over a box; the normalised axis is last."""
-    return _share(lo, hi), _share(hi, lo)
+    """Return the ends of every output over a box; the normalised axis is last.
+
+    Where a mask leaves no score, the operator gives no number, and the ends are infinite.
+    """
+    blank = hi.amax(-1, keepdim=True) == -math.inf
+    least, most = _share(lo, hi, _MOST_GAP), _share(hi, lo, -_MOST_GAP)
+    return least.masked_fill(blank, -math.inf), most.masked_fill(blank, math.inf)
 
 
 def _share(
     own: Float[Tensor, "samples *positions outputs"],
     others: Float[Tensor, "samples *positions outputs"],
+    unknown: float,
 ) -> Float[Tensor, "samples *positions outputs"]:
-    """Return ``1 / (1 + sum over j != i of exp(others_j - own_i))``."""
+    """Return ``1 / (1 + sum over j != i of exp(others_j - own_i))``.
+
+    `unknown` is the difference of two scores that are both minus infinity.
+    """
     gap = (
         (others[..., None, :] - own[..., :, None])
-        .nan_to_num(nan=0.0, posinf=_MOST_GAP, neginf=-_MOST_GAP)
+        .nan_to_num(nan=unknown, posinf=_MOST_GAP, neginf=-_MOST_GAP)
         .clamp(max=_MOST_GAP)
     )
     eye = torch.eye(own.shape[-1], dtype=torch.bool)
@@ -155,6 +165,9 @@ def _planes(
 ) -> Planes:
     middle, radius = 0.5 * (lo + hi), 0.5 * (hi - lo)
     least, most = _range(lo, hi)
+    # No output depends on a score of minus infinity.
+    masked = hi == -math.inf
+    radius = radius.masked_fill(masked, 0.0)
     eye = torch.eye(lo.shape[-1], dtype=torch.bool)
     # y (1 - y) rises up to 1/2 and falls behind it.
     ends = torch.stack([least * (1 - least), most * (1 - most)])
@@ -163,12 +176,15 @@ def _planes(
         eye, torch.diag_embed(ends.amin(0)), -most[..., :, None] * most[..., None, :]
     )
     largest = torch.where(eye, torch.diag_embed(top), -least[..., :, None] * least[..., None, :])
-    slope, spread = 0.5 * (smallest + largest), 0.5 * (largest - smallest)
+    columns = masked[..., None, :]
+    slope = (0.5 * (smallest + largest)).masked_fill(columns, 0.0)
+    spread = (0.5 * (largest - smallest)).masked_fill(columns, 0.0)
     off = (spread @ radius[..., None])[..., 0]
     value = torch.softmax(middle, -1)
     linear = 2.0 * off < most - least
     return Planes(
-        middle,
+        # Where it is infinite, it is masked, or its width makes every output take its ends.
+        middle.nan_to_num(0.0, 0.0, 0.0),
         torch.where(linear[..., None], slope, torch.zeros_like(slope)),
         torch.where(linear, value - off, least),
         torch.where(linear, value + off, most),

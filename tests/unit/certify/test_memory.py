@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cimrobust.certify import backward, plan
+from cimrobust.certify import backward, samples_apart
 from cimrobust.certify import bound_summary as summary
 from cimrobust.certify import bounded_network as network
 from cimrobust.certify.bound_summary import certify_run
@@ -52,9 +52,9 @@ def test_as_many_samples_are_compared_as_fit(
         compared.append(int(str(arguments[-1])))
         return made(*arguments)
 
-    made = plan._first_samples
-    monkeypatch.setattr(plan, "_first_samples", first)
-    monkeypatch.setattr(plan, "available_memory", lambda: free)
+    made = samples_apart._first_samples
+    monkeypatch.setattr(samples_apart, "_first_samples", first)
+    monkeypatch.setattr(samples_apart, "available_memory", lambda: free)
     assert isinstance(open_bounds(*make("cnn")), BoundedNetwork)
     assert compared[:2] == [1, most]
 
@@ -62,7 +62,7 @@ def test_as_many_samples_are_compared_as_fit(
 def test_samples_that_cannot_be_compared_cost_the_bound_alone(
     make: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "available_memory", lambda: 1000)
+    monkeypatch.setattr(samples_apart, "available_memory", lambda: 1000)
     refused = open_bounds(*make("cnn"))
     assert isinstance(refused, Refusal)
     assert "the tensors of 3 samples need about" in refused.reason

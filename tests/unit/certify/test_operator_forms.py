@@ -95,21 +95,6 @@ def reason_of(
         ),
         (
             FLAT,
-            "h = MatMul(x, w)\n t = Transpose<perm = [1, 0]>(h)\n y = Transpose<perm = [1, 0]>(t)",
-            {},
-            13,
-            "tensor 't' must have its samples along the first axis, got shape [4, 1] of one sample",
-        ),
-        (
-            FLAT,
-            "h = MatMul(x, w)\n m = ReduceMax<axes = [1]>(h)\n t = Transpose<perm = [1, 0]>(m)\n"
-            " u = Transpose<perm = [1, 0]>(t)\n y = Mul(h, u)",
-            {},
-            13,
-            "tensor 't' of shape [1, 4] must have its 4 samples along the first axis",
-        ),
-        (
-            FLAT,
             "h = MatMul(x, w)\n p = Softmax<axis = 0>(h)\n z = Mul(p, o)\n y = Add(h, z)",
             {"o": np.float32(0)},
             13,
