@@ -27,9 +27,7 @@ def chain_einsums(model: onnx.ModelProto) -> int:
     Returns:
         How many were replaced.
     """
-    names = NameMaker(
-        name for graph in all_graphs(model.graph) for name in defined_names(graph)
-    )
+    names = NameMaker(name for graph in all_graphs(model.graph) for name in defined_names(graph))
     num_replaced = 0
     for graph in all_graphs(model.graph):
         made = [_chain(node, names) for node in graph.node]

@@ -7,7 +7,8 @@ tensor from a dense one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Set as AbstractSet
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -130,9 +131,7 @@ def _form_problem(sparse: onnx.SparseTensorProto) -> str | None:
 
 def _header(sparse: onnx.SparseTensorProto) -> TensorProto:
     """Return a tensor without data that has type, shape and name of a sparse one."""
-    return TensorProto(
-        name=sparse.values.name, data_type=sparse.values.data_type, dims=sparse.dims
-    )
+    return TensorProto(name=sparse.values.name, data_type=sparse.values.data_type, dims=sparse.dims)
 
 
 def _all_sparse(model: onnx.ModelProto) -> Iterator[onnx.SparseTensorProto]:

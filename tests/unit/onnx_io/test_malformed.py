@@ -420,7 +420,6 @@ def test_values_of_a_sparse_tensor_of_another_kind_are_refused(
     assert says in refusal(edited(write(GOOD), make_sparse))
 
 
-
 def test_shapes_that_cannot_be_found_within_limits_are_refused(write: Write) -> None:
     path = write(
         '<ir_version: 8, opset_import: ["": 18]> g (float[1, 2] x) => (float[1, 1] y) { y, z ='
