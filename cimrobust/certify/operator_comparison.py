@@ -100,10 +100,14 @@ class Comparison:
             twin: The network in float64.
             output: Output that decisions are read from.
             feed: What was given to onnxruntime, by graph input.
-            given: What onnxruntime gave, by name: inner tensors and outputs.
+            given: What onnxruntime gave, by name: inner tensors and outputs. Constants among them
+                are taken as it gave them.
         """
         self._twin, self._output, self._given = twin, output, given
-        self._values: dict[str, Any] = {"": None, **twin.constants()}
+        constants = twin.constants()
+        self._values: dict[str, Any] = {"": None, **constants}
+        for name in given.keys() & constants.keys():
+            self._values[name] = torch.from_numpy(np.array(given[name], np.float64))
         self._known = set(self._values)
         for name, array in feed.items():
             self._values[name] = _point(array)

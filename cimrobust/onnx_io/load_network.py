@@ -43,6 +43,7 @@ from cimrobust.onnx_io.structure import (
     nesting_problems,
     operator_problems,
     runtime_problems,
+    shared_name_problems,
     version_problems,
 )
 from cimrobust.onnx_io.tensors import (
@@ -135,6 +136,7 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
         int(model.ir_version),
         f"{model.producer_name} {model.producer_version}".strip(),
     )
+    shared_names = shared_name_problems(model)
     notes = _settle_functions(path, model)
     operators: Counter[str] = Counter() if model.functions else _count_operators(model)
     num_in_constants = count_in_constants(model)
@@ -148,7 +150,7 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
         normalise.use_short_domain(model)
         refuse(path, name_problems(model.graph))
     map_keys = zip_map_keys(model)
-    unknown = runtime_problems(model)
+    unknown = [*runtime_problems(model), *shared_names]
     joined, lowered = _rewrite(path, model, origins, notes)
     num_parameters += sum(item.origin.size for item in joined) + lowered.num_new
     short = widen_two_bits(model)
