@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -136,9 +136,8 @@ def open_bounds(
         ).double()
         inputs = {name: _tensor(array) for name, array in dataset.inputs.items()}
         constants = {name: _tensor(array) for name, array in dataset.constants.items()}
-        shape = torch.Size((len(task.labels), *runtime.clean_output.shape[1:]))
         twin.straight_through = True
-        reading = reading_of(twin, task, runtime.plain.output, shape)
+        reading = reading_of(twin, task, runtime.plain.output, _shapes_in(twin, inputs, constants))
         plan = make_plan(twin, reading.tensor)
         check_samples_apart(plan, twin, inputs, constants)
         plan = pools_first(plan)
@@ -159,6 +158,21 @@ def open_bounds(
         ),
         most_cost,
     )
+
+
+def _shapes_in(
+    twin: Twin,
+    inputs: Mapping[str, Shaped[Tensor, "samples ..."]],
+    constants: Mapping[str, Shaped[Tensor, "..."]],
+) -> Callable[[str], torch.Size]:
+    """Return what gives the shape that a tensor has for one sample."""
+
+    def shape(tensor: str) -> torch.Size:
+        first = {name: array[:1] for name, array in inputs.items()}
+        with torch.no_grad():
+            return twin({**first, **constants}, outputs=[tensor])[tensor].shape
+
+    return shape
 
 
 def _tried(network: BoundedNetwork, most_cost: float) -> BoundedNetwork | Refusal:

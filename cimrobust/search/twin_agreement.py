@@ -59,7 +59,7 @@ def agreeing_oracle(
     expected = [runtime.outputs(weights, subset=some, threads=workers) for weights in points]
     reason = (
         f"the decision output '{runtime.engine.output}' has no gradient: it is not chosen from"
-        " scores by ArgMax or ArgMin"
+        " scores by ArgMax, ArgMin or a TopK of one"
     )
     sample_bytes = activation_bytes(runtime.at_hand)
     for readout in possible_readouts(twin, runtime.task, runtime.engine.output):
