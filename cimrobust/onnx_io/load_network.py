@@ -23,6 +23,7 @@ from cimrobust.onnx_io.lowering.lower_model import Lowered, lower
 from cimrobust.onnx_io.memory_needs import require_room_for
 from cimrobust.onnx_io.model_files import model_kind
 from cimrobust.onnx_io.network import FileDigest, Network
+from cimrobust.onnx_io.optionals import open_optionals
 from cimrobust.onnx_io.parameter_count import count_in_constants, count_initialized
 from cimrobust.onnx_io.parsed_model import read_model
 from cimrobust.onnx_io.problems import not_covered, refuse
@@ -305,6 +306,7 @@ def _rewrite(
         some = ", ".join(dead[:5]) + (" and more" if len(dead) > 5 else "")
         notes.append(f"{len(dead)} nodes that no output depends on are left out: {some}")
     normalise.drop_unread_outputs(graph)
+    open_optionals(graph)
     num_chained = chain_einsums(model)
     if num_chained:
         notes.append(f"{num_chained} Einsums of three operands or more are read as chains of two")

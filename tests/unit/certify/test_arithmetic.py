@@ -70,6 +70,18 @@ def test_constants_that_float16_rounds_are_taken_as_they_are_rounded(tmp_path: P
     assert (found.compared, found.wrong) == (1, ())
 
 
+def test_rounding_of_double_to_float_is_rounding(tmp_path: Path) -> None:
+    weights = np.random.default_rng(0).standard_normal((6, 3))
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]> net (float[n, 6] x) => (float[n, 3] y)
+        { d = Cast <to = 11> (x) h = MatMul (d, w) y = Cast <to = 1> (h) }"""
+    )
+    model.graph.initializer.append(numpy_helper.from_array(weights, "w"))
+    onnx.save(model, tmp_path / "net.onnx")
+    found = check_arithmetic(load_network(tmp_path / "net.onnx"), inputs(), {}, output="y")
+    assert (found.compared, found.wrong) == (3, ())
+
+
 def test_rounding_to_float16_is_rounding(tmp_path: Path) -> None:
     network, feed = half_network(tmp_path)
     found = check_arithmetic(network, feed, {}, output="y")
