@@ -16,6 +16,7 @@ from cimrobust.available_memory import available_memory, is_about_memory, planne
 from cimrobust.certify.backward import batch_bytes, form_cost, lower_bound
 from cimrobust.certify.counted_decisions import CountedDecisions
 from cimrobust.certify.decision_margins import Reading, reading_of
+from cimrobust.certify.front_form import front_form
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.plan import Plan, check_samples_apart, make_plan, pools_first
 from cimrobust.certify.propagate import forwards_bytes, propagate
@@ -138,8 +139,9 @@ def open_bounds(
         constants = {name: _tensor(array) for name, array in dataset.constants.items()}
         twin.straight_through = True
         reading = reading_of(twin, task, runtime.plain.output, _shapes_in(twin, inputs, constants))
-        plan = make_plan(twin, reading.tensor)
-        check_samples_apart(plan, twin, inputs, constants)
+        form = front_form(twin, reading.tensor, inputs, constants)
+        plan = make_plan(twin, reading.tensor, form=form)
+        check_samples_apart(plan, twin, inputs, constants, form.layouts)
         plan = pools_first(plan)
     except NotBoundedError as err:
         return err.refusal

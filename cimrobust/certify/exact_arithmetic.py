@@ -26,8 +26,6 @@ from cimrobust.onnx_io.tensors import type_name
 from cimrobust.twin.to_torch import TwinUnavailableError, to_torch
 
 if TYPE_CHECKING:
-    import onnx
-
     from cimrobust.onnx_io.network import Network
 
 #: Samples, where the network takes any number at a time.
@@ -94,7 +92,7 @@ def check_arithmetic(
     }
     names = (
         *cut_tensors(network.model, output),
-        *_rounded_constants(network.model, twin.constants().keys()),
+        *_rounded_constants(network, twin.constants().keys()),
     )
     try:
         session = open_session(with_outputs(network.model, names))
@@ -113,14 +111,14 @@ def check_arithmetic(
         return not_compared(f"the float64 form does not run ({type(err).__name__})")
 
 
-def _rounded_constants(model: onnx.ModelProto, constants: Collection[str]) -> list[str]:
+def _rounded_constants(network: Network, constants: Collection[str]) -> list[str]:
     """Return float tensors that constants alone decide by way of 16 bit numbers.
 
     The float64 form has no such rounding, so that they are taken as onnxruntime makes them.
     """
-    types = infer_types(model, strict=False)
+    types = infer_types(network.model, strict=False)
     rounded: dict[str, None] = {}
-    for node in model.graph.node:
+    for node in network.model.graph.node:
         made = [name for name in node.output if name in constants and name in types]
         by_short = any(name in rounded for name in node.input)
         for name in made:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cimrobust.available_memory import available_memory
 from cimrobust.certify.expand import expanded
+from cimrobust.certify.front_form import FrontForm
 from cimrobust.certify.patterns import recognised
 from cimrobust.certify.planned_tensors import PlannedTensors
 from cimrobust.certify.refusal import NotBoundedError
@@ -25,6 +26,7 @@ from cimrobust.certify.tensor_kinds import ACTIVE, KNOWN
 from cimrobust.twin.ops.twin_step import Step
 
 if TYPE_CHECKING:
+    from cimrobust.certify.sample_layouts import SampleLayout
     from cimrobust.twin.ops.converter_registry import Node
     from cimrobust.twin.to_torch import Twin
 
@@ -127,7 +129,9 @@ class Plan:
         return {name: names.count(name) for name in dict.fromkeys(names)}
 
 
-def make_plan(twin: Twin, tensor: str, *, known: Collection[str] = ()) -> Plan:
+def make_plan(
+    twin: Twin, tensor: str, *, known: Collection[str] = (), form: FrontForm | None = None
+) -> Plan:
     """Return the plan of a tensor of a network.
 
     Args:
@@ -135,6 +139,7 @@ def make_plan(twin: Twin, tensor: str, *, known: Collection[str] = ()) -> Plan:
         tensor: What decisions are read from.
         known: Weights of the twin that do not deviate; their values are given with those of the
             inputs.
+        form: The steps with samples in front; None: they are there.
 
     Raises:
         NotBoundedError: Operators have no rule; names all of them.
@@ -144,15 +149,18 @@ def make_plan(twin: Twin, tensor: str, *, known: Collection[str] = ()) -> Plan:
     shapes = {
         name: tuple(value.shape) for name, value in (*constants.items(), *twin.weights.items())
     }
-    parts, unexpanded = expanded(twin.steps_to(tensor), shapes)
+    form = form or FrontForm(twin.steps_to(tensor))
+    parts, unexpanded = expanded(form.steps, shapes)
     tensors = PlannedTensors.of(parts, constants, known=known, stored=stored, inputs=twin.inputs)
     steps: list[PlannedStep] = []
     problems: list[str] = []
     for step in recognised(parts, constants, tensor):
         node, kind = step.node, tensors.kind_made(step.node)
         rule, reason = (None, "") if kind == KNOWN else tensors.rule_of(step)
+        if node.outputs[0] in form.reasons:
+            rule = None
         if kind != KNOWN and rule is None:
-            reason = unexpanded.get(node.outputs[0], reason)
+            reason = unexpanded.get(node.outputs[0], form.reasons.get(node.outputs[0], reason))
             problems.append(f"{node.name} ({node.op}): {reason}")
         steps.append(PlannedStep(step, rule, kind, tensors.note(node, kind)))
     if problems:
@@ -205,17 +213,26 @@ def check_samples_apart(
     twin: Twin,
     inputs: Mapping[str, Shaped[Tensor, "samples ..."]],
     constants: Mapping[str, Shaped[Tensor, "..."]],
+    layouts: Mapping[str, SampleLayout] | None = None,
 ) -> None:
     """Check that every tensor has its samples in front and that no sample depends on another.
+
+    Args:
+        plan: What is bounded.
+        twin: The network in float64.
+        inputs: Samples by graph input.
+        constants: Graph inputs that are the same for all samples.
+        layouts: Where the network itself has the samples of a tensor, if not in front.
 
     Raises:
         NotBoundedError: One does not.
     """
+    turned = layouts or {}
     made = {name for step in twin.steps_to(plan.tensor) for name in step.node.outputs}
     names = [step.output for step in plan.steps if step.kind == ACTIVE and step.output in made] or [
         plan.tensor
     ]
-    one = _first_samples(twin, inputs, constants, names, 1)
+    one = _first_samples(twin, inputs, constants, names, turned, 1)
     for name, tensor in one.items():
         if tensor.shape[:1] != (1,):
             raise NotBoundedError(
@@ -223,9 +240,9 @@ def check_samples_apart(
                 f" {list(tensor.shape)} of one sample"
             )
     count, sizes = _compared(sum(8 * t.numel() for t in one.values()), inputs)
-    together = _first_samples(twin, inputs, constants, names, count)
+    together = _first_samples(twin, inputs, constants, names, turned, count)
     for size in sizes:
-        part = one if size == 1 else _first_samples(twin, inputs, constants, names, size)
+        part = one if size == 1 else _first_samples(twin, inputs, constants, names, turned, size)
         for name in names:
             whole, some = together[name], part[name]
             if whole.shape[:1] != (count,) or some.shape[:1] != (size,):
@@ -249,11 +266,16 @@ def _first_samples(
     inputs: Mapping[str, Shaped[Tensor, "samples ..."]],
     constants: Mapping[str, Shaped[Tensor, "..."]],
     names: list[str],
+    layouts: Mapping[str, SampleLayout],
     count: int,
 ) -> dict[str, Shaped[Tensor, "..."]]:
-    """Return tensors of the first samples."""
+    """Return tensors of the first samples, which are turned to the front."""
     first = {name: tensor[:count] for name, tensor in inputs.items()}
-    return dict(twin({**first, **constants}, outputs=names))
+    made = twin({**first, **constants}, outputs=names)
+    return {
+        name: layouts[name].front(value) if name in layouts else value
+        for name, value in made.items()
+    }
 
 
 def _compared(

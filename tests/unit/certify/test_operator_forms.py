@@ -95,18 +95,18 @@ def reason_of(
         ),
         (
             FLAT,
-            "h = MatMul(x, w)\n t = Transpose<perm = [1, 0]>(h)\n y = Transpose<perm = [1, 0]>(t)",
+            "h = MatMul(x, w)\n t = Transpose<perm = [1, 0]>(h)\n s = Softmax<axis = 0>(t)\n"
+            " y = Transpose<perm = [1, 0]>(s)",
             {},
             13,
-            "tensor 't' must have its samples along the first axis, got shape [4, 1] of one sample",
+            "(Softmax): its samples lie along the last axis",
         ),
         (
             FLAT,
-            "h = MatMul(x, w)\n m = ReduceMax<axes = [1]>(h)\n t = Transpose<perm = [1, 0]>(m)\n"
-            " u = Transpose<perm = [1, 0]>(t)\n y = Mul(h, u)",
-            {},
+            "h = MatMul(x, w)\n m = ReduceMean<axes = [0]>(h)\n z = Mul(m, o)\n y = Add(h, z)",
+            {"o": np.float32(0)},
             13,
-            "tensor 't' of shape [1, 4] must have its 4 samples along the first axis",
+            "tensor 'm' of shape [1, 4] must have its 4 samples along the first axis",
         ),
         (
             FLAT,
