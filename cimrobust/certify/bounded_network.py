@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,10 +16,11 @@ from cimrobust.available_memory import available_memory, is_about_memory, planne
 from cimrobust.certify.backward import batch_bytes, form_cost, lower_bound
 from cimrobust.certify.counted_decisions import CountedDecisions
 from cimrobust.certify.decision_margins import Reading, reading_of
-from cimrobust.certify.each_sample import EachSample
+from cimrobust.certify.each_sample import EachSample, sample_tensors
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.plan import Plan, make_plan, pools_first
 from cimrobust.certify.propagate import forwards_bytes, propagate
+from cimrobust.certify.recurrent_steps import RECURRENT
 from cimrobust.certify.refusal import CannotBoundError, NotBoundedError, Refusal
 from cimrobust.certify.samples_apart import check_samples_somewhere, has_samples_in_front
 from cimrobust.certify.tensor_kinds import ACTIVE
@@ -143,9 +144,12 @@ def open_bounds(
         ).double()
         inputs = {name: _tensor(array) for name, array in dataset.inputs.items()}
         constants = {name: _tensor(array) for name, array in dataset.constants.items()}
-        shape = torch.Size((len(task.labels), *runtime.clean_output.shape[1:]))
         twin.straight_through = True
-        reading = reading_of(twin, task, runtime.plain.output, shape)
+        has_axis = feeding.mode != "none"
+        if not has_axis and task.decision.read == "label":
+            return Refusal("labels of a network without an axis of samples are not followed")
+        shapes = _shapes_in(twin, inputs, constants, has_axis=has_axis)
+        reading = reading_of(twin, task, runtime.plain.output, shapes)
         plan = pools_first(_plan_of(twin, reading.tensor, inputs, constants, feeding.mode))
     except NotBoundedError as err:
         return err.refusal
@@ -161,7 +165,7 @@ def open_bounds(
             inputs,
             constants,
             # Of a network without an axis of samples no chips are looked for.
-            twin if feeding.mode != "none" else None,
+            twin if has_axis else None,
         ),
         most_cost,
     )
@@ -187,15 +191,36 @@ def _plan_of(
         NotBoundedError: There is none.
     """
     if mode == "free":
-        plan = make_plan(twin, tensor)
-        made = {name for step in twin.steps_to(tensor) for name in step.node.outputs}
-        names = [s.output for s in plan.steps if s.kind == ACTIVE and s.output in made] or [tensor]
-        if has_samples_in_front(twin, inputs, constants, names):
-            return plan
+        steps = twin.steps_to(tensor)
+        names = sample_tensors(steps, inputs)
+        if not any(step.node.op in RECURRENT for step in steps):
+            plan = make_plan(twin, tensor)
+            active = {step.output for step in plan.steps if step.kind == ACTIVE}
+            names = [name for name in names if name in active] or [tensor]
+            if has_samples_in_front(twin, inputs, constants, names):
+                return plan
         check_samples_somewhere(twin, inputs, constants, names)
     has_axis = mode != "none"
     one = {name: samples[:1] if has_axis else samples[0] for name, samples in inputs.items()}
     return make_plan(twin, tensor, each=EachSample(one, constants, has_axis))
+
+
+def _shapes_in(
+    twin: Twin,
+    inputs: Mapping[str, Shaped[Tensor, "samples ..."]],
+    constants: Mapping[str, Shaped[Tensor, "..."]],
+    *,
+    has_axis: bool,
+) -> Callable[[str], torch.Size]:
+    """Return what gives the shape that a tensor has for one sample, the axis of samples counted."""
+
+    def shape(tensor: str) -> torch.Size:
+        first = {name: array[:1] if has_axis else array[0] for name, array in inputs.items()}
+        with torch.no_grad():
+            made = twin({**first, **constants}, outputs=[tensor])[tensor]
+        return made.shape if has_axis else torch.Size((1, *made.shape))
+
+    return shape
 
 
 def _tried(network: BoundedNetwork, most_cost: float) -> BoundedNetwork | Refusal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -11,12 +12,15 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from cimrobust.certify.refusal import NotBoundedError
+from cimrobust.twin.label_choice import choice_of
 
 if TYPE_CHECKING:
     from cimrobust.data.task import Task
     from cimrobust.twin.to_torch import Twin
 
 _SAME = frozenset({"Identity", "Dropout"})
+# Most classes whose indices every type holds.
+_FIT_EVERY_TYPE = 100
 # Softmax is computed in float32: scores that differ by less than this, or than this share of their
 # magnitude, may come out equal or, with the errors of an exponential of a few units in the last
 # place, in the wrong order. Sixteen times what a good exponential needs.
@@ -101,14 +105,14 @@ class Reading:
         return max(1, shape[self.axis] - 1) if self.kind == "classes" else 1
 
 
-def reading_of(twin: Twin, task: Task, output: str, shape: torch.Size) -> Reading:
+def reading_of(twin: Twin, task: Task, output: str, shapes: Callable[[str], torch.Size]) -> Reading:
     """Return how the decisions of a task are read, as early in the graph as they are the same.
 
     Args:
         twin: The network.
         task: Its decisions.
         output: Name of the decision output.
-        shape: Its shape, samples first.
+        shapes: Given a tensor, its shape, samples first.
 
     Raises:
         NotBoundedError: The decision is not one of scores.
@@ -117,9 +121,8 @@ def reading_of(twin: Twin, task: Task, output: str, shape: torch.Size) -> Readin
     if read == "value":
         return Reading(output, "value")
     if read == "label":
-        raise NotBoundedError(
-            "the decision output holds labels, not the scores that they are chosen by"
-        )
+        return _before_choice(twin, task, output, shapes)
+    shape = shapes(output)
     if read == "threshold":
         return _before_sigmoid(
             twin, Reading(output, "threshold", thresholds=tuple(task.threshold_of_each().tolist()))
@@ -135,14 +138,41 @@ def reading_of(twin: Twin, task: Task, output: str, shape: torch.Size) -> Readin
     return _before_softmax(twin, found) if len(shape) == 2 else found
 
 
+def _before_choice(
+    twin: Twin, task: Task, output: str, shapes: Callable[[str], torch.Size]
+) -> Reading:
+    """Return the reading of the scores that ArgMax or ArgMin choose the labels of an output by.
+
+    Raises:
+        NotBoundedError: Labels are not indices of scores, or some have none.
+    """
+    choice = choice_of(twin, output)
+    if choice is None or task.classes is not None:
+        raise NotBoundedError(
+            "the decision output holds labels, not the scores that they are chosen by"
+        )
+    shape = shapes(choice.scores)
+    axis, most = choice.axis % len(shape), int(task.labels.max())
+    is_narrow = choice.is_cast and shape[axis] > _FIT_EVERY_TYPE
+    if axis == 0 or most >= shape[axis] or is_narrow:
+        raise NotBoundedError(
+            f"the labels of the decision output are chosen along axis {axis} of scores of shape"
+            f" {list(shape)}, and go up to {most}"
+        )
+    found = Reading(choice.scores, "classes", sign=choice.sign, axis=axis)
+    return _before_softmax(twin, found) if len(shape) == 2 else found
+
+
 def _before_softmax(twin: Twin, reading: Reading) -> Reading:
     while (source := twin.source_of(reading.tensor)) is not None:
         op, inputs = source
         # Of two, the outer one would need more: behind the inner one, scores of many classes
         # differ by less than float32 tells apart.
         if op in ("Softmax", "LogSoftmax") and not reading.needed:
-            # A label that others may be ahead of need not be near the largest score.
-            apart = _MOST_APART if op == "Softmax" and reading.most_ahead else math.inf
+            # A label that others may be ahead of, or that the lowest score decides, need not be
+            # near the largest score.
+            may_be_far = reading.most_ahead > 0 or reading.sign < 0
+            apart = _MOST_APART if op == "Softmax" and may_be_far else math.inf
             reading = replace(
                 reading, needed=_SOFTMAX_LEAST, needed_share=_SOFTMAX_SHARE, most_apart=apart
             )

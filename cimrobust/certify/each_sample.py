@@ -10,15 +10,16 @@ network computes in a run of one sample.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from cimrobust.certify.refusal import NotBoundedError
+from cimrobust.certify.recurrent_steps import RECURRENT, unrolled
+from cimrobust.certify.refusal import CannotBoundError, NotBoundedError
 from cimrobust.certify.rules.rule_table import SHAPE_OPS
 from cimrobust.certify.step_parts import made_of, part_name
 
@@ -38,6 +39,8 @@ _STRETCHING = frozenset(
     {"Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "MatMul"}
     | {"Max", "Min", "Mod", "Mul", "Or", "Pow", "Sub", "Where", "Xor"}
 )
+#: Inputs of a recurrent node that hold its first states.
+_FIRST_STATES = (5, 6)
 #: Of Softmax before opset 13.
 _FLATTENING, _SOFTMAX_AXIS_BEFORE = 13, 1
 
@@ -59,8 +62,10 @@ class EachSample:
 
     def steps(
         self, steps: Sequence[Step], values: Mapping[str, Shaped[Tensor, "..."]], tensor: str
-    ) -> list[Step]:
+    ) -> tuple[list[Step], dict[str, str]]:
         """Return steps that make of every sample what the given ones make of one.
+
+        Beside them, why some steps have no bound, by output.
 
         They read graph inputs with samples in front, and make `tensor` with samples in front.
 
@@ -75,7 +80,7 @@ class EachSample:
         run = _Run({**values, **self.constants, **self.inputs}, set(self.inputs))
         made = [part for step in steps for part in run.lifted(step)]
         if not self.has_axis:
-            return made
+            return made, run.reasons
         if run.shape(tensor)[:1] != (1,):
             raise NotBoundedError(
                 f"tensor '{tensor}' must have one row a sample, got shape"
@@ -83,11 +88,28 @@ class EachSample:
             )
         names = {name: _apart(name) for name in (*self.inputs, tensor)}
         node = steps[-1].node
-        return [
+        lifted = [
             *(made_of(node, "Unsqueeze", (name,), names[name], _with_axis) for name in self.inputs),
             *(_renamed(step, names) for step in made),
             made_of(node, "Squeeze", (names[tensor],), tensor, _without_axis),
         ]
+        return lifted, run.reasons
+
+
+def sample_tensors(steps: Sequence[Step], inputs: Collection[str]) -> list[str]:
+    """Return the names of what differs from sample to sample.
+
+    Args:
+        steps: In the order in which they run.
+        inputs: Graph inputs that hold samples.
+    """
+    found = dict.fromkeys(inputs)
+    for step in steps:
+        if step.node.op not in SHAPE_OPS and any(
+            name in found for name in (*step.node.inputs, *step.node.captures)
+        ):
+            found |= dict.fromkeys(name for name in step.node.outputs if name)
+    return [name for name in found if name not in inputs]
 
 
 @dataclass(frozen=True)
@@ -97,10 +119,12 @@ class _Run:
     Attributes:
         values: Tensors made so far, by name.
         apart: Names of those that differ from sample to sample.
+        reasons: Why steps have no bound, by output.
     """
 
     values: dict[str, Any]
     apart: set[str]
+    reasons: dict[str, str] = field(default_factory=dict)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tensor."""
@@ -123,6 +147,8 @@ class _Run:
                 " sample to sample"
             )
         self.apart.update(name for name in node.outputs if name)
+        if node.op in RECURRENT:
+            return self._in_time(step, flags)
         if node.op in _ON_IMAGES:
             return self._on_images(step, flags)
         if node.op in _ON_ROWS and not any(flags[1:]) and self._is_row(node):
@@ -157,6 +183,39 @@ class _Run:
                 f" {list(self.shape(node.inputs[0]))} of one sample"
             )
         return self._of_samples(step)
+
+    def _in_time(self, step: Step, flags: list[bool]) -> list[Step]:
+        """Return a recurrent step written out in time."""
+        node = step.node
+        axis = 0 if node.get("layout", 0) else 1
+        shape = self.shape(node.inputs[0])
+        states = [index for index in _FIRST_STATES if node.has(index)]
+        at_zero = not any(
+            flags[index] or bool((self.values[node.inputs[index]] != 0).any()) for index in states
+        )
+        data = part_name(node, "data of samples")
+        made = {name: part_name(node, f"{name} of samples") for name in node.outputs if name}
+        outputs = tuple(made.get(name, "") for name in node.outputs)
+        inner = replace(node, inputs=(data, *node.inputs[1:]), outputs=outputs)
+        try:
+            if any(flags[1:4]) or shape[axis] != 1:
+                raise CannotBoundError("its samples do not lie along its batch axis")
+            written = unrolled(replace(step, node=inner), shape[1 - axis], starts_at_zero=at_zero)
+        except CannotBoundError as error:
+            self.reasons[node.outputs[0] or next(iter(made))] = str(error)
+            return [step]
+        # Of all steps, [steps, directions, samples, hidden] or [samples, steps, directions,
+        # hidden]; of the last one, [directions, samples, hidden] or [samples, directions, hidden].
+        behind = [1 if axis == 0 else 3, *(1 if axis == 0 else 2 for _ in node.outputs[1:])]
+        return [
+            made_of(node, "Squeeze", (node.inputs[0],), data, _without(1 + axis)),
+            *written,
+            *(
+                made_of(node, "Unsqueeze", (made[name],), name, _with(place))
+                for name, place in zip(node.outputs, behind, strict=True)
+                if name
+            ),
+        ]
 
     def _is_row(self, node: Node) -> bool:
         """Return whether a node reads and makes one row, or one matrix, a sample."""
@@ -287,6 +346,14 @@ def _with_axis(x: Shaped[Tensor, "samples ..."]) -> Shaped[Tensor, "samples 1 ..
 
 def _without_axis(x: Shaped[Tensor, "samples 1 ..."]) -> Shaped[Tensor, "samples ..."]:
     return x.flatten(0, 1)
+
+
+def _with(axis: int) -> Kernel:
+    return lambda x: x.unsqueeze(axis)
+
+
+def _without(axis: int) -> Kernel:
+    return lambda x: x.squeeze(axis)
 
 
 def _with_axes(count: int) -> Kernel:

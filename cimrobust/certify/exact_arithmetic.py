@@ -5,7 +5,7 @@ One run gives the inner tensors; `certify.operator_comparison` holds each operat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,8 @@ from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.errors import CimrobustError
 from cimrobust.onnx_io.batch import coupling_operators
 from cimrobust.onnx_io.exposed import as_declared, cut_tensors, with_outputs, work_of
+from cimrobust.onnx_io.shapes import infer_types
+from cimrobust.onnx_io.tensors import type_name
 from cimrobust.twin.to_torch import TwinUnavailableError, to_torch
 
 if TYPE_CHECKING:
@@ -88,7 +90,10 @@ def check_arithmetic(
         **_one_batch(cast_inputs(network.inputs, inputs), feeding, count),
         **cast_inputs(network.inputs, constants),
     }
-    names = cut_tensors(network.model, output)
+    names = (
+        *cut_tensors(network.model, output),
+        *_rounded_constants(network, twin.constants().keys()),
+    )
     try:
         session = open_session(with_outputs(network.model, names))
         given = as_declared(
@@ -104,6 +109,23 @@ def check_arithmetic(
             )
     except (CimrobustError, RuntimeError) as err:
         return not_compared(f"the float64 form does not run ({type(err).__name__})")
+
+
+def _rounded_constants(network: Network, constants: Collection[str]) -> list[str]:
+    """Return float tensors that constants alone decide by way of 16 bit numbers.
+
+    The float64 form has no such rounding, so that they are taken as onnxruntime makes them.
+    """
+    types = infer_types(network.model, strict=False)
+    rounded: dict[str, None] = {}
+    for node in network.model.graph.node:
+        made = [name for name in node.output if name in constants and name in types]
+        by_short = any(name in rounded for name in node.input)
+        for name in made:
+            kind = type_name(types[name].elem_type)
+            if kind == "float16" or (by_short and kind.startswith("float")):
+                rounded[name] = None
+    return list(rounded)
 
 
 def twin_bytes(network: Network) -> int:

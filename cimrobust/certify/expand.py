@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from cimrobust.certify.step_parts import Fixed
 
 _VERSION = 13
+# Operators on levels of one input, with the scales and zero points of input and output behind it.
+_OF_LEVELS = {
+    "QLinearAveragePool": "AveragePool",
+    "QLinearGlobalAveragePool": "GlobalAveragePool",
+    "QLinearLeakyRelu": "LeakyRelu",
+}
 
 
 def expanded(
@@ -43,17 +49,19 @@ def expanded(
 def _parts_of(step: Step, fixed: Fixed) -> list[Step]:
     """Return the steps that a step stands for.
 
-    Itself, unless it is a Split, which is one Slice an output, a QLinearAdd, or one of
+    Itself, unless it is a Split, which is one Slice an output, an operator on levels, or one of
     `WRITTEN_OUT`.
 
-    The rounding of `QLinearAdd`, which works on levels, is charged at the quantiser that ends it;
-    see `cimrobust.certify.rules.quantise`.
+    The rounding of operators on levels is charged at the quantiser that ends them; see
+    `cimrobust.certify.rules.quantise`.
     """
     node = step.node
     if node.op == "Split":
         return [_piece(step, index) for index, name in enumerate(node.outputs) if name]
     if node.op in WRITTEN_OUT and node.domain == "":
         return WRITTEN_OUT[node.op](step, fixed)
+    if node.op in _OF_LEVELS:
+        return _of_levels(node)
     if node.op != "QLinearAdd":
         return [step]
     names = [f"{node.outputs[0]}, {part}" for part in ("first", "second", "sum")]
@@ -75,6 +83,32 @@ def _parts_of(step: Step, fixed: Fixed) -> list[Step]:
         *parts,
         _compiled(add),
         _step(node, "QuantizeLinear", (None, 6, 7), node.outputs[0], names[2]),
+    ]
+
+
+def _of_levels(node: Node) -> list[Step]:
+    """Return an operator on levels as the same operator between quantisers.
+
+    Raises:
+        CannotBoundError: Its channels are last.
+    """
+    if node.get("channels_last", 0):
+        raise CannotBoundError("its channels are last")
+    levels, real = (f"{node.outputs[0]}, {part}" for part in ("real", "result"))
+    inner = replace(
+        node,
+        op=_OF_LEVELS[node.op],
+        domain="",
+        version=_VERSION,
+        attributes={key: value for key, value in node.attributes.items() if key != "channels_last"},
+        inputs=(levels,),
+        outputs=(real,),
+        input_types=(1,),
+    )
+    return [
+        _step(node, "DequantizeLinear", (0, 1, 2), levels),
+        _compiled(inner),
+        _step(node, "QuantizeLinear", (None, 3, 4), node.outputs[0], real),
     ]
 
 

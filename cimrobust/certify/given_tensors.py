@@ -31,6 +31,7 @@ SELECTING = frozenset(
         "Cast",
         "Concat",
         "ConstantOfShape",
+        "DepthToSpace",
         "Equal",
         "Expand",
         "Flatten",
@@ -45,10 +46,13 @@ SELECTING = frozenset(
         "Max",
         "Min",
         "Not",
+        "OneHot",
         "Or",
+        "Pad",
         "Range",
         "Reshape",
         "Slice",
+        "SpaceToDepth",
         "Squeeze",
         "Tile",
         "Transpose",
@@ -58,6 +62,9 @@ SELECTING = frozenset(
         "Xor",
     }
 )
+
+# Input whose element type the output has, where that is not the first.
+_TYPED_BY = {"Where": 1, "OneHot": 2}
 
 #: Operators whose outputs are true or false.
 _DECIDING = frozenset(
@@ -95,7 +102,7 @@ def makes_integers(node: Node, types: Mapping[str, int]) -> bool:
         and node.op in SELECTING | _COUNTING
         and node.op not in ("ConstantOfShape", "Cast")
     ):
-        kind = types.get(node.inputs[1 if node.op == "Where" else 0])
+        kind = types.get(node.inputs[_TYPED_BY.get(node.op, 0)])
     return kind is not None and kind not in _FLOAT_TYPES
 
 

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.refusal import CannotBoundError
-from cimrobust.certify.rounding import UNIT_FLOAT32, gamma, product_radius
+from cimrobust.certify.rounding import UNIT_FLOAT32, gamma, product_radius, value_radius
 from cimrobust.certify.rules.bilinear import product_of_activations
 from cimrobust.certify.rules.rule_table import RULES, SHAPE_OPS
 from cimrobust.engine.arithmetic_findings import Arithmetic, WrongTensor, not_compared
@@ -100,10 +100,14 @@ class Comparison:
             twin: The network in float64.
             output: Output that decisions are read from.
             feed: What was given to onnxruntime, by graph input.
-            given: What onnxruntime gave, by name: inner tensors and outputs.
+            given: What onnxruntime gave, by name: inner tensors and outputs. Constants among them
+                are taken as it gave them.
         """
         self._twin, self._output, self._given = twin, output, given
-        self._values: dict[str, Any] = {"": None, **twin.constants()}
+        constants = twin.constants()
+        self._values: dict[str, Any] = {"": None, **constants}
+        for name in given.keys() & constants.keys():
+            self._values[name] = torch.from_numpy(np.array(given[name], np.float64))
         self._known = set(self._values)
         for name, array in feed.items():
             self._values[name] = _point(array)
@@ -345,11 +349,12 @@ def _bounded(step: Step, read: Sequence[Any]) -> Interval | None:
     if node.op in ("MatMulIntegerToFloat", "QGemm"):
         return _float_of_integers(step, read)
     maker = RULES.get(node.op)
-    return (
-        None
-        if maker is None or sum(map(bool, node.outputs)) != 1
-        else maker(node, step.kernel).forward(read)
-    )
+    if maker is None or sum(map(bool, node.outputs)) != 1:
+        return None
+    made = maker(node, step.kernel).forward(read)
+    if node.op == "Cast":  # of double, to the nearest float
+        return Interval.rounded(made.lo, made.hi, value_radius(made.magnitude))
+    return made
 
 
 def _float_of_integers(step: Step, read: Sequence[Any]) -> Interval:

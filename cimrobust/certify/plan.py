@@ -149,7 +149,8 @@ def make_plan(
     }
     parts, unexpanded = expanded(twin.steps_to(tensor), shapes)
     if each is not None:
-        parts = each.steps(parts, {**constants, **twin.weights}, tensor)
+        parts, reasons = each.steps(parts, {**constants, **twin.weights}, tensor)
+        unexpanded |= reasons
     tensors = PlannedTensors.of(parts, constants, known=known, stored=stored, inputs=twin.inputs)
     steps: list[PlannedStep] = []
     problems: list[str] = []

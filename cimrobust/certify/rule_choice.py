@@ -11,7 +11,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from cimrobust.certify.refusal import CannotBoundError
-from cimrobust.certify.rules.affine import keep
+from cimrobust.certify.rules.affine import keep, recast
 from cimrobust.certify.rules.bilinear import product_of_activations
 from cimrobust.certify.rules.composed import larger, quotient
 from cimrobust.certify.rules.curves import square
@@ -83,6 +83,8 @@ def rule_of(
     if node.op in ("MatMul", "Mul") and reads.count(ACTIVE) == 2:
         is_square = node.op == "Mul" and node.inputs[0] == node.inputs[1]
         return square() if is_square else product_of_activations(node, step.kernel)
+    if node.op == "Cast" and ACTIVE in reads:
+        return recast(node, step.kernel)
     if node.op in _OF_TWO and WEIGHT not in reads:
         return larger(node, step.kernel)
     if node.op == "Div" and reads[1] == ACTIVE and reads[0] != WEIGHT:
@@ -108,8 +110,6 @@ def _check_kinds(node: Node, reads: Sequence[str]) -> None:
     elif node.op in ("Mul", "Div"):
         if active + weights > 1 or (node.op == "Div" and reads[0] == KNOWN):
             raise CannotBoundError("it multiplies or divides by something that is not constant")
-    elif node.op == "Cast" and active:
-        raise CannotBoundError("it changes the type of activations")
     elif active and weights:
         raise CannotBoundError("it mixes stored weights with activations")
     elif node.op not in ("Add", "Sub", "Concat", "Where") and reads[1:].count(ACTIVE):

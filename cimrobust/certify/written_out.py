@@ -8,6 +8,7 @@ order, which is what the rules charge for; zeros between them round nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from cimrobust.certify.einsum_products import product_of_einsum
+from cimrobust.certify.refusal import CannotBoundError
 from cimrobust.certify.step_parts import Fixed, made_of, part_name, sizes_of
 from cimrobust.twin.ops.conv import transposed_pads
 from cimrobust.twin.ops.converter_registry import Node, find
@@ -25,6 +27,8 @@ from cimrobust.twin.ops.twin_step import Step
 
 #: Versions of ReduceSum with axes as an attribute, and as an input; ReduceL2 changed later.
 _AXES_ATTRIBUTE, _AXES_INPUT, _L2_AXES_INPUT = 11, 13, 18
+#: Version of AveragePool with dilations; and what makes all its windows count alike.
+_DILATED_AVERAGE, _WHOLE_WINDOWS = 19, {"count_include_pad": 1}
 
 
 def normalised_channels(step: Step, _fixed: Fixed) -> list[Step]:
@@ -92,6 +96,75 @@ def root_of_squares(step: Step, _fixed: Fixed) -> list[Step]:
         Step(converter(summed), (), (), summed),
         made_of(node, "Sqrt", (total,), node.outputs[0], torch.sqrt),
     ]
+
+
+def root_of_pooled_powers(step: Step, _fixed: Fixed) -> list[Step]:
+    """LpPool and GlobalLpPool of order 1 or 2: sums over windows of magnitudes or squares.
+
+    Raises:
+        CannotBoundError: Of another order, or the last windows may reach over.
+    """
+    node = step.node
+    if node.get("ceil_mode", 0):
+        raise CannotBoundError("its last windows may reach over the edge")
+    powers, pooled = part_name(node, "powers"), part_name(node, "sum")
+    taps = node.get("kernel_shape")
+    mean = None
+    if node.op == "LpPool":
+        kept = {
+            name: node.get(name)
+            for name in ("kernel_shape", "strides", "pads", "auto_pad", "dilations")
+            if node.get(name) is not None
+        }
+        converter = find("", "AveragePool", _DILATED_AVERAGE)
+        assert converter is not None
+        mean = converter(replace(node, op="AveragePool", attributes={**kept, **_WHOLE_WINDOWS}))
+
+    def summed(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        if mean is None:
+            return x.sum(tuple(range(2, x.dim())), keepdim=True)
+        return mean(x) * math.prod(taps)
+
+    pool = made_of(node, "AveragePool", (powers,), pooled, summed)
+    window = {} if mean is None else {"kernel_shape": list(taps)}
+    return [
+        _power(node, node.inputs[0], powers),
+        replace(pool, node=replace(pool.node, attributes=window)),
+        _root(node, pooled, node.outputs[0]),
+    ]
+
+
+def over_its_norm(step: Step, _fixed: Fixed) -> list[Step]:
+    """LpNormalization of order 1 or 2 as a quotient.
+
+    Raises:
+        CannotBoundError: Of another order.
+    """
+    node = step.node
+    axis = int(node.get("axis", -1))
+    powers, total, norm = (part_name(node, part) for part in ("powers", "sum", "norm"))
+    return [
+        _power(node, node.inputs[0], powers),
+        made_of(node, "ReduceSum", (powers,), total, lambda x: x.sum(axis, keepdim=True)),
+        _root(node, total, norm),
+        made_of(node, "Div", (node.inputs[0], norm), node.outputs[0], torch.div),
+    ]
+
+
+def _power(node: Node, source: str, output: str) -> Step:
+    """Return the step that takes magnitudes or squares, as the order of a node says."""
+    order = node.get("p", 2)
+    if order == 1:
+        return made_of(node, "Abs", (source,), output, torch.abs)
+    if order != 2:
+        raise CannotBoundError(f"its order is {order}, not 1 or 2")
+    return made_of(node, "Mul", (source, source), output, torch.mul)
+
+
+def _root(node: Node, source: str, output: str) -> Step:
+    if node.get("p", 2) == 1:
+        return made_of(node, "Identity", (source,), output, lambda x: x)
+    return made_of(node, "Sqrt", (source,), output, torch.sqrt)
 
 
 def convolution_of_spread(step: Step, _fixed: Fixed) -> list[Step]:
@@ -217,8 +290,11 @@ def _pooling(node: Node, attributes: dict[str, Any], source: str, output: str) -
 WRITTEN_OUT: dict[str, Callable[[Step, Fixed], list[Step]]] = {
     "ConvTranspose": convolution_of_spread,
     "Einsum": product_of_einsum,
+    "GlobalLpPool": root_of_pooled_powers,
     "GroupNormalization": normalised_channels,
     "InstanceNormalization": normalised_channels,
+    "LpNormalization": over_its_norm,
+    "LpPool": root_of_pooled_powers,
     "MaxPool": pooled_twice,
     "ReduceL2": root_of_squares,
 }

@@ -97,11 +97,15 @@ def _echo(
     if found.understanding is not None:
         task, output = found.understanding.judged.task, found.understanding.judged.output
         score = task.score(output)
+        dataset = found.understanding.judged.dataset
         click.echo(
-            f"clean {task.metric:16}{score.value:.4f} on the first"
-            f" {found.understanding.judged.dataset.num_samples} samples",
+            f"clean {task.metric:16}{score.value:.4f} on the first {dataset.num_samples} samples"
+            f"{', of its own decisions: no labels' if dataset.labels is None else ''}"
+            f"{', the lowest score deciding' if dataset.decision.read == 'argmin' else ''}",
             err=out == "-",
         )
+        for text in found.understanding.warnings:
+            click.echo(f"warning: {text}", err=True)
         if policy is not None:
             click.echo(f"{'policy':<22}{policy}", err=out == "-")
         for path in gate:

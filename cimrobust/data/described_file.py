@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cimrobust.data.description import Description, Input, Step
-from cimrobust.data.images import SIZE_STEPS, read_image_folder
+from cimrobust.data.images import IMAGE_STEPS, read_image_folder
 from cimrobust.data.parquet_columns import read_parquet_columns
 from cimrobust.data.sample_shards import read_shards, shards_of
 from cimrobust.data.sources import RawData, read_arrays, read_csv
@@ -104,4 +104,4 @@ def _read_once(entries: Mapping[str, Input]) -> dict[str, Input]:
 
 def _left(entry: Input) -> tuple[Step, ...]:
     """Return the steps that are left where images have got their size."""
-    return tuple(step for step in entry.steps if step.op not in SIZE_STEPS)
+    return tuple(step for step in entry.steps if step.op not in IMAGE_STEPS)

@@ -25,8 +25,20 @@ class _Strict(BaseModel):
 class Step(_Strict):
     """One preprocessing step; which of the keys it needs depends on `op`."""
 
-    op: Literal["subtract", "multiply", "divide", "transpose", "reshape", "resize", "crop"]
-    """What to do. `resize` and `crop` work on images that are unpacked, and come first."""
+    op: Literal[
+        "subtract",
+        "multiply",
+        "divide",
+        "transpose",
+        "reshape",
+        "resize",
+        "crop",
+        "grey",
+        "colour",
+    ]
+    """What to do. `resize`, `crop`, `grey` and `colour` work on images that are unpacked, and come
+    first: `grey` weighs red, green and blue by 0.299, 0.587 and 0.114, `colour` gives grey images
+    three equal channels."""
     value: Values | None = None
     """For `subtract`, `multiply` and `divide`: a number, or one for each entry of the last axis."""
     perm: list[int] | None = None
@@ -47,6 +59,10 @@ class Step(_Strict):
         given = [
             key for key in ("value", "perm", "shape", "size") if getattr(self, key) is not None
         ]
+        if self.op in ("grey", "colour"):
+            if given:
+                raise ValueError(f"step '{self.op}' takes no other key, got {', '.join(given)}")
+            return self
         if given != [needed]:
             raise ValueError(
                 f"step '{self.op}' takes '{needed}' and nothing else, got"

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _CHANCE = 1e-3
 # Fewer decisions may well be the same.
 _FEWEST_DECISIONS = 10
+# Steps that scale numbers.
+_ARITHMETIC = frozenset({"subtract", "multiply", "divide"})
 # Copies of samples that are passed over: so many, and this share of the samples.
 _FEW_COPIES, _COPIED_SHARE = 9, 0.1
 
@@ -47,7 +49,7 @@ def check_clean(
         UsageError: Labels fit far better if they count from 1.
     """
     found = [_broken(task, output), *_shifted(task, dataset, output), *_constant(task, output)]
-    found.append(_copied(dataset))
+    found += [_at_chance(task, dataset, output), _copied(dataset)]
     if task.axis_reason:
         found.append(
             f"The classes are taken to lie along axis {task.axis} of the decision output, that of"
@@ -128,6 +130,37 @@ def _shifted(
         f"Labels are read as counting from 0; {sentence}. If they count from 1, set [label] first"
         " = 1."
     ]
+
+
+def _at_chance(task: Task, dataset: DataSet, output: Shaped[np.ndarray, "samples *outputs"]) -> str:
+    """Name a clean network that is right no more often than one class as the answer to all."""
+    if dataset.labels is None or not (task.decision.chooses or task.decision.read == "label"):
+        return ""
+    counted = task.labels != IGNORED
+    classes, numbers = np.unique(task.labels[counted], return_counts=True)
+    if dataset.reading.kind != "given" or len(classes) < 2 or counted.sum() < _FEWEST_DECISIONS:
+        return ""
+    correct, most = task.score(output).count, int(numbers.max())
+    if correct is None or correct > most:
+        return ""
+    raw = [
+        f" Input '{name}' gets whole numbers as they are stored, and no step scales them."
+        for name in dataset.inputs
+        if _is_raw(name, dataset)
+    ]
+    return (
+        f"The model file itself is right in {correct} of {int(counted.sum())} decisions, and the"
+        f" answer {int(classes[numbers.argmax()])} for all would be in {most}: check preprocessing,"
+        f" labels and the order of the classes before anything is said of devices.{''.join(raw)}"
+    )
+
+
+def _is_raw(name: str, dataset: DataSet) -> bool:
+    """Tell whether a graph takes reals where it is given whole numbers that no step scaled."""
+    array, steps = dataset.inputs[name], dataset.source.steps.get(name, ())
+    if array.dtype.kind != "f" or any(step["op"] in _ARITHMETIC for step in steps):
+        return False
+    return bool(array.max() > 1 and np.array_equal(array, np.rint(array)))
 
 
 def _copied(dataset: DataSet) -> str:

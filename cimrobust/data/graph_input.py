@@ -10,6 +10,9 @@ from jaxtyping import Shaped
 
 from cimrobust.errors import UsageError
 
+#: Orders of the axes of pictures, the sample axis counted: channels last to first, and back.
+CHANNELS_MOVED = ([0, 3, 1, 2], [0, 2, 3, 1])
+
 
 @runtime_checkable
 class GraphInput(Protocol):
@@ -62,7 +65,28 @@ def check_shape(array: Shaped[np.ndarray, "..."], spec: GraphInput, where: str) 
     sample = array.shape[1:]
     if fits_input(sample, spec):
         return
+    perm = channels_moved(sample, spec)
+    step = "a reshape or transpose step"
+    if perm is not None:
+        step = f'the step {{ op = "transpose", perm = {perm} }}, or let `cimrobust init` find it'
     raise UsageError(
         f"samples must fit the graph input '{spec.name}' of shape {list(spec.shape)}, got samples"
-        f" of shape {list(sample)} ({where}); add a reshape or transpose step"
+        f" of shape {list(sample)} ({where}); add {step}"
+    )
+
+
+def channels_moved(sample: Sequence[int], spec: GraphInput) -> list[int] | None:
+    """Return the order of axes that makes samples fit by moving their channels, sample axis first.
+
+    None where that does not help.
+    """
+    if len(sample) != len(CHANNELS_MOVED[0]) - 1:
+        return None
+    return next(
+        (
+            perm
+            for perm in CHANNELS_MOVED
+            if fits_input([sample[axis - 1] for axis in perm[1:]], spec)
+        ),
+        None,
     )

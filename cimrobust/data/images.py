@@ -27,11 +27,16 @@ if TYPE_CHECKING:
 # What a file is follows from its content; of other formats, such as EPS, Pillow runs other
 # programs.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-#: Steps that give images one size, done before they are stacked.
-SIZE_STEPS = ("resize", "crop")
+#: Steps that give images one size and number of channels, done before they are stacked.
+IMAGE_STEPS = ("resize", "crop", "grey", "colour")
 #: Ends of the names of image files.
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 _MAX_PIXELS = 80_000_000
+# Pillow's names for grey of 16 bits, and of what steps make of a picture.
+_WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
+_MODES = {"grey": "L", "colour": "RGB"}
+# Axes of a picture with channels.
+_COLOUR_RANK = 3
 #: A file that holds one image.
 IMAGE_FILE = FileKind("image", 2**28)
 
@@ -47,15 +52,14 @@ def read_image_folder(
 
     Args:
         folder: Folder of one sub-folder a class.
-        steps: Steps of the input that takes the images; leading ``resize`` and ``crop`` steps are
-            done here, by image.
+        steps: Steps of the input that takes the images; those of `IMAGE_STEPS` are done here, by
+            image.
         limit: Read no more images than this; None: all. They are taken from the classes in turn, so
             that a short set still has all classes.
         choice: Which of these to unpack; None: all. The digest is of all of them.
 
     Returns:
-        Arrays ``x``, uint8 [images, height, width, 3], or without the last axis where all images
-        are grey, and ``y``; and the steps that are left.
+        Arrays ``x``, as `decoded_images`, and ``y``; and the steps that are left.
 
     Raises:
         UsageError: There are no images; or as `decoded_images`.
@@ -87,7 +91,7 @@ def read_image_folder(
 
     images = decoded_images(contents(), len(places), folder, steps)
     labels = [label for place, (_, label) in enumerate(chosen) if place in places]
-    left = tuple(step for step in steps if step.op not in SIZE_STEPS)
+    left = tuple(step for step in steps if step.op not in IMAGE_STEPS)
     arrays = {"x": images, "y": np.asarray(labels, dtype=np.int64)}
     raw = RawData(
         arrays,
@@ -107,13 +111,14 @@ def decoded_images(
         contents: Bytes of the file of every image, and where it is.
         count: How many there are.
         where: Where all of them are.
-        steps: Of these, leading `resize` and `crop` steps are done to every image.
+        steps: Of these, those of `IMAGE_STEPS` are done to every image.
 
     Returns:
-        Images, uint8 [images, height, width, 3], or without the last axis where all are grey.
+        Images, uint8 [images, height, width, 3], or without the last axis where all are grey; grey
+        ones among colours have three equal channels. Of 16 bits, uint16, grey.
 
     Raises:
-        UsageError: Pillow is missing, or the sizes of the images differ after the steps.
+        UsageError: Pillow is missing, or sizes or bits of the images differ after the steps.
         InputRefusedError: One is no image.
     """
     if importlib.util.find_spec("PIL") is None:
@@ -121,20 +126,42 @@ def decoded_images(
             f"images need Pillow, got none installed ({printable(where)}); install"
             " cimrobust[images]"
         )
-    leading = [step for step in steps if step.op in SIZE_STEPS]
+    leading = [step for step in steps if step.op in IMAGE_STEPS]
     images: list[Shaped[np.ndarray, "..."]] = []
     for content, place in contents:
         images.append(_read_image(content, place, leading))
         if len(images) == 1:
             needed = 2 * count * images[0].nbytes
             require_fit(needed, what="images and their stack", where=where)
-    shapes = sorted({image.shape for image in images})
+    return np.stack(_alike(images, where))
+
+
+def _alike(
+    images: list[Shaped[np.ndarray, "..."]], where: object
+) -> list[Shaped[np.ndarray, "..."]]:
+    """Return images that can be stacked: a grey one among colours has three equal channels.
+
+    Raises:
+        UsageError: They differ in size or in bits.
+    """
+    kinds = sorted({str(image.dtype) for image in images})
+    if len(kinds) > 1:
+        raise UsageError(
+            f"images must have as many bits a channel as each other, got {', '.join(kinds)}"
+            f" ({printable(where)}); save all of them alike"
+        )
+    shapes = sorted({image.shape[:2] for image in images})
     if len(shapes) > 1:
         raise UsageError(
             f"images must have one size, got {shapes[:3]} ({printable(where)}); add a 'resize' or"
             " 'crop' step"
         )
-    return np.stack(images)
+    if len({image.ndim for image in images}) == 1:
+        return images
+    return [
+        image if image.ndim == _COLOUR_RANK else np.repeat(image[..., None], 3, axis=-1)
+        for image in images
+    ]
 
 
 def _wanted(labels: Sequence[int], choice: RowChoice | None) -> tuple[frozenset[int], int]:
@@ -161,6 +188,10 @@ def _read_image(content: bytes, path: object, steps: Sequence[Step]) -> Shaped[n
         with Image.open(io.BytesIO(content), formats=_FORMATS) as opened:
             image = _as_bytes(opened, path)
     for step in steps:
+        if step.op in _MODES:
+            _require_bytes(image, step.op, path)
+            image = image.convert(_MODES[step.op])
+            continue
         height, width = step.size or [0, 0]
         if step.op == "resize":
             require_fit(3 * height * width, what="resized image", where=path)
@@ -173,11 +204,13 @@ def _read_image(content: bytes, path: object, steps: Sequence[Step]) -> Shaped[n
             )
         left, top = (image.width - width) // 2, (image.height - height) // 2
         image = image.crop((left, top, left + width, top + height))
-    return np.asarray(image)
+    return np.asarray(image).astype(
+        np.uint16 if image.mode in _WIDE_MODES else np.uint8, copy=False
+    )
 
 
 def _as_bytes(opened: Image.Image, path: object) -> Image.Image:
-    """Return a picture as grey or colour of 8 bits a channel.
+    """Return a picture as grey or colour of 8 bits a channel, or grey of 16.
 
     Its size is known before its pixels are unpacked.
     """
@@ -193,9 +226,19 @@ def _as_bytes(opened: Image.Image, path: object) -> Image.Image:
         raise InputRefusedError(
             f"image must be one picture, got several ({where}); save the one that is meant"
         )
+    if opened.mode in _WIDE_MODES:
+        return opened.copy()
     if opened.mode == "F" or opened.mode.startswith("I"):
         raise InputRefusedError(
-            f"image must have 8 bits a channel, got mode '{opened.mode}' ({where}); scale it, or"
-            " save the numbers as .npz"
+            f"image must have 8 bits a channel, or 16 where it is grey, got mode '{opened.mode}'"
+            f" ({where}); scale it, or save the numbers as .npz"
         )
     return opened.convert("L" if opened.mode in ("1", "L") else "RGB")
+
+
+def _require_bytes(image: Image.Image, op: str, path: object) -> None:
+    if image.mode in _WIDE_MODES:
+        raise UsageError(
+            f"step '{op}' takes images of 8 bits a channel, got 16 ({printable(path)}); repeat the"
+            " channel in the network, or save the numbers as .npz"
+        )

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _IGNORED = (255, -1, -100)
 # By how much the lowest score has to decide better than the highest before it is taken to decide.
 _CLEARLY = 0.2
+# How far the sum of shares may be from 1: three digits of each are rounded.
+_ROUNDED = 5e-3
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ def best_reading(
         values: Decision output of the model file.
 
     Raises:
-        UsageError: None fits; says what the plainest is refused for.
+        UsageError: None fits; says what the plainest is refused for. Or labels are shares of
+            classes, which fit two readings.
     """
     shown = output_axis(network.model, output)
     hint = None if shown is None else AxisHint(*shown)
@@ -99,6 +102,12 @@ def best_reading(
         raise UsageError(problem)
     fewest = [entry for entry in fitting if entry[0] == min(entry[0] for entry in fitting)]
     _, score, quality, decision, reading = max(fewest, key=lambda entry: entry[2])
+    if decision.read == "value" and _are_shares(base.labels, values.shape):
+        raise UsageError(
+            "labels must be classes or numbers, got rows that sum to 1, which may be shares of"
+            " classes ([label] array); give the class of the largest share as the label, or read"
+            ' them as numbers: [decision] read = "value", metric = "rmse"'
+        )
     notes = _notes(decision, reading, fewest, values, hint, base)
     if decision.read == "argmax" and base.labels is not None:
         lowest = replace(decision, read="argmin")
@@ -110,6 +119,16 @@ def best_reading(
             )
             return Reading(output, lowest, reading, turned, turned, notes)
     return Reading(output, decision, reading, score, quality, notes)
+
+
+def _are_shares(labels: Shaped[np.ndarray, "samples ..."] | None, shape: tuple[int, ...]) -> bool:
+    """Tell whether labels are as many as the outputs, and shares of them: soft labels."""
+    if labels is None or labels.dtype.kind != "f" or labels.shape != shape or labels.ndim < 2:
+        return False
+    if not (labels >= 0).all():
+        return False
+    wide = [axis for axis in range(1, labels.ndim) if shape[axis] > 1]
+    return any(bool(np.abs(labels.sum(axis=axis) - 1).max() < _ROUNDED) for axis in wide)
 
 
 def _tried(dataset: DataSet, values: Shaped[np.ndarray, "samples *outputs"]) -> tuple[Task, float]:

@@ -73,8 +73,9 @@ def read_parquet_columns(
         arrays = {name: table.array(column, rows, steps(name)) for name, column in columns.items()}
         lengths = dict.fromkeys(arrays, table.num_rows)
         images = frozenset(name for name in columns if table.has_images(columns[name]))
+        unread = {} if names is not None else table.unread()
     taken = Taken(lengths, num_ignored)
-    return RawData(arrays, {path.name: digest}, taken=taken, images=images)
+    return RawData(arrays, {path.name: digest}, taken=taken, images=images, unread=unread)
 
 
 def no_steps(_array: str) -> tuple[Step, ...]:
@@ -119,6 +120,14 @@ class _Table:
         if "x" in names and "x" not in known and single:
             found["x"] = single
         return found
+
+    def unread(self) -> dict[str, str]:
+        """Return the columns that are no arrays, with what they hold."""
+        return {
+            name: printable(kind)[:100]
+            for name, kind in zip(self._schema.names, self._schema.types, strict=True)
+            if not _is_array(kind)
+        }
 
     def array(
         self,
@@ -211,7 +220,7 @@ def _bytes_of(kind: pa.DataType) -> str | None:
 
 
 def _is_array(kind: pa.DataType) -> bool:
-    inner = kind
+    inner = kind.storage_type if isinstance(kind, pa.FixedShapeTensorType) else kind
     while _is_list(inner):
         inner = inner.value_type
     return _is_number(inner) or _is_text(kind) or _bytes_of(kind) is not None
@@ -226,7 +235,11 @@ def _contents(part: pa.Array, where: str) -> Iterator[bytes]:
 
 
 def _values(part: pa.Array, where: str) -> Shaped[np.ndarray, "rows ..."]:
-    """Return numbers or texts; lists of one length give further axes."""
+    """Return numbers or texts; lists of one length give further axes, tensors their own."""
+    if isinstance(part.type, pa.FixedShapeTensorType):
+        order = part.type.permutation or range(len(part.type.shape))
+        flat = _values(part.storage, where).reshape(len(part), *part.type.shape)
+        return flat.transpose(0, *(1 + axis for axis in order))
     shape = [len(part)]
     while _is_list(part.type):
         lengths = np.unique(np.asarray(part.value_lengths().to_numpy(zero_copy_only=False)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,8 @@ class RawData:
         folders: Names of the sub-folders that ``y`` counts; empty: it counts none.
         taken: Of what these are the wanted samples; None: they are all samples.
         images: Arrays that are unpacked images, whose leading steps were done.
+        unread: Columns that hold nothing that is read, with what they hold; filled where all
+            columns were asked for.
     """
 
     arrays: Mapping[str, Shaped[np.ndarray, "..."]]
@@ -54,6 +56,7 @@ class RawData:
     folders: tuple[str, ...] = ()
     taken: Taken | None = None
     images: frozenset[str] = frozenset()
+    unread: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_arrays(path: Path, names: set[str], choice: RowChoice | None = None) -> RawData:

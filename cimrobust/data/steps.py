@@ -52,7 +52,7 @@ def apply_steps(
             array = _transpose(array, step.perm or [], place)
         elif step.op == "reshape":
             array = _reshape(array, step.shape or [], place)
-        elif step.op in ("resize", "crop"):
+        elif step.op in ("resize", "crop", "grey", "colour"):
             raise UsageError(
                 f"step '{step.op}' works on image folders, got an array ({place}); resize before"
                 " saving the array"

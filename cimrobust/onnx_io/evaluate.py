@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from cimrobust.array_shapes import Shaped
 
 
+# Oldest operator set in which the reference implementation has DequantizeLinear.
+_DEQUANTISED_SINCE = 19
+
+
 def evaluate_node(
     node: onnx.NodeProto,
     inputs: Sequence[Shaped[np.ndarray, "..."] | None],
@@ -36,6 +40,8 @@ def evaluate_node(
     alone.output[:] = [f"out{index}" for index in range(len(node.output))]
     if node.op_type in ("DequantizeLinear", "QuantizeLinear"):
         alone.domain = ""  # the com.microsoft forms are the standard ones under another name
+        # Version 19 added types alone, and the reference has none before.
+        opsets = {**opsets, "": max(opsets.get("", 0), _DEQUANTISED_SINCE)}
     feeds = {f"in{index}": value for index, value in enumerate(inputs) if value is not None}
     unknown = onnx.TypeProto(tensor_type=onnx.TypeProto.Tensor(elem_type=onnx.TensorProto.FLOAT))
     graph = onnx.helper.make_graph(

@@ -15,6 +15,7 @@ from cimrobust.onnx_io import functions, normalise
 from cimrobust.onnx_io.bfloat16 import Widened, widen_bfloat16
 from cimrobust.onnx_io.branches import Branches, resolve_branches
 from cimrobust.onnx_io.checked_types import check_types, complete_outputs
+from cimrobust.onnx_io.einsum_chain import chain_einsums
 from cimrobust.onnx_io.external import ExternalFiles
 from cimrobust.onnx_io.fold import Constants, fold_shape_arithmetic
 from cimrobust.onnx_io.loops import iteration_problems, repeating_nodes
@@ -22,6 +23,7 @@ from cimrobust.onnx_io.lowering.lower_model import Lowered, lower
 from cimrobust.onnx_io.memory_needs import require_room_for
 from cimrobust.onnx_io.model_files import model_kind
 from cimrobust.onnx_io.network import FileDigest, Network
+from cimrobust.onnx_io.optionals import open_optionals
 from cimrobust.onnx_io.parameter_count import count_in_constants, count_initialized
 from cimrobust.onnx_io.parsed_model import read_model
 from cimrobust.onnx_io.problems import not_covered, refuse
@@ -32,6 +34,7 @@ from cimrobust.onnx_io.shapes import (
     spec_of,
 )
 from cimrobust.onnx_io.size_limits import MAX_MODEL_BYTES
+from cimrobust.onnx_io.sparse_tensors import dense_sizes, write_out_sparse
 from cimrobust.onnx_io.stored_values import StoredValues
 from cimrobust.onnx_io.structure import (
     function_problems,
@@ -41,6 +44,7 @@ from cimrobust.onnx_io.structure import (
     nesting_problems,
     operator_problems,
     runtime_problems,
+    shared_name_problems,
     version_problems,
 )
 from cimrobust.onnx_io.tensors import (
@@ -52,7 +56,7 @@ from cimrobust.onnx_io.tensors import (
 )
 from cimrobust.onnx_io.training_mode import dropout_at_inference, training_problems
 from cimrobust.onnx_io.two_bits import widen_two_bits
-from cimrobust.onnx_io.walk import all_graphs, all_nodes, all_tensors, op_name, opset_versions
+from cimrobust.onnx_io.walk import all_nodes, all_tensors, op_name, opset_versions
 from cimrobust.onnx_io.weights import fold_computed_weights, weight_problems
 from cimrobust.onnx_io.zip_maps import open_zip_maps, zip_map_keys
 from cimrobust.printable_text import printable
@@ -103,14 +107,15 @@ def _complete(path: Path, model: onnx.ModelProto) -> tuple[FileDigest, ...]:
     refuse(path, nesting_problems(model.graph))
     tensors = list(all_tensors(model))
     refuse(path, [problem for tensor in tensors if (problem := form_problem(tensor))])
-    sizes = [num_bytes(tensor) for tensor in tensors]
+    sizes = [num_bytes(tensor) for tensor in tensors] + dense_sizes(model)
     require_room_for(sizes, where=path)
     share_freed(sum(sizes))
     files = ExternalFiles(path.absolute().parent)
     problems = files.embed(
         tensor for tensor in tensors if tensor.data_location == onnx.TensorProto.EXTERNAL
     )
-    problems += [problem for tensor in tensors if (problem := _content_problem(tensor))]
+    problems += write_out_sparse(model)
+    problems += [problem for tensor in all_tensors(model) if (problem := _content_problem(tensor))]
     refuse(path, problems)
     return files.digests
 
@@ -132,6 +137,7 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
         int(model.ir_version),
         f"{model.producer_name} {model.producer_version}".strip(),
     )
+    shared_names = shared_name_problems(model)
     notes = _settle_functions(path, model)
     operators: Counter[str] = Counter() if model.functions else _count_operators(model)
     num_in_constants = count_in_constants(model)
@@ -145,7 +151,7 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
         normalise.use_short_domain(model)
         refuse(path, name_problems(model.graph))
     map_keys = zip_map_keys(model)
-    unknown = runtime_problems(model)
+    unknown = [*runtime_problems(model), *shared_names]
     joined, lowered = _rewrite(path, model, origins, notes)
     num_parameters += sum(item.origin.size for item in joined) + lowered.num_new
     short = widen_two_bits(model)
@@ -222,12 +228,7 @@ def _check_and_sort(path: Path, model: onnx.ModelProto) -> list[str]:
     )
     wrong, foreign = operator_problems(model)
     refuse(path, wrong)
-    sparse = [
-        f"initializer '{t.values.name}' is sparse"
-        for graph in all_graphs(model.graph)
-        for t in graph.sparse_initializer
-    ]
-    not_covered(path, [*foreign, *sparse, *_input_problems(model.graph)])
+    not_covered(path, [*foreign, *_input_problems(model.graph)])
     refuse(path, normalise.sort_nodes(model.graph))
     if _clear_negative_dims(model.graph):
         notes.append("negative dims of graph inputs and outputs are read as unknown")
@@ -305,6 +306,10 @@ def _rewrite(
         some = ", ".join(dead[:5]) + (" and more" if len(dead) > 5 else "")
         notes.append(f"{len(dead)} nodes that no output depends on are left out: {some}")
     normalise.drop_unread_outputs(graph)
+    open_optionals(graph)
+    num_chained = chain_einsums(model)
+    if num_chained:
+        notes.append(f"{num_chained} Einsums of three operands or more are read as chains of two")
     lowered = lower(model)
     not_covered(path, lowered.refused)
     notes += lowered.notes

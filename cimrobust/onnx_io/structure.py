@@ -15,6 +15,7 @@ from cimrobust.onnx_io.lowering import lowering_catalogue  # noqa: F401  (regist
 from cimrobust.onnx_io.lowering.lowering_registry import is_lowered
 from cimrobust.onnx_io.size_limits import MAX_GRAPH_DEPTH, MAX_NODES, MIN_IR_VERSION, MIN_OPSET
 from cimrobust.onnx_io.walk import (
+    all_graphs,
     all_nodes,
     defined_names,
     describe,
@@ -176,6 +177,23 @@ def runtime_problems(model: onnx.ModelProto) -> list[str]:
         - _SCHEMA_DOMAINS
     )
     return [f"onnxruntime has no operators of {', '.join(sorted(domains))}"] if domains else []
+
+
+def shared_name_problems(model: onnx.ModelProto) -> list[str]:
+    """Return that nodes of one graph share a name, which the standard allows, if some do.
+
+    Of the model as it is in the file.
+    """
+    shared = [
+        name
+        for graph in all_graphs(model.graph)
+        for name, count in Counter(node.name for node in graph.node if node.name).items()
+        if count > 1
+    ]
+    if not shared:
+        return []
+    more = " and others" if len(shared) > 1 else ""
+    return [f"onnxruntime refuses nodes that share a name, as '{shared[0]}'{more}"]
 
 
 def _nodes_with_opsets(

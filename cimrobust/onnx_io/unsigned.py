@@ -47,6 +47,10 @@ if TYPE_CHECKING:
 _HALF = 128
 #: Two products of 255 and a weight of at most this magnitude fit in 16 bits.
 _SAFE = 64
+#: What stands between a stored weight and its DequantizeLinear, and moves it.
+_MOVES = frozenset(
+    {"Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Gather"}
+)
 #: Levels of `accuracy_level` above this let MatMulNBits round its activations to 8 bits.
 _FLOAT_ACTIVATIONS = 1
 
@@ -170,7 +174,7 @@ class _Work:
         before: list[onnx.NodeProto] = []
         name = op_name(node)
         if name in DEQUANTISERS:
-            self._shift_stored_weight(node)
+            before += self._shift_stored_weight(node)
         elif name in QUANTISERS:
             self._shift_quantised(node)
         elif name == f"{MICROSOFT}MatMulNBits":
@@ -263,18 +267,27 @@ class _Work:
             onnx.helper.make_node("Cast", [moved], [result], name=result, to=TensorProto.UINT8),
         ]
 
-    def _shift_stored_weight(self, node: onnx.NodeProto) -> None:
-        """Store the weight that a DequantizeLinear reads unsigned.
+    def _shift_stored_weight(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+        """Make the weight that a DequantizeLinear reads unsigned, stored or moved from stored.
 
-        Onnxruntime fuses it with its reader.
+        Onnxruntime fuses it with its reader. Return the nodes that make it.
         """
-        weight, scale, zero = (self._stored.get(_input(node, index)) for index in range(3))
+        weight = self._stored.get(self._unmoved(_input(node, 0)))
+        scale, zero = (self._stored.get(_input(node, index)) for index in (1, 2))
         if weight is None or scale is None or weight.data_type != TensorProto.INT8:
-            return
+            return []
         if zero is None and _input(node, 2):
-            return
+            return []
         self._shift_zero(node, scale)
-        self._shift_input(node, 0)
+        return self._shift_input(node, 0)
+
+    def _unmoved(self, name: str) -> str:
+        """Return the tensor that one is moved from."""
+        maker = self._makers.get(name)
+        while name not in self._stored and maker is not None and op_name(maker) in _MOVES:
+            name = maker.input[0]
+            maker = self._makers.get(name)
+        return name
 
     def _shift_zero(self, node: onnx.NodeProto, scale: onnx.TensorProto) -> None:
         """Shift the stored zero point of a quantiser.

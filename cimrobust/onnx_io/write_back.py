@@ -3,6 +3,7 @@
 Names, nodes, operator sets, inputs and outputs, metadata, and where and how each tensor is stored
 stay as they are: the protobuf of the file is read, the data of the tensors named is replaced in the
 field that holds it, and it is written again. External data keeps its file, offset and length.
+A sparse tensor that gets other values becomes a dense one, since training moves its zeros too.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from cimrobust.onnx_io.model_files import model_kind
 from cimrobust.onnx_io.parsed_model import read_model
 from cimrobust.onnx_io.problems import join_problems
 from cimrobust.onnx_io.size_limits import MAX_MODEL_BYTES
+from cimrobust.onnx_io.sparse_tensors import write_out_sparse
 from cimrobust.onnx_io.tensors import num_bytes
 from cimrobust.onnx_io.views import FLOAT_TYPES
 from cimrobust.onnx_io.walk import all_graphs, all_tensors, defined_names, op_name
@@ -57,6 +59,7 @@ def write_back(
         ModelNotCoveredError: The file has no such tensor; see `require_stored`.
     """
     model = _read(path)
+    write_out_sparse(model, only=set(values))
     tensors = _require(path, model, {name: array.shape for name, array in values.items()})
     files = ExternalFiles(path.absolute().parent)
     external = _external_contents(model, files)
@@ -76,7 +79,9 @@ def require_stored(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
     It cannot where a file computes a weight from others, where a function holds it, which may be
     called more than once, or where a body does that shares its name with another.
     """
-    _require(path, _read(path), shapes)
+    model = _read(path)
+    write_out_sparse(model, only=set(shapes))
+    _require(path, model, shapes)
 
 
 def _read(path: Path) -> onnx.ModelProto:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from cimrobust.data.array_files import names_in_npz
 from cimrobust.data.description import Step
@@ -20,7 +18,6 @@ from cimrobust.data.sources import RawData, read_arrays, read_csv
 from cimrobust.errors import UsageError
 
 if TYPE_CHECKING:
-    from cimrobust.array_shapes import Shaped
     from cimrobust.onnx_io.network import TensorSpec
 
 #: Samples that a description is tried on.
@@ -97,6 +94,6 @@ def _image_size(inputs: Sequence[TensorSpec]) -> list[int] | None:
     )
 
 
-def label_array(arrays: Mapping[str, Shaped[np.ndarray, "_samples ..."]]) -> str | None:
+def label_array(arrays: Collection[str]) -> str | None:
     """Return the array that holds the labels, if its name says so."""
     return next((name for wanted in LABEL_NAMES for name in arrays if name.lower() == wanted), None)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cimrobust.data.description_draft import Draft, DraftInput
-from cimrobust.data.graph_input import fits_input
+from cimrobust.data.graph_input import CHANNELS_MOVED, channels_moved, fits_input
+from cimrobust.data.images import IMAGE_STEPS
 from cimrobust.data.label_readings import Reading, best_reading
 from cimrobust.data.load_dataset import load_data
 from cimrobust.engine.judged_outputs import output_of
@@ -36,7 +37,10 @@ if TYPE_CHECKING:
     from cimrobust.array_shapes import Real
     from cimrobust.onnx_io.network import Network, TensorSpec
 
-_BYTE = 255
+# Largest number that whole numbers of a type scale to 1 by, where graphs take reals.
+_LARGEST = {"uint8": 255, "uint16": 65535}
+_COLOURS = 3
+_ROWS = "Rows of numbers: this order of channels, height and width fits the labels best. Check it."
 
 
 @dataclass(frozen=True)
@@ -97,12 +101,15 @@ def describe(model: str | Path, data: str | Path | None, *, folder: Path) -> Des
         has_stored_outputs=source.is_stored,
     )
     missing = [entry.name for entry in inputs if entry.array is None]
-    if missing:
-        return Described(
-            _placed(draft, source, folder).render(),
-            None,
-            f"no array fits the graph inputs {missing}",
+    unread = label_array(source.raw.unread)
+    if missing or (label is None and unread is not None):
+        problem = (
+            f"no array fits the graph inputs {missing}"
+            if missing
+            else f"column '{unread}' may hold the labels and is not read, since it is of type"
+            f" {source.raw.unread[str(unread)]}: save it as numbers or text"
         )
+        return Described(_placed(draft, source, folder).render(), None, problem)
     draft = _with_reading(network, draft, source)
     return _finished(network, draft, source, folder)
 
@@ -165,6 +172,9 @@ def _about(source: Source) -> dict[str, list[str]]:
         f"'{name}' {array.dtype} {list(array.shape)}" for name, array in arrays.items()
     )
     notes = {"file": [f"Written by `cimrobust init`; holds {listed}."]}
+    if source.raw.unread:
+        named = ", ".join(f"'{name}' ({kind})" for name, kind in source.raw.unread.items())
+        notes["file"].append(f"Columns of kinds that are not read: {named}.")
     label = None if source.is_stored else label_array(arrays)
     if source.is_stored:
         notes["label"] = ["The outputs stored with the samples say what is right."]
@@ -232,6 +242,7 @@ def _fed(spec: TensorSpec, source: Source, label: str | None, *, alone: bool) ->
         (name, steps)
         for name in ordered
         if (steps := _steps_for(arrays[name].shape[1:], spec)) is not None
+        or (steps := _steps_of_image(name, source, spec)) is not None
     ]
     if not fitting:
         held = ", ".join(f"'{name}' {list(array.shape)}" for name, array in arrays.items())
@@ -257,10 +268,9 @@ def _steps_for(sample: tuple[int, ...], spec: TensorSpec) -> tuple[Mapping[str, 
     """Return the steps that make samples fit a graph input; None: nothing simple does."""
     if fits_input(sample, spec):
         return ()
-    if len(sample) == 3:  # colours first or last
-        for perm in ([0, 3, 1, 2], [0, 2, 3, 1]):
-            if fits_input([sample[axis - 1] for axis in perm[1:]], spec):
-                return ({"op": "transpose", "perm": perm},)
+    perm = channels_moved(sample, spec)
+    if perm is not None:
+        return ({"op": "transpose", "perm": perm},)
     shape = None if spec.shape is None else spec.shape[1:]
     if (
         shape
@@ -271,15 +281,33 @@ def _steps_for(sample: tuple[int, ...], spec: TensorSpec) -> tuple[Mapping[str, 
     return None
 
 
+def _steps_of_image(
+    name: str, source: Source, spec: TensorSpec
+) -> tuple[Mapping[str, Any], ...] | None:
+    """Return the steps that make images fit a graph that takes other colours than they have.
+
+    None where they do not help.
+    """
+    sample, array = source.raw.arrays[name].shape[1:], source.raw.arrays[name]
+    if name not in source.raw.images or array.dtype != np.uint8:
+        return None
+    op, shape = ("colour", (*sample, 3)) if len(sample) == 2 else ("grey", sample[:2])
+    steps = _steps_for(shape, spec)
+    return None if steps is None else ({"op": op}, *steps)
+
+
 def _with_reading(network: Network, draft: Draft, source: Source) -> Draft:
     """Return a draft with scaling, label coding and decision that fit best, and its doubts."""
     found: list[tuple[Draft, Reading]] = []
     problem = ""
-    for candidate in _scalings(draft, source):
-        try:
-            found.append((candidate, _reading(network, candidate, source)))
-        except CimrobustError as err:
-            problem = problem or str(err)
+    for layouts in ((draft, *_unrolled(draft, source)), _turned(draft, source)):
+        for candidate in (scaled for layout in layouts for scaled in _scalings(layout, source)):
+            try:
+                found.append((candidate, _reading(network, candidate, source)))
+            except CimrobustError as err:
+                problem = problem or str(err)
+        if found:
+            break
     if not found:
         return replace(
             draft,
@@ -299,60 +327,111 @@ def _with_reading(network: Network, draft: Draft, source: Source) -> Draft:
     return replace(chosen, inputs=inputs, reading=reading.labels, decision=decision, notes=notes)
 
 
+def _unrolled(draft: Draft, source: Source) -> Iterator[Draft]:
+    """Yield the draft with rows of numbers read as pictures whose channels lie the other way round.
+
+    Only where labels tell which is right, and the graph takes pictures in colour.
+    """
+    if draft.label is None:
+        return
+    inputs = tuple(
+        replace(entry, steps=(*entry.steps[:-1], *steps), options=(*entry.options, _ROWS))
+        if entry.array is not None
+        and source.raw.arrays[entry.array].ndim == 2
+        and entry.steps
+        and (steps := _other_order(entry.steps[-1])) is not None
+        else entry
+        for entry in draft.inputs
+    )
+    if inputs != draft.inputs:
+        yield replace(draft, inputs=inputs)
+
+
+def _other_order(step: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...] | None:
+    """Return the steps that make the same shape of rows with channels in another place."""
+    shape = list(step.get("shape", ()))
+    if len(shape) != 3 or (shape[0] == _COLOURS) == (shape[2] == _COLOURS):
+        return None
+    first = shape[0] == _COLOURS
+    turned = [*shape[1:], shape[0]] if first else [shape[2], *shape[:2]]
+    perm = CHANNELS_MOVED[0 if first else 1]
+    return ({"op": "reshape", "shape": turned}, {"op": "transpose", "perm": perm})
+
+
+def _turned(draft: Draft, source: Source) -> Iterator[Draft]:
+    """Yield the draft with channels last where they are first, and the other way round.
+
+    A graph that states no sizes does not say which it takes; running it does.
+    """
+    for perm in CHANNELS_MOVED:
+        turned = tuple(
+            replace(entry, steps=(*entry.steps, {"op": "transpose", "perm": perm}))
+            if entry.array is not None
+            and source.raw.arrays[entry.array].ndim == len(perm)
+            and not any(step["op"] in ("transpose", "reshape") for step in entry.steps)
+            else entry
+            for entry in draft.inputs
+        )
+        if turned != draft.inputs:
+            yield replace(draft, inputs=turned)
+
+
 def _scalings(draft: Draft, source: Source) -> Iterator[Draft]:
-    """Yield the draft as it is, and with bytes divided by 255 where the graph takes reals."""
+    """Yield the draft as it is, and with bytes divided by 255 where the graph takes reals.
+
+    Whole numbers of 16 bits without sign are divided by 65535.
+    """
     yield draft
-    bytes_fed = [
+    whole = [
         entry
         for entry in draft.inputs
         if entry.array is not None
         and entry.dtype.startswith("float")
-        and source.raw.arrays[entry.array].dtype == np.uint8
+        and source.raw.arrays[entry.array].dtype.name in _LARGEST
     ]
-    if bytes_fed:
-        divide = {"op": "divide", "value": _BYTE}
+    if whole:
         yield replace(
             draft,
             inputs=tuple(
-                (
-                    replace(
-                        entry,
-                        steps=(
-                            *[s for s in entry.steps if s["op"] in ("resize", "crop")],
-                            divide,
-                            *[s for s in entry.steps if s["op"] not in ("resize", "crop")],
-                        ),
-                    )
-                    if entry in bytes_fed
-                    else entry
-                )
-                for entry in draft.inputs
+                _divided(entry, source) if entry in whole else entry for entry in draft.inputs
             ),
         )
+
+
+def _divided(entry: DraftInput, source: Source) -> DraftInput:
+    """Return an input whose numbers are scaled to go up to 1, behind the steps of images."""
+    divide = {"op": "divide", "value": _LARGEST[source.raw.arrays[str(entry.array)].dtype.name]}
+    first = tuple(step for step in entry.steps if step["op"] in IMAGE_STEPS)
+    rest = tuple(step for step in entry.steps if step["op"] not in IMAGE_STEPS)
+    return replace(entry, steps=(*first, divide, *rest))
 
 
 def _scale_note(
     entry: DraftInput, found: Sequence[tuple[Draft, Reading]], best: tuple[Draft, Reading]
 ) -> DraftInput:
     """Say what the samples score scaled in another way, where they can be."""
-    if len(found) < 2:
+    if not any(step["op"] == "divide" for draft, _ in found for step in draft.inputs[0].steps):
         return entry
     scores = {
-        (
-            "divided by 255"
-            if any(step["op"] == "divide" for step in draft.inputs[0].steps)
-            else "as stored"
+        next(
+            (
+                f"divided by {step['value']}"
+                for step in draft.inputs[0].steps
+                if step["op"] == "divide"
+            ),
+            "as stored",
         ): reading.score
         for draft, reading in found
     }
     listed = ", ".join(f"{name} {score:.4g}" for name, score in scores.items())
     note = (
-        f"Bytes: how the network's training scaled them cannot be told; clean scores {listed}. Mean"
-        " and standard deviation may be missing:"
+        "Whole numbers: how the network's training scaled them cannot be told; clean scores"
+        f" {listed}. Mean and standard deviation may be missing:"
     )
     return replace(
         entry,
         options=(
+            *entry.options,
             note,
             (
                 'steps = [..., { op = "subtract", value = [...] }, { op = "divide", value = [...]'

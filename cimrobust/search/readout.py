@@ -20,6 +20,7 @@ from torch import Tensor
 
 from cimrobust.data.decision import NO_DECISION
 from cimrobust.data.rows import have_decision
+from cimrobust.twin.label_choice import choice_of
 
 if TYPE_CHECKING:
     from cimrobust.data.task import Task
@@ -103,8 +104,8 @@ def possible_readouts(twin: Twin, task: Task, output: str) -> Iterator[Readout]:
     Whether one decides as the output does has to be tried.
 
     What keeps the order of classes and may saturate (a Softmax, a Sigmoid, a logarithm, one number
-    as factor) is stepped over at the end, and so is an ArgMax or ArgMin whose result is the
-    decision.
+    as factor) is stepped over at the end, and so is an ArgMax, an ArgMin or a TopK of one whose
+    result is the decision.
     """
     first = task_readout(task, output)
     found = [] if first is None else [first]
@@ -169,21 +170,12 @@ def _scaled_by_number(twin: Twin, op: str, inputs: tuple[str, ...]) -> str:
 
 
 def _before_choice(twin: Twin, output: str) -> list[Readout]:
-    """Return readouts of what an ArgMax or ArgMin chose from, for each possible class axis."""
-    tensor = output
-    while True:
-        source = twin.source_of(tensor)
-        if source is None or not source[1]:
-            return []
-        op, inputs = source
-        if op in _SAME_ELEMENTS:
-            tensor = inputs[0]
-        elif op in ("ArgMax", "ArgMin"):
-            chosen = Readout(inputs[0], "classes", axis=1, sign=-1.0 if op == "ArgMin" else 1.0)
-            earlier = [chosen, *_before(twin, chosen)]
-            return [replace(readout, axis=axis) for axis in (-1, 1) for readout in earlier]
-        else:
-            return []
+    """Return readouts of what the labels of an output are chosen from."""
+    choice = choice_of(twin, output)
+    if choice is None or choice.axis == 0:
+        return []
+    chosen = Readout(choice.scores, "classes", axis=choice.axis, sign=choice.sign)
+    return [chosen, *_before(twin, chosen)]
 
 
 def counted_logits(

@@ -15,7 +15,7 @@ from cimrobust.twin.ops.program import Plan, Program, execute
 from cimrobust.twin.ops.twin_step import Step, TwinRunError
 
 if TYPE_CHECKING:
-    from cimrobust.twin.ops.converter_registry import Settings, Value
+    from cimrobust.twin.ops.converter_registry import Node, Settings, Value
     from cimrobust.twin.ops.outside import OutsideNode
 
 
@@ -132,10 +132,12 @@ class Twin(torch.nn.Module):
 
         Lets a search step back over an ArgMax whose result is the decision.
         """
-        for step in self._program.steps:
-            if name in step.node.outputs:
-                return step.node.op, step.node.inputs
-        return None
+        node = self.node_of(name)
+        return None if node is None else (node.op, node.inputs)
+
+    def node_of(self, name: str) -> Node | None:
+        """Return the node that makes a tensor, None where no node does."""
+        return next((step.node for step in self._program.steps if name in step.node.outputs), None)
 
     def steps_to(self, tensor: str) -> tuple[Step, ...]:
         """Return the steps that a tensor depends on, in the order in which they run.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -319,6 +320,88 @@ def test_init_finds_how_labels_are_coded(tmp_path, capsys, labels, key, value):
     found = _init(tmp_path, network, tmp_path / "d.npz", capsys)
     assert found["clean"]["score"] == 1.0
     assert found["file"]["label"][key] == value
+
+
+def test_init_leaves_open_how_shares_of_classes_are_read(tmp_path, capsys):
+    scores = np.exp(X @ W)
+    np.savez(tmp_path / "d.npz", x=X, y=scores / scores.sum(axis=1, keepdims=True))
+    assert run(["init", str(model(tmp_path, PLAIN)), str(tmp_path / "d.npz"), "--out", "-"]) == 0
+    told = capsys.readouterr()
+    text = " ".join(line.removeprefix("# ") for line in told.out.splitlines())
+    assert "labels must be classes or numbers, got rows that sum to 1" in text
+    assert "open: labels in the shape of the output must be one-hot" in told.err
+    np.savez(tmp_path / "d.npz", x=X, y=X @ W)
+    assert _init(tmp_path, model(tmp_path, PLAIN), tmp_path / "d.npz", capsys)["clean"] == {
+        "metric": "rmse",
+        "score": pytest.approx(0.0, abs=1e-5),
+        "correct": None,
+    }
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_init_turns_pictures_and_rows_of_a_graph_that_says_no_sizes(tmp_path, capsys, turned):
+    pictures = GENERATOR.normal(size=(60, 3, 4, 4)).astype(np.float32)
+    kernel = GENERATOR.normal(size=(3, 3, 3, 3)).astype(np.float32)
+    body = "{ c = Conv(x, k) r = Relu(c) p = GlobalMaxPool(r) y = Flatten(p) }"
+    free = model(tmp_path, f"(float[N, A, B, C] x) => (float[N, 3] y) {body}", k=kernel)
+    labels = onnxruntime.InferenceSession(free).run(None, {"x": pictures})[0].argmax(axis=1)
+    stored = pictures.transpose(0, 2, 3, 1) if turned else pictures
+    np.savez(tmp_path / "d.npz", x=stored, y=labels)
+    steps = [{"op": "transpose", "perm": [0, 3, 1, 2]}] if turned else []
+    found = _init(tmp_path, free, tmp_path / "d.npz", capsys)
+    assert (found["file"]["input"][0].get("steps", []), found["clean"]["score"]) == (steps, 1.0)
+    # Of rows, both orders fit a graph that says its sizes; the labels tell.
+    sized = model(tmp_path, f"(float[N, 3, 4, 4] x) => (float[N, 3] y) {body}", k=kernel)
+    np.savez(tmp_path / "d.npz", x=stored.reshape(60, -1), y=labels)
+    found = _init(tmp_path, sized, tmp_path / "d.npz", capsys)
+    shape = {"op": "reshape", "shape": [4, 4, 3] if turned else [3, 4, 4]}
+    assert (found["file"]["input"][0]["steps"], found["clean"]["score"]) == ([shape, *steps], 1.0)
+    assert ("this order of channels" in found["text"]) == turned
+
+
+@pytest.mark.parametrize(("colours", "op"), [(3, "colour"), (1, "grey")])
+def test_init_makes_pictures_of_the_colours_that_the_graph_takes(tmp_path, capsys, colours, op):
+    network = model(
+        tmp_path,
+        f"(float[N, {colours}, 4, 4] x) => (float[N, 2] y) {{ f = Flatten(x) y = MatMul(f, v) }}",
+        v=GENERATOR.normal(size=(16 * colours, 2)).astype(np.float32),
+    )
+    for name, shade in (("dark", 30), ("light", 220)):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for index in range(6):
+            picture = Image.new("L", (8, 6), shade - index)
+            (picture if colours == 3 else picture.convert("RGB")).save(
+                tmp_path / "pictures" / name / f"{index}.png"
+            )
+    found = _init(tmp_path, network, tmp_path / "pictures", capsys)
+    assert op in [step["op"] for step in found["file"]["input"][0]["steps"]]
+    assert found["samples"]["used"] == 12
+
+
+def test_init_says_whose_decisions_the_labels_are_and_which_column_it_cannot_read(tmp_path, capsys):
+    network = model(tmp_path, PLAIN)
+    np.savez(tmp_path / "d.npz", x=X)
+    assert run(["init", str(network), str(tmp_path / "d.npz"), "--out", "-"]) == 0
+    assert (
+        "1.0000 on the first 48 samples, of its own decisions: no labels" in capsys.readouterr().err
+    )
+    times = pa.array((X @ W).argmax(axis=1)).cast(pa.timestamp("ms"))
+    pq.write_table(pa.table({"x": list(X), "y": times}), tmp_path / "d.parquet")
+    assert run(["init", str(network), str(tmp_path / "d.parquet"), "--out", "-"]) == 0
+    told = capsys.readouterr()
+    assert "open: column 'y' may hold the labels and is not read" in told.err
+    assert "Columns of kinds that are not read: 'y' (timestamp[ms])." in told.out
+
+
+def test_samples_with_channels_in_another_place_are_refused_with_the_step(tmp_path, capsys):
+    network = model(
+        tmp_path,
+        "(float[N, 3, 4, 4] x) => (float[N, 2] y) { f = Flatten(x) y = MatMul(f, v) }",
+        v=GENERATOR.normal(size=(48, 2)).astype(np.float32),
+    )
+    np.savez(tmp_path / "d.npz", x=np.zeros((12, 4, 4, 3), np.float32), y=np.zeros(12, int))
+    assert run(["inspect", str(network), "--data", str(tmp_path / "d.npz")]) == 2
+    assert 'add the step { op = "transpose", perm = [0, 3, 1, 2] }' in capsys.readouterr().err
 
 
 def test_init_names_what_it_can_describe(tmp_path, capsys):

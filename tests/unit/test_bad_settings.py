@@ -203,6 +203,14 @@ DESCRIPTIONS = {
         GOOD + 'steps = [{ op = "divide" }]',
         "step 'divide' takes 'value' and nothing else, got nothing",
     ),
+    "grey with a number": (
+        GOOD + 'steps = [{ op = "grey", value = 3 }]',
+        "step 'grey' takes no other key, got value",
+    ),
+    "grey arrays": (
+        GOOD + 'steps = [{ op = "grey" }]',
+        "step 'grey' works on image folders, got an array",
+    ),
     "divide by zero": (
         GOOD + 'steps = [{ op = "divide", value = 0 }]',
         "step 'divide' must not divide by 0",

@@ -10,6 +10,7 @@ its extremes where all inputs are at one end (Moore, Interval analysis, 1966).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -120,14 +121,34 @@ def widen(node: Node, kernel: Kernel) -> Affine:
     return keep(node, kernel)
 
 
+def recast(node: Node, kernel: Kernel) -> Affine:
+    """Return the rule of a Cast of activations between float and double, which rounds once.
+
+    Raises:
+        CannotBoundError: Another type is involved.
+    """
+    source = node.input_types[0] if node.input_types else None
+    if not {source, node.get("to")} <= set(_AT_LEAST_FLOAT32):
+        raise CannotBoundError("it changes the type of activations")
+
+    def bounded(run: Kernel, inputs: Sequence[Value]) -> Interval:
+        made = _monotone(run, inputs)
+        return Interval.rounded(made.lo, made.hi, value_radius(made.magnitude))
+
+    return Affine(kernel, bounded, is_in_order=True)
+
+
 def average(node: Node, kernel: Kernel) -> Affine:
     """Return the rule of an operator that sums elements with weights that are not negative."""
+    # Windows that overlap have more elements than there are elements for each window.
+    taps = math.prod(node.get("kernel_shape") or ())
 
     def bounded(run: Kernel, inputs: Sequence[Value]) -> Interval:
         exact = _monotone(run, inputs)
         source = inputs[0]
         assert isinstance(source, Interval)
-        terms = max(source.lo[0].numel() // max(exact.lo[0].numel(), 1), 1) * 4
+        apart = max(source.lo[0].numel() // max(exact.lo[0].numel(), 1), 1)
+        terms = max(apart, taps) * 4
         magnitude = run(source.magnitude, *inputs[1:])
         made = Interval.rounded(exact.lo, exact.hi, product_radius(magnitude.abs(), terms))
         # No sum of numbers that are not negative is, in whatever order it is taken.

@@ -30,6 +30,8 @@ MOVES = (
     "Expand",
     "Flatten",
     "Gather",
+    "GatherElements",
+    "GatherND",
     "Identity",
     "Pad",
     "Reshape",

@@ -57,6 +57,31 @@ def half_network(folder: Path) -> tuple[Network, dict[str, np.ndarray]]:
     return load_network(folder / "net.onnx"), {"x": inputs()["x"].astype(np.float16)}
 
 
+def test_constants_that_float16_rounds_are_taken_as_they_are_rounded(tmp_path: Path) -> None:
+    levels = np.random.default_rng(0).integers(-99, 99, (6, 3)).astype(np.int8)
+    model = onnx.parser.parse_model(
+        """<ir_version: 9, opset_import: ["" : 19]> net (float[n, 6] x) => (float[n, 3] y)
+        { h = DequantizeLinear (w, s) f = Cast <to = 1> (h) y = MatMul (x, f) }"""
+    )
+    model.graph.initializer.append(numpy_helper.from_array(levels, "w"))
+    model.graph.initializer.append(numpy_helper.from_array(np.float16(0.01), "s"))
+    onnx.save(model, tmp_path / "net.onnx")
+    found = check_arithmetic(load_network(tmp_path / "net.onnx"), inputs(), {}, output="y")
+    assert (found.compared, found.wrong) == (1, ())
+
+
+def test_rounding_of_double_to_float_is_rounding(tmp_path: Path) -> None:
+    weights = np.random.default_rng(0).standard_normal((6, 3))
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]> net (float[n, 6] x) => (float[n, 3] y)
+        { d = Cast <to = 11> (x) h = MatMul (d, w) y = Cast <to = 1> (h) }"""
+    )
+    model.graph.initializer.append(numpy_helper.from_array(weights, "w"))
+    onnx.save(model, tmp_path / "net.onnx")
+    found = check_arithmetic(load_network(tmp_path / "net.onnx"), inputs(), {}, output="y")
+    assert (found.compared, found.wrong) == (3, ())
+
+
 def test_rounding_to_float16_is_rounding(tmp_path: Path) -> None:
     network, feed = half_network(tmp_path)
     found = check_arithmetic(network, feed, {}, output="y")

@@ -36,6 +36,9 @@ class Chain(Twin):
     def source_of(self, name: str) -> tuple[str, tuple[str, ...]] | None:
         return self._sources.get(name)
 
+    def node_of(self, name: str) -> None:
+        return None
+
 
 def task(read: str, *, threshold: float = 0.5, k: int = 1) -> Task:
     decision = Decision(read=read, threshold=threshold, k=k)
@@ -43,7 +46,7 @@ def task(read: str, *, threshold: float = 0.5, k: int = 1) -> Task:
 
 
 def reading(read: str, *operators: str, **more: Any) -> Reading:
-    return reading_of(Chain(operators), task(read, **more), "y", torch.Size((3, 4)))
+    return reading_of(Chain(operators), task(read, **more), "y", lambda _name: torch.Size((1, 4)))
 
 
 def test_forms_are_the_label_against_every_other_class() -> None:
@@ -113,6 +116,96 @@ def test_what_has_no_margin_is_not_bounded() -> None:
     assert reading("value", "Softmax") == Reading("y", "value")
     with pytest.raises(NotBoundedError, match="holds labels, not the scores"):
         reading("label")
+
+
+CHOSEN = """<ir_version: 8, opset_import: ["" : 13]>
+    net (float[N, 5, 3] x) => ({type} y) <float[3, 4] w> {{ h = MatMul(x, w) s = Transpose
+    <perm = [0, 2, 1]> (h) {nodes} }}"""
+
+
+@pytest.mark.parametrize("op", ["ArgMax", "ArgMin"])
+@pytest.mark.parametrize("keep", [0, 1])
+@pytest.mark.parametrize("last", [0, 1])
+def test_labels_are_bounded_by_the_scores_that_they_are_chosen_by(
+    opened: Opener, op: str, keep: int, last: int
+) -> None:
+    rng = np.random.default_rng(7)
+    inputs = {"x": rng.normal(size=(12, 5, 3)).astype(np.float32)}
+    weights = {"w": rng.normal(size=(3, 4)).astype(np.float32)}
+    scores = np.moveaxis(inputs["x"] @ weights["w"], 2, 1)
+    labels = scores.argmax(1) if op == "ArgMax" else scores.argmin(1)
+    labels[0] = (labels[0] + 1) % 4
+    shape = f"<axis = 1, keepdims = {keep}, select_last_index = {last}>"
+    chosen = CHOSEN.format(type="int64[N, 5]", nodes=f"a = {op} {shape} (s) y = Reshape(a, f)")
+    chosen = chosen.replace("w>", "w, int64[2] f = {{0, 5}}>".replace("{{", "{").replace("}}", "}"))
+    plain = CHOSEN.format(type="float[N, 4, 5]", nodes="y = Identity(s)")
+    found = []
+    for text, decision in (
+        (chosen, Decision(read="label")),
+        (plain, Decision(read=op.lower(), axis=1)),
+    ):
+        network = open_bounds(
+            *opened(text, weights, inputs, labels, decision=decision, tolerance=0.01)
+        )
+        assert isinstance(network, BoundedNetwork)
+        found.append(certify(network).certified.tolist())
+    assert found[0] == found[1]
+    assert not any(found[0][:5])
+    assert 20 < sum(found[0]) < 55
+
+
+def test_the_best_of_topk_is_bounded_by_its_scores(opened: Opener) -> None:
+    text = CHOSEN.format(type="int64[N, 1, 5]", nodes="v, y = TopK <axis = 1> (s, one)")
+    text = text.replace("w>", "w, int64[1] one = {1}>")
+    rng = np.random.default_rng(7)
+    inputs = {"x": rng.normal(size=(12, 5, 3)).astype(np.float32)}
+    weights = {"w": rng.normal(size=(3, 4)).astype(np.float32)}
+    labels = np.moveaxis(inputs["x"] @ weights["w"], 2, 1).argmax(1)
+    runtime, placement = opened(
+        text, weights, inputs, labels, decision=Decision(read="label"), tolerance=0.01
+    )
+    network = open_bounds(runtime, placement)
+    assert isinstance(network, BoundedNetwork)
+    assert network.reading == Reading("s", "classes", axis=1)
+    assert 20 < certify(network).certified.sum() < 60
+
+
+def test_labels_that_no_score_has_are_not_bounded(opened: Opener) -> None:
+    text = CHOSEN.format(type="int64[N, 5]", nodes="y = ArgMax <axis = 1, keepdims = 0> (s)")
+    network = open_bounds(
+        *opened(
+            text,
+            {"w": np.eye(3, 4, dtype=np.float32)},
+            {"x": np.ones((2, 5, 3), np.float32)},
+            np.full((2, 5), 7),
+            decision=Decision(read="label"),
+            tolerance=0.01,
+        )
+    )
+    assert not isinstance(network, BoundedNetwork)
+    assert "chosen along axis 1 of scores of shape [1, 4, 5], and go up to 7" in str(network)
+
+
+@pytest.mark.parametrize("read", ["argmin", "argmax"])
+def test_the_lowest_of_scores_that_softmax_makes_zero_is_not_told_apart(
+    opened: Opener, read: str
+) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 13]>
+    net (float[N, 1] x) => (float[N, 4] y) <float[1, 4] w> { h = MatMul(x, w) y = Softmax(h) }"""
+    runtime, placement = opened(
+        text,
+        {"w": np.float32([[-150.0, -200.0, 20.0, 200.0]])},
+        {"x": np.ones((2, 1), np.float32)},
+        np.array([1, 1] if read == "argmin" else [3, 3]),
+        decision=Decision(read=read),
+        tolerance=0.001,
+    )
+    network = open_bounds(runtime, placement)
+    assert isinstance(network, BoundedNetwork)
+    assert certify(network, method="interval").certified.tolist() == [read == "argmax"] * 2
+    # In float32 the two lowest are both zero, and the first of them is taken.
+    if read == "argmin":
+        assert runtime.clean_output.argmin(axis=1).tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(

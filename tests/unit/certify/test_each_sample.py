@@ -343,14 +343,16 @@ def test_bounds_that_miss_the_network_itself_are_refused(
     runtime, placement = opened_elsewhere(opened, "turned")
     real = EachSample.steps
 
-    def wrong(self: EachSample, *given: Any) -> list[Step]:
+    def wrong(self: EachSample, *given: Any) -> tuple[list[Step], dict[str, str]]:
         """Take one operator for another."""
-        return [
+        steps, reasons = real(self, *given)
+        made = [
             replace(step, node=replace(step.node, op="Identity"), kernel=torch.neg)
             if step.node.op == "Relu"
             else step
-            for step in real(self, *given)
+            for step in steps
         ]
+        return made, reasons
 
     monkeypatch.setattr(EachSample, "steps", wrong)
     refused = open_bounds(runtime, placement)

@@ -37,8 +37,13 @@ def arrays(dtype: type, **shapes: tuple[int, ...]) -> dict[str, np.ndarray]:
     }
 
 
-def check_sound(opened: Opener, text: str, weights: dict[str, np.ndarray], x: np.ndarray) -> None:
-    runtime, placement = opened(text, weights, {"x": x})
+def check_sound(
+    opened: Opener,
+    text: str,
+    weights: dict[str, np.ndarray],
+    x: np.ndarray | dict[str, np.ndarray],
+) -> None:
+    runtime, placement = opened(text, weights, x if isinstance(x, dict) else {"x": x})
     network = open_bounds(runtime, placement)
     assert isinstance(network, BoundedNetwork), network
     sizes = largest_certified_tolerance(network)
@@ -98,3 +103,130 @@ def test_products_in_half_precision_are_refused(opened: Opener) -> None:
     refused = open_bounds(*opened(text, arrays(np.float32, w=(6, 12), v=(12, 4)), {"x": x}))
     assert isinstance(refused, Refusal)
     assert "rounds to a narrower type" in refused.reason
+
+
+POOLED = (
+    HEAD.replace("13", "18")
+    + "(float[N, 2, 6, 6] x) => (float[N, 3] y) <float[4, 2, 3, 3] w, float[{rows}, 3] v> "
+    + "{{ h = Conv(x, w)\n p = {pool}(h)\n f = Flatten(p)\n y = MatMul(f, v) }}"
+)
+
+
+@pytest.mark.parametrize(
+    ("pool", "rows"),
+    [
+        ("LpPool <kernel_shape = [2, 2], strides = [2, 2]>", 16),
+        ("LpPool <kernel_shape = [3, 3], p = 1, pads = [1, 1, 1, 1]>", 64),
+        ("LpPool <kernel_shape = [2, 2], dilations = [2, 2], pads = [1, 1, 1, 1]>", 64),
+        ("GlobalLpPool", 4),
+        ("GlobalLpPool <p = 1>", 4),
+        ("AveragePool <kernel_shape = [4, 4], pads = [1, 1, 2, 2]>", 64),
+    ],
+)
+def test_pools_of_magnitudes_and_squares(opened: Opener, pool: str, rows: int) -> None:
+    weights = arrays(np.float32, w=(4, 2, 3, 3), v=(rows, 3))
+    x = np.random.default_rng(2).normal(size=(8, 2, 6, 6)).astype(np.float32)
+    check_sound(opened, POOLED.format(pool=pool, rows=rows), weights, x)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_rows_over_their_norms(opened: Opener, order: int) -> None:
+    text = (
+        HEAD
+        + "(float[N, 6] x) => (float[N, 4] y) <float[6, 12] w, float[12, 4] v> "
+        + f"{{ h = MatMul(x, w)\n n = LpNormalization<axis = 1, p = {order}>(h)\n"
+        + " y = MatMul(n, v) }"
+    )
+    x = np.random.default_rng(3).normal(size=(8, 6)).astype(np.float32)
+    check_sound(opened, text, arrays(np.float32, w=(6, 12), v=(12, 4)), x)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("p = LpPool <kernel_shape = [2, 2], p = 3>(h)", "its order is 3, not 1 or 2"),
+        (
+            "p = LpPool <kernel_shape = [3, 3], strides = [2, 2], ceil_mode = 1>(h)",
+            "its last windows may reach over the edge",
+        ),
+    ],
+)
+def test_other_pools_of_powers_are_refused(opened: Opener, body: str, reason: str) -> None:
+    text = (
+        HEAD.replace("13", "18")
+        + "(float[N, 2, 6, 6] x) => (float[N, 4] y) <float[4, 2, 3, 3] w> "
+        + f"{{ h = Conv(x, w)\n {body}\n m = GlobalMaxPool(p)\n y = Flatten(m) }}"
+    )
+    weights = arrays(np.float32, w=(4, 2, 3, 3))
+    refused = open_bounds(*opened(text, weights, {"x": np.ones((4, 2, 6, 6), np.float32)}))
+    assert isinstance(refused, Refusal)
+    assert reason in refused.reason
+
+
+def test_one_position_of_each_sample_by_an_index_among_the_inputs(opened: Opener) -> None:
+    text = (
+        HEAD
+        + "(float[N, 5, 6] x, int64[N] at) => (float[N, 4] y) <float[6, 12] w, float[12, 4] v,"
+        + " int64[1] last = {1}> { h = MatMul(x, w)\n r = Relu(h)\n i = Unsqueeze(at, last)\n"
+        + " g = GatherND<batch_dims = 1>(r, i)\n y = MatMul(g, v) }"
+    )
+    rng = np.random.default_rng(6)
+    x = {
+        "x": rng.normal(size=(8, 5, 6)).astype(np.float32),
+        "at": rng.integers(0, 5, 8),
+    }
+    check_sound(opened, text, arrays(np.float32, w=(6, 12), v=(12, 4)), x)
+
+
+def test_codes_of_tokens_as_ones_and_zeros(opened: Opener) -> None:
+    text = (
+        HEAD
+        + "(int64[N, 5] x) => (float[N, 4] y) <float[9, 12] w, float[12, 4] v, int64 d = {9},"
+        + " float[2] b = {0, 1}> { o = OneHot(x, d, b)\n h = MatMul(o, w)\n r = Relu(h)\n"
+        + " m = ReduceMean<axes = [1], keepdims = 0>(r)\n y = MatMul(m, v) }"
+    )
+    x = {"x": np.random.default_rng(6).integers(0, 9, (8, 5))}
+    check_sound(opened, text, arrays(np.float32, w=(9, 12), v=(12, 4)), x)
+
+
+def test_activations_in_double_and_back(opened: Opener) -> None:
+    text = (
+        HEAD
+        + "(float[N, 6] x) => (float[N, 4] y) <double[6, 12] w, float[12, 4] v> { a ="
+        + " Cast<to = 11>(x)\n h = MatMul(a, w)\n r = Relu(h)\n f = Cast<to = 1>(r)\n"
+        + " y = MatMul(f, v) }"
+    )
+    weights = arrays(np.float64, w=(6, 12)) | arrays(np.float32, v=(12, 4))
+    x = np.random.default_rng(3).normal(size=(8, 6)).astype(np.float32)
+    check_sound(opened, text, weights, x)
+
+
+LEVELS = (
+    HEAD.replace('"" : 13', '"" : 13, "com.microsoft" : 1')
+    + "(float[N, 2, 5, 5] x) => (float[N, 3] y) <float[4, 2, 3, 3] w, float[{rows}, 3] v,"
+    + " float s = {{0.04}}, uint8 z = {{120}}, float t = {{0.03}}, uint8 u = {{110}}>"
+    + " {{ h = Conv(x, w)\n q = QuantizeLinear(h, s, z)\n p = com.microsoft.{op}(q, s, z, t, u)\n"
+    + " d = DequantizeLinear(p, t, u)\n f = Flatten(d)\n y = MatMul(f, v) }}"
+)
+
+
+@pytest.mark.parametrize(
+    ("op", "rows"),
+    [
+        ("QLinearGlobalAveragePool", 4),
+        ("QLinearAveragePool <kernel_shape = [2, 2], pads = [1, 1, 0, 0]>", 36),
+        ("QLinearLeakyRelu <alpha = 0.2>", 36),
+    ],
+)
+def test_operators_on_levels(opened: Opener, op: str, rows: int) -> None:
+    weights = arrays(np.float32, w=(4, 2, 3, 3), v=(rows, 3))
+    x = np.random.default_rng(2).normal(size=(8, 2, 5, 5)).astype(np.float32)
+    check_sound(opened, LEVELS.format(op=op, rows=rows), weights, x)
+
+
+def test_operators_on_levels_with_channels_last_are_refused(opened: Opener) -> None:
+    text = LEVELS.format(op="QLinearGlobalAveragePool <channels_last = 1>", rows=3)
+    weights = arrays(np.float32, w=(4, 2, 3, 3), v=(3, 3))
+    refused = open_bounds(*opened(text, weights, {"x": np.ones((4, 2, 5, 5), np.float32)}))
+    assert isinstance(refused, Refusal)
+    assert "its channels are last" in refused.reason

@@ -95,6 +95,13 @@ def reason_of(
         ),
         (
             FLAT,
+            "h = MatMul(x, w)\n m = ReduceMean<axes = [0]>(h)\n z = Mul(m, o)\n y = Add(h, z)",
+            {"o": np.float32(0)},
+            13,
+            "tensor 'm' must not depend on other samples of its batch",
+        ),
+        (
+            FLAT,
             "h = MatMul(x, w)\n p = Softmax<axis = 0>(h)\n z = Mul(p, o)\n y = Add(h, z)",
             {"o": np.float32(0)},
             13,

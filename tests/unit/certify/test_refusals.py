@@ -137,7 +137,7 @@ def test_softmax_over_several_axes_is_refused(opened: Opener) -> None:
 def test_decisions_without_scores(opened: Opener) -> None:
     text = (
         HEAD.replace("4, 3] y", "1] y").replace("float[N, 1]", "int64[N, 4]")
-        + " { h = MatMul(x, w)\n y = ArgMax<axis=2, keepdims=0>(h) }"
+        + " { h = MatMul(x, w)\n a = ArgMax<axis=2, keepdims=0>(h)\n y = Abs(a) }"
     )
     text = text.replace("4, 4] x", "1, 4] x").replace("int64[N, 4]", "int64[N, 1]")
     weights, x = (

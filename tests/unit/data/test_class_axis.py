@@ -195,10 +195,33 @@ def test_labels_that_seem_to_count_from_one_are_refused_unless_the_description_s
             with pytest.raises(UsageError, match=r"set \[label\] first = 1, or first = 0"):
                 check_clean(task, data, output)
         else:
-            assert check_clean(task, data, output) == ()
+            (warning,) = check_clean(task, data, output)
+            assert "right in 0 of 40 decisions" in warning
     few = dataset(labels[:2], 2)
     (warning,) = check_clean(make_task(few, output[:2]), few, output[:2])
     assert "If they count from 1, set [label] first = 1" in warning
+
+
+@pytest.mark.parametrize(("num_right", "said"), [(12, True), (13, False), (30, False), (0, True)])
+def test_a_clean_network_no_better_than_one_answer_is_named(num_right, said):
+    labels = np.concatenate([np.zeros(12, int), np.ones(10, int), np.full(8, 2)])
+    output = np.eye(4)[np.where(np.arange(30) < num_right, labels, 3)]
+    data = dataset(labels, 30, reading=LabelReading(first=0))
+    found = check_clean(make_task(data, output), data, output)
+    told = [text for text in found if "for all would be in 12" in text]
+    assert len(told) == int(said)
+    for text in told:
+        assert f"is right in {num_right} of 30 decisions, and the answer 0 for all" in text
+        assert "Input 'x' gets whole numbers as they are stored" in text
+
+
+def test_numbers_that_a_step_scales_are_not_taken_for_bytes():
+    labels, output = np.arange(12) % 3, np.eye(4)[np.full(12, 3)]
+    data = dataset(labels, 12, reading=LabelReading(first=0))
+    steps = {"x": ({"op": "divide", "value": 2},)}
+    data = replace(data, source=replace(data.source, steps=steps))
+    found = check_clean(make_task(data, output), data, output)
+    assert not any("whole numbers" in text for text in found)
 
 
 def test_outputs_and_decisions_that_are_all_the_same_are_named():

@@ -66,9 +66,8 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
         (content(EPS), "cannot identify"),
         (cut, "must be readable"),
         (animated, "must be one picture, got several"),
-        (saved("I;16"), "8 bits a channel, got mode 'I;16'"),
         (saved("I", "1.tif"), "8 bits a channel"),
-        (saved("F", "1.tif"), "8 bits a channel, got mode 'F'"),
+        (saved("F", "1.tif"), "8 bits a channel, or 16 where it is grey, got mode 'F'"),
         (lambda folder: os.mkfifo(folder / "1.png"), "got a pipe"),
         (lambda folder: (folder / "1.png").symlink_to("/dev/zero"), "got a character device"),
     ],
@@ -126,3 +125,54 @@ def test_folders_larger_than_memory_are_refused_after_their_first_picture(tmp_pa
         InputRefusedError, match="must fit in half of the free memory, 3199 bytes, got 3200 bytes"
     ):
         read_image_folder(tmp_path, [], limit=None)
+
+
+def folder_of(tmp_path, *pictures):
+    """Write pictures of one class, in order."""
+    (tmp_path / "a").mkdir()
+    for index, picture in enumerate(pictures):
+        picture.save(tmp_path / "a" / f"{index}.png")
+    return tmp_path
+
+
+GREY, COLOUR = np.arange(16, dtype=np.uint8).reshape(4, 4), np.full((4, 4, 3), [9, 40, 200])
+
+
+def test_a_grey_picture_among_colours_has_three_equal_channels(tmp_path):
+    folder = folder_of(
+        tmp_path, Image.fromarray(GREY), Image.fromarray(COLOUR.astype(np.uint8), "RGB")
+    )
+    raw, _ = read_image_folder(folder, [], limit=None)
+    np.testing.assert_array_equal(raw.arrays["x"][0], np.repeat(GREY[..., None], 3, axis=-1))
+    np.testing.assert_array_equal(raw.arrays["x"][1], COLOUR)
+
+
+def test_steps_make_pictures_grey_or_colour(tmp_path):
+    folder = folder_of(tmp_path, Image.fromarray(COLOUR.astype(np.uint8), "RGB"))
+    raw, left = read_image_folder(folder, [Step(op="grey")], limit=None)
+    # ITU-R BT.601: 0.299 * 9 + 0.587 * 40 + 0.114 * 200 = 48.97
+    np.testing.assert_array_equal(raw.arrays["x"], np.full((1, 4, 4), 49))
+    assert left == ()
+    raw, _ = read_image_folder(folder, [Step(op="grey"), Step(op="colour")], limit=None)
+    np.testing.assert_array_equal(raw.arrays["x"], np.full((1, 4, 4, 3), 49))
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_grey_of_16_bits_keeps_its_numbers(tmp_path, suffix):
+    values = (GREY.astype(np.uint16) * 4000)[:3]
+    (tmp_path / "a").mkdir()
+    Image.fromarray(values).save(tmp_path / "a" / f"0.{suffix}")
+    raw, _ = read_image_folder(tmp_path, [], limit=None)
+    assert raw.arrays["x"].dtype == np.uint16
+    np.testing.assert_array_equal(raw.arrays["x"], values[None])
+    with pytest.raises(UsageError, match="step 'colour' takes images of 8 bits a channel, got 16"):
+        read_image_folder(tmp_path, [Step(op="colour")], limit=None)
+
+
+def test_pictures_of_several_depths_are_refused(tmp_path):
+    folder = folder_of(tmp_path, Image.fromarray(GREY), Image.fromarray(GREY.astype(np.uint16)))
+    with pytest.raises(
+        UsageError,
+        match=r"images must have as many bits a channel as each other, got uint16, uint8",
+    ):
+        read_image_folder(folder, [], limit=None)

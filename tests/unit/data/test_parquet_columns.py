@@ -61,6 +61,25 @@ def test_decimals_are_numbers(tmp_path):
     np.testing.assert_array_equal(found["x"], [1.25, -0.5])
 
 
+@pytest.mark.parametrize("order", [None, [2, 0, 1]])
+def test_tensors_of_one_shape_are_arrays(tmp_path, order):
+    stored = np.arange(48, dtype=np.float32).reshape(2, 2, 3, 4)
+    kind = pa.fixed_shape_tensor(pa.float32(), (2, 3, 4), permutation=order)
+    flat = pa.FixedSizeListArray.from_arrays(pa.array(stored.ravel()), 24)
+    path = written(tmp_path, {"x": pa.ExtensionArray.from_storage(kind, flat)})
+    found = read_parquet_columns(path, {"x"}, no_steps, None).arrays
+    # Arrow's specification: axis i of the tensor is axis permutation[i] of what is stored.
+    expected = stored if order is None else stored.transpose(0, *(1 + axis for axis in order))
+    np.testing.assert_array_equal(found["x"], expected)
+
+
+def test_columns_of_other_kinds_are_named_where_all_are_asked_for(tmp_path):
+    times = pa.array([0, 1]).cast(pa.timestamp("ms"))
+    path = written(tmp_path, {"x": [0.0, 1.0], "when": times})
+    assert read_parquet_columns(path, None, no_steps, None).unread == {"when": "timestamp[ms]"}
+    assert read_parquet_columns(path, {"x"}, no_steps, None).unread == {}
+
+
 @pytest.mark.parametrize("as_struct", [True, False])
 def test_encoded_images_are_unpacked_and_resized(tmp_path, as_struct):
     contents = [png(10, 4), png(20, 6)]

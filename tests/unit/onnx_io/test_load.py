@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
+from cimrobust.engine.ort import run_original
 from cimrobust.errors import ModelNotCoveredError
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import Network
@@ -257,6 +258,7 @@ def test_weights_in_constant_nodes_are_parameters(load: Load) -> None:
         ("t = Transpose <perm = [1, 0]> (i) w = Cast <to = 1> (t)", "Cast"),
         ("f = Cast <to = 1> (i) w = ScatterElements <axis = 0> (f, p, u)", "ScatterElements"),
         ("w = EyeLike <dtype = 1> (i)", "EyeLike"),
+        ("w = DequantizeLinear (i, s)", "DequantizeLinear"),
     ],
 )
 def test_weights_made_of_integers_or_scattered_are_stored(load: Load, nodes: str, maker: str):
@@ -268,3 +270,15 @@ def test_weights_made_of_integers_or_scattered_are_stored(load: Load, nodes: str
     assert any(f"which {maker} computes from constants" in note for note in network.notes)
     weights = weights_of(network.model)
     assert [use.trace.leaves for use in weights.uses()] == [("w",)]
+
+
+def test_nodes_that_share_a_name_are_run_under_others(load: Load) -> None:
+    network = load(
+        HEAD + "g (float[N, 2] x) => (float[N, 2] y) <float[2, 2] w = {1, -2, 3, 4}> {"
+        " [n] a = MatMul(x, w) [n] b = Relu(a) [n] y = MatMul(b, w) }"
+    )
+    assert not network.runs_as_file
+    assert any("onnxruntime refuses nodes that share a name, as 'n'" in n for n in network.notes)
+    x = np.array([[1, 2], [3, -4]], np.float32)
+    w = np.array([[1, -2], [3, 4]], np.float32)
+    np.testing.assert_array_equal(run_original(network, {"x": x}), np.maximum(x @ w, 0) @ w)

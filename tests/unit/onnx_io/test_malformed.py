@@ -365,17 +365,59 @@ def test_functions_that_explode_are_refused(write: Write) -> None:
     assert "expand to" in refusal(write(text))
 
 
-def test_sparse_constants_are_not_covered(write: Write) -> None:
-    path = write(GOOD)
+@pytest.mark.parametrize(
+    ("places", "shape", "says"),
+    [
+        ([0, 12], [4, 3], "outside it"),
+        ([-1, 3], [4, 3], "outside it"),
+        ([5, 0], [4, 3], "do not ascend"),
+        ([5, 5], [4, 3], "do not ascend"),
+        ([5], [4, 3], r"needs indices of shape [2] or [2, 2], holds [1]"),
+        ([[0, 0], [0, 3]], [4, 3], "outside it"),
+        ([0, 5], [2**40, 3], "more than the limit"),
+        ([0, 5], [-4, 3], "negative dims"),
+        ([0, 5], [], "has no shape"),
+    ],
+)
+def test_sparse_tensors_that_contradict_themselves_are_refused(
+    write: Write, places: list[int], shape: list[int], says: str
+) -> None:
+    indices = np.asarray(places)
 
     def make_sparse(model: onnx.ModelProto) -> None:
-        values = onnx.helper.make_tensor("W", 1, [2], [1.0, 2.0])
-        indices = onnx.helper.make_tensor("i", 7, [2], [0, 5])
-        sparse = onnx.helper.make_sparse_tensor(values, indices, [4, 3])
+        sparse = onnx.SparseTensorProto(dims=shape)
+        sparse.values.CopyFrom(onnx.helper.make_tensor("W", 1, [2], [1.0, 2.0]))
+        sparse.indices.CopyFrom(onnx.helper.make_tensor("i", 7, indices.shape, indices.ravel()))
         del model.graph.initializer[:]
         model.graph.sparse_initializer.append(sparse)
 
-    assert "sparse" in refusal(edited(path, make_sparse), ModelNotCoveredError)
+    assert says in refusal(edited(write(GOOD), make_sparse))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("data_type", onnx.TensorProto.STRING, "holds texts"),
+        ("data_location", onnx.TensorProto.EXTERNAL, "keeps its data in another file"),
+        ("dims", [2, 1], "needs int64 indices and values along one axis"),
+    ],
+)
+def test_values_of_a_sparse_tensor_of_another_kind_are_refused(
+    write: Write, field: str, value: object, says: str
+) -> None:
+    def make_sparse(model: onnx.ModelProto) -> None:
+        sparse = onnx.SparseTensorProto(dims=[4, 3])
+        sparse.values.CopyFrom(onnx.helper.make_tensor("W", 1, [2], [1.0, 2.0]))
+        sparse.indices.CopyFrom(onnx.helper.make_tensor("i", 7, [2], [0, 5]))
+        if field == "dims":
+            sparse.values.dims[:] = value
+        else:
+            setattr(sparse.values, field, value)
+        node = model.graph.node.add(op_type="Constant", output=["W"])
+        node.attribute.append(onnx.helper.make_attribute("sparse_value", sparse))
+        del model.graph.initializer[:]
+
+    assert says in refusal(edited(write(GOOD), make_sparse))
 
 
 def test_shapes_that_cannot_be_found_within_limits_are_refused(write: Write) -> None:

@@ -375,3 +375,20 @@ def test_products_with_weights_of_4_bits_keep_their_activations() -> None:
     limit = 72 * 2**-24 * (np.abs(a) @ np.abs(weights).T)
     got = open_session(exact.SerializeToString()).run(None, {"a": a})[0]
     assert (np.abs(got - a.astype(np.float64) @ weights.T) <= limit).all()
+
+
+def test_a_moved_weight_of_one_scale_a_channel_without_zero_points() -> None:
+    """onnxruntime makes such weights unsigned itself, and gives them one zero point for all."""
+    weights, scales = extreme("s8", (4, 6), 3), np.array([0.5, 1, 2, 0.25], np.float32)
+    x = np.random.default_rng(4).integers(-8, 8, (5, 6)).astype(np.float32)
+    nodes = [
+        helper.make_node("Transpose", ["w"], ["moved"], perm=[1, 0]),
+        helper.make_node("DequantizeLinear", ["moved", "s"], ["real"], axis=1),
+        helper.make_node("MatMul", ["x", "real"], ["y"]),
+    ]
+    model = model_of(nodes[0], {"w": weights, "s": scales}, {"x": x}, TensorProto.FLOAT)
+    model.graph.node.extend(nodes[1:])
+    exact = exact_products(model)
+    assert exact is not None
+    (got,) = open_session(exact.SerializeToString()).run(None, {"x": x})
+    np.testing.assert_array_equal(got, x @ (weights.T * scales))

@@ -40,6 +40,17 @@ BODY: dict[str, tuple[str, str]] = {
         "c = Constant<value_floats = [1.0, 2.0, 3.0]>() y = Add(z, c)".replace(") ", ")\n "),
     ),
     "argmax": ("int64[N]", "y = ArgMax<axis = 1, keepdims = 0>(z)"),
+    "highest of one": (
+        "int64[N]",
+        "one = Constant<value_ints = [1]>()\n v, k = TopK(z, one)\n"
+        " last = Constant<value_ints = [1]>()\n y = Squeeze(k, last)",
+    ),
+    "lowest of one": (
+        "int64[N, 1]",
+        "one = Constant<value_ints = [1]>()\n v, y = TopK<largest = 0>(z, one)",
+    ),
+    "best two": ("int64[N, 2]", "two = Constant<value_ints = [2]>()\n v, y = TopK(z, two)"),
+    "best value": ("float[N, 1]", "one = Constant<value_ints = [1]>()\n y, k = TopK(z, one)"),
     "cast_argmin": ("float[N, 1]", "k = ArgMin<axis = 1>(z)\n y = Cast<to = 1>(k)"),
 }
 
@@ -83,12 +94,21 @@ def test_only_what_keeps_the_order_of_classes_is_stepped_over(
     assert [readout.tensor for readout in found] == tensors
 
 
-@pytest.mark.parametrize(("kind", "sign"), [("argmax", 1.0), ("cast_argmin", -1.0)])
+@pytest.mark.parametrize(
+    ("kind", "sign"),
+    [("argmax", 1.0), ("cast_argmin", -1.0), ("highest of one", 1.0), ("lowest of one", -1.0)],
+)
 def test_a_choice_is_read_from_what_it_chose_from(
     twin: Callable[[str], Twin], kind: str, sign: float
 ) -> None:
     found = list(possible_readouts(twin(kind), _task("label", np.zeros(2, np.int64), None), "y"))
     assert {(readout.tensor, readout.sign) for readout in found} == {("z", sign)}
+
+
+@pytest.mark.parametrize("kind", ["best two", "best value"])
+def test_other_outputs_of_topk_are_no_choice(twin: Callable[[str], Twin], kind: str) -> None:
+    task = _task("label", np.zeros(2, np.int64), None)
+    assert list(possible_readouts(twin(kind), task, "y")) == []
 
 
 def test_argmin_rows_are_turned_round() -> None:
