@@ -9,6 +9,11 @@ from cimrobust.records import Count, Fraction, Record, Rows, Score
 if TYPE_CHECKING:
     from cimrobust.data import decision
 
+#: Inputs that are listed as the most fragile.
+MOST_FRAGILE = 20
+#: What the pattern is called that was made for one of them.
+OWN_CHIP = "a chip made for it"
+
 
 class Attacked(Record):
     """The worst score that a short attack found, and how it was reached."""

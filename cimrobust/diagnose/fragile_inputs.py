@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, Shaped
 
+from cimrobust.attack.bisection import bisect
 from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
 from cimrobust.attack.proofs import BRANCHING, NARROWING
-from cimrobust.attack.tolerances import bisect
 from cimrobust.certify.bounded_network import open_bounds
 from cimrobust.certify.bounds import largest_certified_tolerance
 from cimrobust.certify.refusal import Refusal
 from cimrobust.diagnose.classes import WORST, decided_in, known_patterns
+from cimrobust.diagnose.diagnose_records import MOST_FRAGILE, OWN_CHIP
 from cimrobust.errors import SelfCheckError
 from cimrobust.search.losses import margins
 from cimrobust.search.readout import counted_logits, task_readout
@@ -27,15 +28,12 @@ if TYPE_CHECKING:
     from cimrobust.mapping.box import Pattern
 
 NAME = "fragile_inputs"
-#: Inputs listed.
-LISTED = 20
 #: Shares of a pattern that are tried, smallest first, two an octave, until enough inputs are
 #: broken; then `_FINER` between each and the one before.
 _SHARES = tuple(2.0 ** (-step / 2) for step in range(16, -1, -1))
 _FINER = 4
 #: Patterns whose rays are followed at most.
 _RAYS = {"quick": 6, "standard": 12, "thorough": 24}
-OWN = "a chip made for it"
 _STEPS, _RESOLUTION = 10, 0.02
 # A share of a deviation is rounded to float32.
 _ROUNDING = 1 + 1e-6
@@ -160,7 +158,7 @@ def _run(request: DiagnosisRequest) -> Finding:
         sample
         for sample in np.argsort(search.share, kind="stable")
         if np.isfinite(search.share[sample])
-    ][:LISTED]
+    ][:MOST_FRAGILE]
     proven, reason = _certified(request, np.array(order, dtype=np.int64))
     rows = tuple(
         _row(search, int(sample), margin, None if proven is None else float(proven[place]))
@@ -193,7 +191,7 @@ def _follow(
     for position, share in enumerate(_SHARES):
         for origin, pattern in rays.items():
             search.try_share(origin, pattern, share, correct)
-        if np.isfinite(search.share).sum() >= LISTED:
+        if np.isfinite(search.share).sum() >= MOST_FRAGILE:
             stop = position
             break
     if stop < len(_SHARES) - 1:  # how many break in all, for the record
@@ -245,7 +243,7 @@ def _breaking_share(
     """
 
     def holds(share: float) -> bool:
-        return not search.try_share(OWN, pattern, share, sample)[0]
+        return not search.try_share(OWN_CHIP, pattern, share, sample)[0]
 
     return (
         None
@@ -265,13 +263,13 @@ def _candidates(
     """
     first = [
         sample
-        for sample in np.argsort(search.share, kind="stable")[:LISTED]
+        for sample in np.argsort(search.share, kind="stable")[:MOST_FRAGILE]
         if np.isfinite(search.share[sample])
     ]
     close = (
         []
         if margin is None
-        else correct[np.argsort(margin[correct], kind="stable")[:LISTED]].tolist()
+        else correct[np.argsort(margin[correct], kind="stable")[:MOST_FRAGILE]].tolist()
     )
     return np.array(list(dict.fromkeys([*map(int, first), *map(int, close)])), dtype=np.int64)
 

@@ -13,13 +13,7 @@ from jaxtyping import Int64
 from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
 from cimrobust.attack.subject_parts import part_of
 from cimrobust.diagnose.diagnose_records import TransferDirection
-from cimrobust.diagnose.transfer_result import (
-    CHIP_SHARE,
-    CONFIDENCE,
-    SAMPLES_SHARE,
-    Property,
-    Transfer,
-)
+from cimrobust.diagnose.transfer_result import CONFIDENCE, Transfer, property_of
 from cimrobust.montecarlo.sample_uncertainty import accuracy_interval
 from cimrobust.search.ensemble import search
 from cimrobust.seeds import stream
@@ -100,19 +94,6 @@ def _direction(
         method=None if interval is None else interval.method,
         share=suffered / loss if visible else None,
     )
-
-
-def property_of(directions: list[TransferDirection]) -> Property:
-    """Tell what the loss belongs to.
-
-    By the share of it that held-out samples suffer in either direction.
-    """
-    shares = [direction.share for direction in directions if direction.share is not None]
-    if len(shares) < len(directions):
-        return "too little damage"
-    if min(shares) >= CHIP_SHARE:
-        return "chip"
-    return "samples" if max(shares) <= SAMPLES_SHARE else "both"
 
 
 def _applies(request: DiagnosisRequest) -> str:

@@ -22,6 +22,7 @@ from cimrobust.mapping.coding import cells_per_weight, num_slices
 from cimrobust.review.differences import Exactness, differences, named
 from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.review.stated_layer import layer_profile, rule_problem
+from cimrobust.review.stated_scores import is_share
 
 if TYPE_CHECKING:
     from cimrobust.certificate.models import CertificateModel
@@ -124,17 +125,17 @@ def _wrong_shares(certificate: CertificateModel) -> Iterator[str]:
     if certificate.metric.unit != "fraction":
         return
     clean, worst = certificate.clean, certificate.worst_found
-    if not _is_share(clean.quantised_score, clean.quantised_correct, clean.samples):
+    if not is_share(clean.quantised_score, clean.quantised_correct, clean.samples):
         yield "clean.quantised_score"
-    if not _is_share(worst.replay.score, worst.replay.correct, worst.samples):
+    if not is_share(worst.replay.score, worst.replay.correct, worst.samples):
         yield "worst_found.replay.score"
     for index, member in enumerate(worst.members):
-        if not _is_share(member.score, member.correct, worst.samples):
+        if not is_share(member.score, member.correct, worst.samples):
             yield f"worst_found.members.{index}.score"
     for index, point in enumerate(certificate.certified.curve):
-        if not _is_share(point.score, point.correct, certificate.certified.curve_samples):
+        if not is_share(point.score, point.correct, certificate.certified.curve_samples):
             yield f"certified.curve.{index}.score"
-    if certificate.converters is not None and not _is_share(
+    if certificate.converters is not None and not is_share(
         certificate.converters.score, certificate.converters.correct, clean.samples
     ):
         yield "converters.score"
@@ -144,15 +145,8 @@ def _wrong_shares(certificate: CertificateModel) -> Iterator[str]:
             score, correct, samples = (
                 getattr(block, name) for name in ("score", "correct", "samples")
             )
-            if score is not None and not _is_share(score, correct, samples):
+            if score is not None and not is_share(score, correct, samples):
                 yield f"{place}.score"
-
-
-def _is_share(score: float, correct: int | None, samples: int) -> bool:
-    return correct is None or (
-        0 <= correct <= samples
-        and (samples == 0 or math.isclose(score, correct / samples, rel_tol=1e-12, abs_tol=1e-15))
-    )
 
 
 def _blocks(value: Any, place: str) -> Iterator[tuple[str, BaseModel]]:

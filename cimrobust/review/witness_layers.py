@@ -79,7 +79,7 @@ def placed_problem(
             return f"{', '.join(wrong)} of '{name}' is not that of its weights in the model file"
     nominal, lo, hi = (tensors[f"{layer.initializer}.{part}"] for part in ("nominal", "lo", "hi"))
     weights = np.ascontiguousarray(nominal, dtype=np.float32)
-    grouped = _groups(layer, own, found, hi)
+    grouped = scale_groups(layer, own, found, hi)
     if grouped is None:
         return _largest_problem(weights, layer, own)
     group, num_groups = grouped
@@ -110,7 +110,7 @@ def _wrong_arrays(layer: Layer, own: DeviceProfile, found: CrossbarLayer) -> Ite
             yield name
 
 
-def _groups(
+def scale_groups(
     layer: Layer,
     own: DeviceProfile,
     found: CrossbarLayer | None,

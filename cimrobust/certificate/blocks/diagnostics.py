@@ -9,7 +9,7 @@ from cimrobust.certificate import models
 from cimrobust.certificate.blocks.device_level_block import write_verify
 from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.diagnose.diagnostic_names import NAMES, NOT_CHOSEN
-from cimrobust.diagnose.transfer_result import CHIP_SHARE, CONFIDENCE, SAMPLES_SHARE, Transfer
+from cimrobust.diagnose.transfer_result import CONFIDENCE, MEANINGS, Transfer
 from cimrobust.records import Record, finite
 from cimrobust.search.witness import SAFETY_FILE
 
@@ -76,7 +76,7 @@ def _transfer(found: Transfer) -> models.Transfer:
         directions=found.directions,
         confidence=CONFIDENCE,
         property_of=found.property_of,
-        statement=_TRANSFERS[found.property_of],
+        statement=MEANINGS[found.property_of],
         effort=found.effort,  # type: ignore[arg-type]  # checked by pydantic
     )
 
@@ -143,22 +143,6 @@ def _fragile_inputs(found: FragileInputs, evidence: Evidence) -> models.FragileI
         bound_reason=found.bound_reason or None,
     )
 
-
-_TRANSFERS = {
-    "chip": (
-        "Property of the chip: samples that the search never saw suffer at least"
-        f" {100 * CHIP_SHARE:.0f} % of the damage, both ways."
-    ),
-    "samples": (
-        f"Property of the samples: others suffer at most {100 * SAMPLES_SHARE:.0f} % of the damage,"
-        " both ways; the worst chip was fitted to the samples."
-    ),
-    "both": "Partly a property of the samples: others suffer some of the damage, not all of it.",
-    "too little damage": (
-        "The worst chip costs less than chance may make or hide on so few samples, so nothing can"
-        " be said of others."
-    ),
-}
 
 #: How results that are no records become blocks.
 _WORDED: Mapping[str, Callable[[Any, Evidence], Record]] = {

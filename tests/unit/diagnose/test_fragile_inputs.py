@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cimrobust.diagnose.fragile_inputs import FRAGILE_INPUTS, OWN
+from cimrobust.diagnose.diagnose_records import OWN_CHIP
+from cimrobust.diagnose.fragile_inputs import FRAGILE_INPUTS
 from cimrobust.diagnose.run_diagnostics import diagnose
 from cimrobust.engine.subject import Subject
 from cimrobust.run import Run
@@ -61,7 +62,7 @@ def test_rows_are_facts_and_sorted(small, request_of):
     shares = [row.share for row in found.rows]
     assert len(shares) == 20
     assert shares == sorted(shares)
-    assert any(row.pattern == OWN for row in found.rows)
+    assert any(row.pattern == OWN_CHIP for row in found.rows)
     for row in found.rows:
         assert row.becomes != row.label
         assert row.certified_share is None or row.certified_share <= row.share * (1 + 1e-6)

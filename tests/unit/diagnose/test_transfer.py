@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cimrobust.diagnose.sample_transfer import TRANSFER, halves, property_of
+from cimrobust.diagnose.sample_transfer import TRANSFER, halves
+from cimrobust.diagnose.transfer_result import property_of
 from cimrobust.mapping.box import box_of
 from cimrobust.mapping.placement import GivenLimits
 from cimrobust.montecarlo.quantile import clopper_pearson_upper
