@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,26 @@ _COUNTS_CONSTANTS = (0, 9, 0)
 _WITNESS_MODEL = "witness/worst_case.onnx"
 _WITNESS = (_WITNESS_MODEL, "witness/deviations.safetensors")
 
+_NO_MODEL = "whether it is of the network that is deployed is not compared: give --model"
+_NO_DATA = "whether it is of the data that were meant is not compared: give --data"
+_NOTHING_RUN = (
+    "no score, chip, bound, search nor page was made again: `cimrobust replay --model --data"
+    " --search quick` does that"
+)
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What the files of a certificate tell about it.
+
+    Attributes:
+        problems: What does not hold; empty: all holds that was checked.
+        unchecked: What was not checked, and what would.
+    """
+
+    problems: list[EvidenceProblem]
+    unchecked: list[EvidenceProblem]
+
 
 def evidence_problems(
     directory: Path, certificate: CertificateModel, model: Path | None, data: str | None
@@ -41,18 +62,30 @@ def evidence_problems(
     Raises:
         CimrobustError: The network or the data that are given cannot be read.
     """
+    return examine(directory, certificate, model, data).problems
+
+
+def examine(
+    directory: Path, certificate: CertificateModel, model: Path | None, data: str | None
+) -> Examined:
+    """Check everything that the files of a certificate tell about it, and say what they do not.
+
+    Arguments and errors as for `evidence_problems`.
+    """
+    checks = file_checks(directory, certificate)
     problems = list(_missing(directory, certificate))
-    problems += [
-        EvidenceProblem(check.id, check.detail)
-        for check in file_checks(directory, certificate)
-        if check.held is False
-    ]
+    problems += [EvidenceProblem(check.id, check.detail) for check in checks if check.held is False]
+    unchecked = [EvidenceProblem(check.id, check.detail) for check in checks if check.held is None]
     network = None if model is None else load_network(model)
-    if network is not None:
+    if network is None:
+        unchecked.append(EvidenceProblem("model_hash", _NO_MODEL))
+    else:
         problems += _other_model(certificate, network)
-    if data is not None:
+    if data is None:
+        unchecked.append(EvidenceProblem("data_hash", _NO_DATA))
+    else:
         problems += _other_data(directory, certificate, network, data)
-    return problems
+    return Examined(problems, [*unchecked, EvidenceProblem("scores", _NOTHING_RUN)])
 
 
 def _missing(directory: Path, certificate: CertificateModel) -> Iterator[EvidenceProblem]:

@@ -29,6 +29,7 @@ from cimrobust.review.consistency import consistency_checks, trials_check
 from cimrobust.review.decision_counts import counts_check
 from cimrobust.review.device_check import DEVICES, devices_hold
 from cimrobust.review.diagnosed_numbers import diagnosed_check
+from cimrobust.review.differences import named
 from cimrobust.review.explained_numbers import explained_check
 from cimrobust.review.folder_check import folder_check
 from cimrobust.review.interval_check import interval_check
@@ -50,7 +51,7 @@ from cimrobust.review.witness_box import (
     left_out,
 )
 from cimrobust.review.witness_files import require_listed
-from cimrobust.review.witness_layers import placed_problem, witness_layers
+from cimrobust.review.witness_layers import placed_problem, untold_scales, witness_layers
 from cimrobust.review.worst_distance import distance_check
 
 if TYPE_CHECKING:
@@ -170,15 +171,19 @@ def _in_box(
     problem = _box_problem(certificate, tensors, witness, found)
     if problem:
         return [ReplayCheck("witness_in_box", False, problem)]
-    return [
-        ReplayCheck(
-            "witness_in_box",
-            True,
-            f"{len(certificate.mapping.layers)} tensors: lo <= deviation <= hi, and nominal +"
-            " deviation stored",
-        ),
+    fine = (
+        f"{len(certificate.mapping.layers)} tensors: lo <= deviation <= hi, and nominal + deviation"
+        " stored"
+    )
+    checks = [
+        ReplayCheck("witness_in_box", True, fine),
         distance_check(certificate, tensors, found),
     ]
+    untold = untold_scales(certificate.mapping.layers, profile, found)
+    if untold:
+        said = f"the files do not tell the scales, and so how wide the box is, of {named(untold)}"
+        checks.append(ReplayCheck("layer_scales", None, f"{said}: replay with --model and --data"))
+    return checks
 
 
 def _box_problem(

@@ -260,6 +260,32 @@ def test_a_gate_refutes(forged: Forged, name: str) -> None:
     assert expected in _problems(forged.folder)
 
 
+def _not_checked(folder: Path, case: Case, **given: Any) -> set[str]:
+    found = cimrobust.gate(folder, policy=case.policy, **given)
+    assert all(claim.detail for claim in found.not_checked)
+    return {claim.id for claim in found.not_checked}
+
+
+def test_a_gate_names_what_it_believes(case: Case) -> None:
+    assert _not_checked(case.folder, case) == {"machine", "model_hash", "data_hash", "scores"}
+    given = _not_checked(case.folder, case, model=case.model, data=case.data)
+    assert given == {"machine", "scores"}
+
+
+@pytest.mark.parametrize("version", ["0.3.0", "99.0.0"])
+def test_what_another_version_is_not_held_to_is_named(
+    case: Case, forged: Forged, version: str
+) -> None:
+    """To state another version keeps sentences from being compared: the gate says so."""
+    values = forged.plain
+    values["tool"]["version"] = version
+    values["assumptions"][0]["text"] = "Devices are ideal."
+    forged.write(values)
+    named = _not_checked(forged.folder, case)
+    assert {"scope", "verdict"} <= named
+    assert ("tool" in named) is (version == "99.0.0")
+
+
 _VERSION = CertificateModel.VERSION
 
 
