@@ -13,7 +13,9 @@ from cimrobust.certificate.result_names import CERTIFIED, TRIALS
 from cimrobust.input_file import printable
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.review.file_checks import file_checks
+from cimrobust.review.profile_check import profile_check
 from cimrobust.review.record_checks import release_of
+from cimrobust.review.replay_check import guarded
 
 if TYPE_CHECKING:
     from cimrobust.certificate.models import CertificateModel
@@ -73,6 +75,8 @@ def examine(
     Arguments and errors as for `evidence_problems`.
     """
     checks = file_checks(directory, certificate)
+    command = certificate.reproduce.command
+    checks += guarded("device_profile", lambda: [profile_check(certificate, command, None)])
     problems = list(_missing(directory, certificate))
     problems += [EvidenceProblem(check.id, check.detail) for check in checks if check.held is False]
     unchecked = [EvidenceProblem(check.id, check.detail) for check in checks if check.held is None]

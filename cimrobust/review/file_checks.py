@@ -26,6 +26,7 @@ from cimrobust.montecarlo.trial_table import TrialTable, from_parquet
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.review.chosen_diagnostics import diagnostics_check
 from cimrobust.review.consistency import consistency_checks, trials_check
+from cimrobust.review.converter_numbers import converters_check
 from cimrobust.review.decision_counts import counts_check
 from cimrobust.review.device_check import DEVICES, devices_hold
 from cimrobust.review.diagnosed_numbers import diagnosed_check
@@ -107,6 +108,7 @@ def file_checks(
     checks += guarded("search_numbers", lambda: [search_check(certificate)])
     checks += guarded("explained_numbers", lambda: [explained_check(certificate)])
     checks += guarded("diagnosed_numbers", lambda: [diagnosed_check(certificate)])
+    checks += guarded("converter_numbers", lambda: list(converters_check(certificate)))
     checks += guarded("self_checks", lambda: [self_checks_check(certificate)])
     checks += guarded("diagnostics", lambda: [diagnostics_check(certificate)])
     checks += guarded("evaluation_set", lambda: [interval_check(certificate)])

@@ -5,9 +5,7 @@ Network, devices, samples and settings as the certificate states them.
 
 from __future__ import annotations
 
-import shlex
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +14,6 @@ from cimrobust.certificate.policy import Policy
 from cimrobust.device.load_profile import profile_of
 from cimrobust.diagnose.diagnostic_names import chosen
 from cimrobust.engine.subject import Subject
-from cimrobust.errors import InputRefusedError
 from cimrobust.input_file import printable
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.pipeline.examined import open_examined
@@ -25,6 +22,7 @@ from cimrobust.pipeline.opened_analysis import OpenedAnalysis
 from cimrobust.pipeline.resolved_analysis import DEFAULT_TRIALS, ResolvedAnalysis
 from cimrobust.pipeline.stated_settings import restored
 from cimrobust.review.reviewers_workers import recipe_of_result
+from cimrobust.review.stated_command import named_arguments
 from cimrobust.review.stated_samples import calibration_samples, stated_samples
 from cimrobust.run import Run
 from cimrobust.settings.analysis_settings import AnalysisSettings
@@ -159,22 +157,3 @@ def _asked(
 def _policy_file(certificate: CertificateModel) -> NamedDigest | None:
     name, digest = certificate.policy_file, certificate.policy_sha256
     return None if name is None or digest is None else NamedDigest(name, digest)
-
-
-def named_arguments(command: str) -> dict[str, str]:
-    """Return the values of the options of the command that a certificate states.
-
-    Args:
-        command: A command line.
-
-    Raises:
-        InputRefusedError: It is none.
-    """
-    try:
-        words = shlex.split(command)
-    except ValueError as err:
-        raise InputRefusedError(
-            f"reproduction command must be a command line, got {err} (reproduce.command); do not"
-            " trust it"
-        ) from err
-    return {option: value for option, value in pairwise(words) if option.startswith("--")}

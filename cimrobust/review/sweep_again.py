@@ -32,10 +32,11 @@ from cimrobust.pipeline.working_place import ForWorkers, executor_of
 from cimrobust.review.agreement import NOT_DERIVED, RTOL, block_check
 from cimrobust.review.differences import named
 from cimrobust.review.machine_check import is_same_machine
-from cimrobust.review.reopened import named_arguments, reopen_network
+from cimrobust.review.reopened import reopen_network
 from cimrobust.review.replay_check import ReplayCheck, guarded
 from cimrobust.review.reviewers_workers import recipe_of_result
 from cimrobust.review.second_search import much_worse
+from cimrobust.review.stated_command import named_arguments
 from cimrobust.review.stored_witness import stored_pattern, wrong_parts
 from cimrobust.review.sweep_witnesses import witness_folder
 from cimrobust.run import Run

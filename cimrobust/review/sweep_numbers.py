@@ -15,9 +15,9 @@ from cimrobust.errors import InputRefusedError
 from cimrobust.montecarlo.quantile import needed_trials
 from cimrobust.review.differences import named
 from cimrobust.review.record_checks import is_of_today
-from cimrobust.review.reopened import named_arguments
 from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.review.replayed_settings import wrong_limit
+from cimrobust.review.stated_command import named_arguments
 from cimrobust.search.replay_tolerance import allowed_difference
 
 if TYPE_CHECKING:

@@ -18,6 +18,8 @@ from cimrobust.certificate.manifest import write_manifest
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.result_names import CERTIFICATE, CERTIFIED
 from cimrobust.cli.main import run
+from cimrobust.device.digest import profile_digest
+from cimrobust.device.load_profile import profile_of
 from cimrobust.review.device_check import DEVICES
 from cimrobust.review.evidence_problems import evidence_problems
 from tests.forgery.conftest import Case, Forged, Forgery
@@ -194,6 +196,19 @@ def another_safety_class(forged: Forged) -> None:
     forged.write(values)
 
 
+def other_devices_under_the_shipped_name(forged: Forged) -> None:
+    """The profile that the command names is another one."""
+    values = forged.plain
+    values["device"]["profile"]["source"] = "measured on our devices by FabX"
+    profile = profile_of(values["device"]["profile"], shown="forged")
+    values["device"]["profile_sha256"] = profile_digest(profile)
+    values["assumptions"] = [
+        json.loads(json.dumps(row).replace("Yan 2022, arXiv 2207.07626", profile.source))
+        for row in values["assumptions"]
+    ]
+    forged.write(values)
+
+
 #: What the gate refutes, by the name of the check.
 LEFT_OUT: dict[str, tuple[Forgery, str]] = {
     "proof_without_a_count": (proof_without_a_count, "decision_counts"),
@@ -236,6 +251,10 @@ LEFT_OUT: dict[str, tuple[Forgery, str]] = {
     "other_output": (_set("data.decision.output", "another"), "metric_numbers"),
     "larger_share_mapped": (_set("model.mapped_fraction", 1.0), "mapping_numbers"),
     "other_metric_in_words": (_set("metric.description", "proven share"), "metric"),
+    "other_devices_under_the_shipped_name": (
+        other_devices_under_the_shipped_name,
+        "device_profile",
+    ),
     "version_beside_todays": (
         _set("tool.version", f"{cimrobust.__version__} (audited)"),
         "tool",
