@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cimrobust.certificate.baseline_required import data_digests
 from cimrobust.certificate.gate_evidence import EvidenceProblem
 from cimrobust.certificate.result_names import CERTIFIED, TRIALS
@@ -18,11 +20,13 @@ from cimrobust.review.record_checks import release_of
 from cimrobust.review.replay_check import guarded
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Shaped
     from cimrobust.certificate.models import CertificateModel
     from cimrobust.onnx_io.network import Network
 
 # The tool that first counted weights in Constant nodes as parameters.
 _COUNTS_CONSTANTS = (0, 9, 0)
+_MOST_NAMED = 3
 _WITNESS_MODEL = "witness/worst_case.onnx"
 _WITNESS = (_WITNESS_MODEL, "witness/deviations.safetensors")
 
@@ -85,6 +89,7 @@ def examine(
         unchecked.append(EvidenceProblem("model_hash", _NO_MODEL))
     else:
         problems += _other_model(certificate, network)
+        problems += _other_rest(directory, certificate, network)
     if data is None:
         unchecked.append(EvidenceProblem("data_hash", _NO_DATA))
     else:
@@ -138,6 +143,34 @@ def _other_model(certificate: CertificateModel, network: Network) -> Iterator[Ev
         yield EvidenceProblem(
             "model_numbers", f"the certificate describes the network wrongly: {', '.join(wrong)}"
         )
+
+
+def _other_rest(
+    directory: Path, certificate: CertificateModel, network: Network
+) -> Iterator[EvidenceProblem]:
+    """Compare what the witness does not store in devices: biases, normalisations, constants."""
+    path = directory / _WITNESS_MODEL
+    if not path.is_file():  # reported as missing already
+        return
+    stored = {layer.initializer for layer in certificate.mapping.layers}
+    witness = load_network(path).initializers
+    # What a run brings to another form before it stores it has another name there.
+    names = (network.initializers.keys() & witness.keys()) - stored
+    wrong = sorted(
+        name for name in names if not _are_same(network.initializers[name], witness[name])
+    )
+    if wrong:
+        shown = ", ".join(printable(name)[:80] for name in wrong[:_MOST_NAMED])
+        yield EvidenceProblem(
+            "witness_rest",
+            f"the witness has other values of {shown}, which no device stores, than the network",
+        )
+
+
+def _are_same(one: Shaped[np.ndarray, "..."], other: Shaped[np.ndarray, "..."]) -> bool:
+    if (one.shape, one.dtype) != (other.shape, other.dtype):
+        return False
+    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
 
 
 def _num_parameters(certificate: CertificateModel, network: Network) -> int:

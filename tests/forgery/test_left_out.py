@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 from safetensors.numpy import load_file, save_file
 
 import cimrobust
@@ -277,6 +279,23 @@ def test_a_gate_refutes(forged: Forged, name: str) -> None:
     forge, expected = LEFT_OUT[name]
     forge(forged)
     assert expected in _problems(forged.folder)
+
+
+def test_a_witness_with_another_bias_is_refuted_beside_the_network(
+    case: Case, forged: Forged
+) -> None:
+    """No device stores biases, so the box says nothing about them."""
+    path = forged.folder / "witness" / "worst_case.onnx"
+    model = onnx.load(path)
+    stored = {layer["initializer"] for layer in forged.plain["mapping"]["layers"]}
+    bias = next(one for one in model.graph.initializer if one.name not in stored)
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + 1, bias.name))
+    onnx.save(model, path)
+    forged.write(forged.plain)
+    certificate = read_certificate(forged.folder)
+    found = evidence_problems(forged.folder, certificate, case.model, None)
+    assert [problem.id for problem in found] == ["witness_rest"]
+    assert bias.name in found[0].detail
 
 
 def _not_checked(folder: Path, case: Case, **given: Any) -> set[str]:
