@@ -180,6 +180,30 @@ def curve_that_rises(forged: Forged) -> None:
     forged.write(values)
 
 
+def search_that_only_found_better(forged: Forged) -> None:
+    """The chip without deviation is known from the start: no worst chip is better than it."""
+    values = forged.plain
+    worst, samples = values["worst_found"], values["clean"]["samples"]
+    correct = values["clean"]["quantised_correct"] + 1
+    worst.update(score=correct / samples, correct=correct)
+    worst["replay"].update(score=correct / samples, correct=correct)
+    worst["replay"]["engine_score"] = correct / samples
+    for member in worst["members"]:
+        member.update(score=correct / samples, correct=correct)
+    forged.write(values, judged=False, rendered=False)
+
+
+def better_drawn_chip(forged: Forged) -> None:
+    """The worst chip drawn is known from the start too; its score is that of the trials."""
+    values = forged.plain
+    drawn = next(
+        row for row in values["worst_found"]["members"] if row["name"] == "worst_drawn_chip"
+    )
+    drawn["correct"] -= 1
+    drawn["score"] = drawn["correct"] / values["clean"]["samples"]
+    forged.write(values)
+
+
 def likelier_than_it_is(forged: Forged) -> None:
     values = forged.plain
     values["worst_found"]["likelihood"]["log10_probability"] *= 2
@@ -239,6 +263,8 @@ LEFT_OUT: dict[str, tuple[Forgery, str]] = {
     "limit_left_out": (limit_left_out, "scope"),
     "assumption_in_other_words": (assumption_in_other_words, "scope"),
     "members_left_out": (members_left_out, "search_numbers"),
+    "search_that_only_found_better": (search_that_only_found_better, "search_numbers"),
+    "better_drawn_chip": (better_drawn_chip, "search_numbers"),
     "unknown_member": (_set("worst_found.member", "exhaustive_proof"), "search_numbers"),
     "score_of_the_engine": (_set("worst_found.replay.engine_score", 1.0), "search_numbers"),
     "curve_that_rises": (curve_that_rises, "search_numbers"),
