@@ -28,7 +28,7 @@ from cimrobust.onnx_io.network import Network
 from cimrobust.records import finite
 from cimrobust.tolerance_sweep.worst_at_tolerance import Proof, Worst
 
-_NOT_COVERED = [
+NOT_COVERED = [
     (
         "A search proves nothing about chips it did not try: below the unrefuted tolerance there"
         " may be chips that miss the requirement."
@@ -102,7 +102,7 @@ def assemble_sweep(evidence: SweepEvidence) -> SweepModel:
         points=[_point(worst, evidence) for worst in evidence.worst],
         safe=evidence.safe,
         safe_reason="no score is required (--require)" if evidence.safe is None else None,
-        not_covered=[*_NOT_COVERED, *_layer_rows(evidence)],
+        not_covered=[*NOT_COVERED, *_layer_rows(evidence)],
         warnings=list(runtime.warnings),
         command=sweep_command(
             evidence.network.path.name,

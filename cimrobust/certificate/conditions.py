@@ -32,6 +32,13 @@ def judge_conditions(
 def _rows(
     made: CertificateModel, asked: Conditions, occasion: Occasion
 ) -> Iterator[RequirementResult]:
+    if asked.metric is not None:
+        yield _row(
+            "metric",
+            f"scores that are {asked.metric}",
+            made.metric.name == asked.metric,
+            f"Its scores are {made.metric.name}.",
+        )
     if asked.device is not None:
         yield _device(made, asked.device)
     if asked.least_tolerance is not None:

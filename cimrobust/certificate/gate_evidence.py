@@ -19,6 +19,23 @@ EVIDENCE_REFUTED = "EVIDENCE_REFUTED"
 _NAMED = 3
 
 
+@dataclass(frozen=True)
+class EvidenceProblem:
+    """One claim that does not hold or was not checked, or a file that is missing.
+
+    Attributes:
+        id: Name of the claim.
+        detail: What was found, or what is missing.
+    """
+
+    id: str
+    detail: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
 @dataclass(frozen=True, repr=False)
 class GateResult:
     """What a gate decided.
@@ -30,6 +47,8 @@ class GateResult:
         certificate_sha256: Digest of certificate.json.
         manifest_sha256: Digest of manifest.json, which lists the digest of every file of the
             folder; None: there is none.
+        not_checked: Claims that nothing was found against since nothing looked: what the verdict
+            believes.
     """
 
     verdict: Verdict
@@ -37,6 +56,7 @@ class GateResult:
     policy: NamedDigest
     certificate_sha256: str | None = None
     manifest_sha256: str | None = None
+    not_checked: tuple[EvidenceProblem, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -62,6 +82,7 @@ class GateResult:
             "policy_sha256": self.policy.sha256,
             "certificate_sha256": self.certificate_sha256,
             "manifest_sha256": self.manifest_sha256,
+            "not_checked": [claim.to_dict() for claim in self.not_checked],
             **self.verdict.model_dump(),
         }
 
@@ -81,23 +102,6 @@ class GateResult:
             columns=("requirement", "status", "asked", "found"),
             sentence=self.verdict.sentence,
         )
-
-
-@dataclass(frozen=True)
-class EvidenceProblem:
-    """One claim that does not hold, or a file that is missing.
-
-    Attributes:
-        id: Name of the claim.
-        detail: What was found.
-    """
-
-    id: str
-    detail: str
-
-    def to_dict(self) -> dict[str, str]:
-        """Return plain values for JSON."""
-        return asdict(self)
 
 
 class EvidenceProblemsError(EvidenceRefutedError):

@@ -61,6 +61,7 @@ def write_junit(result: GateResult, path: Path, *, certificate: CertificateModel
         "policy.sha256": result.policy.sha256,
         "certificate.sha256": result.certificate_sha256 or "",
         "manifest.sha256": result.manifest_sha256 or "",
+        "not_checked": ", ".join(claim.id for claim in result.not_checked),
     }
     for requirement in result.requirements:
         properties |= _requirement_properties(requirement)

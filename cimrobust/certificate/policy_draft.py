@@ -32,6 +32,8 @@ def policy_draft(score: float, *, metric: str, higher_is_better: bool, samples: 
         f"clean_accuracy = {clean}  # without deviation\n"
         f"worst_found_accuracy = {chip}  # of the worst chip that a search finds\n"
         f"kpp = {{ k = 1, confidence = 0.95, accuracy = {chip} }}  # of 99 in 100 drawn chips\n"
+        "[conditions]\n"
+        f'metric = "{metric}"\n'
     )
 
 

@@ -89,6 +89,8 @@ class ItemTable(Table):
 class Conditions(Table):
     """Under which conditions evidence counts."""
 
+    metric: Literal["accuracy", "rmse", "mae", "mse", "max_error"] | None = None
+    """Metric that thresholds are of. Needed for errors: each accuracy is the largest allowed."""
     device: Text | None = None
     """Name of a shipped profile, or `sha256:` and the digest of the profile."""
     least_tolerance: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -159,7 +161,8 @@ class SafetyRequirement(Table):
 class RequireRow(Table):
     """One requirement.
 
-    For error metrics, where lower is better, every accuracy is the largest error allowed.
+    For error metrics, where lower is better, every accuracy is the largest error allowed; such a
+    policy names the metric in [conditions].
     """
 
     id: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]

@@ -58,6 +58,7 @@ def summary_markdown(outcome: GateOutcome) -> str:
         "\n".join(_numbers(outcome.certificate)) + "\n",
         "\n".join(_rows(list(outcome.findings())[:-1])) + "\n",
         *_worst_chip(outcome),
+        *_not_checked(outcome),
         "### Replay\n",
         code_block(outcome.replay_command(), "sh"),
         "\n".join(_digests(outcome)),
@@ -124,6 +125,14 @@ def _worst_chip(outcome: GateOutcome) -> Iterator[str]:
         f" with a write-verify tolerance of {100 * certificate.device.tolerance_fraction:.4g} %."
         f" The chip: {code(outcome.witness)}\n"
     )
+
+
+def _not_checked(outcome: GateOutcome) -> Iterator[str]:
+    """Yield what the verdict believes."""
+    claims = () if outcome.result is None else outcome.result.not_checked
+    if claims:
+        yield "### Not checked\n"
+        yield "\n".join(f"- {code(claim.id)}: {escaped(claim.detail)}" for claim in claims) + "\n"
 
 
 def _digests(outcome: GateOutcome) -> Iterator[str]:

@@ -106,7 +106,8 @@ def command(directory: Path, as_json: bool, **arguments: Any) -> int:
     """Check the certificate in DIR against a policy.
 
     First everything is derived again that the files in DIR let one derive without running a
-    network: digests, numbers, verdict. Nothing is judged unless all of it holds.
+    network: digests, numbers, verdict. Nothing is judged unless all of it holds. What cannot be
+    checked so is named on stderr, and explained with --json.
 
     Exit code 0: every requirement and condition holds. 1: a requirement is refuted, the witness is
     in DIR. 3: one can be neither confirmed nor refuted, or the evidence was made under other
@@ -136,4 +137,6 @@ def command(directory: Path, as_json: bool, **arguments: Any) -> int:
             )
         click.echo(f"verdict: {result.word}")
         click.echo(printable(result.verdict.sentence))
+        unchecked = ", ".join(claim.id for claim in result.not_checked)
+        click.echo(f"not checked here: {printable(unchecked)} (--json says why)", err=True)
     return result.exit_code

@@ -11,7 +11,7 @@ from jaxtyping import Float64, Int64
 from cimrobust.attack.attack_plan import FULL_ATTACK, AttackPlan
 from cimrobust.data.decision import Score
 from cimrobust.device_level.device_level_records import VerifyRow
-from cimrobust.device_level.tightening import WriteCycles
+from cimrobust.device_level.write_cycles import WriteCycles
 from cimrobust.errors import UsageError
 from cimrobust.mapping.box import Pattern
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, Shaped
 
+from cimrobust.attack.bisection import bisect
 from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
 from cimrobust.attack.proofs import BRANCHING, NARROWING
-from cimrobust.attack.tolerances import bisect
 from cimrobust.certify.bounded_network import open_bounds
 from cimrobust.certify.bounds import largest_certified_tolerance
 from cimrobust.certify.refusal import Refusal

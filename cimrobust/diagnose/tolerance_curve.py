@@ -11,22 +11,21 @@ from itertools import pairwise
 from cimrobust.attack.attack_context import AttackContext
 from cimrobust.attack.attack_plan import AttackPlan
 from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
-from cimrobust.attack.tolerances import at_tolerance, bisect, carried, stated_tolerance
+from cimrobust.attack.tolerances import at_tolerance, carried, stated_tolerance
 from cimrobust.data.decision import Score
+from cimrobust.diagnose.curve_grid import FACTORS, STEPS, edges, grid_of
 from cimrobust.diagnose.diagnose_records import TolerancePoint
 from cimrobust.mapping.box import Box, Pattern
 
 NAME = "tolerance_curve"
-FACTORS = (0.25, 0.5, 0.75, 1.0, 1.5)
 #: Attacks at every tolerance, by effort.
 CURVE_PLANS = {
     "quick": AttackPlan(known=8, zero=4, evaluations=80),
     "standard": AttackPlan(known=16, zero=8, evaluations=240),
     "thorough": AttackPlan(known=80, zero=80, evaluations=1200),
 }
-_STEPS, _RESOLUTION = 6, 0.05
 #: Tolerances that are attacked at most, beside the stated one.
-MOST_TOLERANCES = len(FACTORS) - 1 + _STEPS
+MOST_TOLERANCES = len(FACTORS) - 1 + STEPS
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def _run(request: DiagnosisRequest) -> Finding:
     )
     known = _Known(request, CURVE_PLANS[request.run.effort], {stated: start})
     request.run.progress.start(TOLERANCE_CURVE.title, MOST_TOLERANCES)
-    grid = [factor * stated for factor in FACTORS if factor * stated <= 1.0]
+    grid = grid_of(stated)
     for tolerance in sorted(grid, key=lambda value: (value > stated, abs(value - stated))):
         if tolerance != stated:
             known.attack(tolerance)
@@ -164,12 +163,7 @@ def _unrefuted(known: _Known, required: float, grid: list[float]) -> tuple[float
         value = known.found[tolerance][2].value
         return value >= required if higher else value <= required
 
-    refuted = min((tolerance for tolerance in grid if not holds(tolerance)), default=None)
-    if refuted is None:
-        return max(grid), None
-    low = max((tolerance for tolerance in grid if tolerance < refuted), default=0.0)
-    low, high = bisect(holds, low=low, high=refuted, steps=_STEPS, resolution=_RESOLUTION)
-    return low, high
+    return edges(holds, grid)
 
 
 def _applies(request: DiagnosisRequest) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from cimrobust.certificate.manifest import write_manifest
+from cimrobust.certificate.named_metric import require_named_metric
 from cimrobust.certificate.result import Certificate
 from cimrobust.pipeline.arguments import make_folder
 from cimrobust.pipeline.clock import Clock
@@ -120,6 +121,9 @@ def _certificate(
         summaries.check()
         make_folder(out)
         opened = open_analysis(asked)
+        if asked.policy is not None:
+            task = opened.subject.runtime.task
+            require_named_metric(asked.policy, task.metric, higher_is_better=task.higher_is_better)
     with clock.stage("load"):
         opened = planned(opened, loading=clock.stages["load"], told=told)
         opened = keeping_parts(opened)

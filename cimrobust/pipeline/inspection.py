@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cimrobust.certificate.notebook_view import notebook_view
 from cimrobust.device.intervals import tolerance_fraction
-from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import DeviceProfile
-from cimrobust.device.profile_changes import with_digital, with_tolerance
 from cimrobust.errors import ModelNotCoveredError
 from cimrobust.input_file import printable
 from cimrobust.mapping.chip_load import ArrayLoad, array_load
@@ -23,8 +21,8 @@ from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.vectors import vectors_per_sample
-from cimrobust.pipeline.arguments import check_tolerance
 from cimrobust.pipeline.in_memory import given_path, takes_objects
+from cimrobust.pipeline.resolved_profile import resolve_profile
 
 if TYPE_CHECKING:
     from cimrobust.mapping.placement import Placement, TensorPlacement
@@ -188,17 +186,6 @@ def _nothing_mapped(model: str | Path, scan: LayerScan) -> str:
         "model must have at least one layer with constant weights that maps to a crossbar, got"
         f" none ({model}){'; what stays digital: ' + some if held else ''}; Conv, ConvTranspose,"
         " Gemm, MatMul, their quantised forms, LSTM, GRU and RNN map"
-    )
-
-
-def resolve_profile(
-    device: str, tolerance: float | None, digital: Sequence[str] = ()
-) -> DeviceProfile:
-    """Load a device profile, with another tolerance if one is given, and further digital layers."""
-    check_tolerance(tolerance)
-    profile = load_profile(device)
-    return with_digital(
-        profile if tolerance is None else with_tolerance(profile, tolerance), digital
     )
 
 

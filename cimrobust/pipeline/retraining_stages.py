@@ -23,8 +23,8 @@ from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import Network
 from cimrobust.pipeline.arguments import check_not_overwritten
-from cimrobust.pipeline.inspection import resolve_profile
 from cimrobust.pipeline.kept_retraining import retraining_digest
+from cimrobust.pipeline.resolved_profile import resolve_profile
 from cimrobust.pipeline.retrain_request import RetrainRequest
 from cimrobust.pipeline.retrained_file import export, model_of
 from cimrobust.settings.training_settings import TrainingSettings

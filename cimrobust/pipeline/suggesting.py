@@ -14,6 +14,7 @@ from cimrobust.attack.attack_context import AttackContext
 from cimrobust.attack.attack_plan import FULL_ATTACK
 from cimrobust.certificate.models import Timings
 from cimrobust.certificate.models.item import Setting
+from cimrobust.certificate.named_metric import require_named_metric
 from cimrobust.certificate.policy import EFFORTS, Policy, read_policy
 from cimrobust.certificate.suggested_record import (
     Confirmed,
@@ -198,6 +199,8 @@ def _needs(policy: Policy, runtime: Runtime, effort: str) -> Needs:
     Raises:
         UsageError: It asks for nothing of the kind, or for what is not looked at here.
     """
+    task = runtime.task
+    require_named_metric(policy, task.metric, higher_is_better=task.higher_is_better)
     other = [row.id for row in policy.rows if row.kind not in _LOOKED_AT or row.samples != "these"]
     if other:
         raise UsageError(

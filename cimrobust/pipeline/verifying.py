@@ -11,9 +11,9 @@ from cimrobust.attack.attack_context import AttackContext
 from cimrobust.cluster.address import Address
 from cimrobust.device_level.device_list import write_device_list
 from cimrobust.device_level.ranked_devices import DeviceSpace
-from cimrobust.device_level.tightening import WriteCycles
 from cimrobust.device_level.verification import Verification
 from cimrobust.device_level.verification import VerifySettings as Compared
+from cimrobust.device_level.write_cycles import WriteCycles
 from cimrobust.device_level.write_verify import selective_verify
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError

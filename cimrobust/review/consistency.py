@@ -22,9 +22,10 @@ from cimrobust.mapping.coding import cells_per_weight, num_slices
 from cimrobust.review.differences import Exactness, differences, named
 from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.review.stated_layer import layer_profile, rule_problem
+from cimrobust.review.stated_scores import is_share
 
 if TYPE_CHECKING:
-    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.certificate.models import CertificateModel, Model, Timings
     from cimrobust.device.profile import DeviceProfile
     from cimrobust.montecarlo.trial_table import TrialTable
 
@@ -97,7 +98,9 @@ def consistency_checks(certificate: CertificateModel) -> Iterator[ReplayCheck]:
     yield _check(
         "mapping_numbers", list(_wrong_mapping(certificate)), "devices, tiles and weights add up"
     )
-    yield _check("timings", list(_wrong_timings(certificate)), "seconds of the stages add up")
+    yield _check(
+        "timings", list(wrong_timings(certificate.timings)), "seconds of the stages add up"
+    )
     yield _check(
         "order",
         list(_wrong_order(certificate)),
@@ -124,17 +127,17 @@ def _wrong_shares(certificate: CertificateModel) -> Iterator[str]:
     if certificate.metric.unit != "fraction":
         return
     clean, worst = certificate.clean, certificate.worst_found
-    if not _is_share(clean.quantised_score, clean.quantised_correct, clean.samples):
+    if not is_share(clean.quantised_score, clean.quantised_correct, clean.samples):
         yield "clean.quantised_score"
-    if not _is_share(worst.replay.score, worst.replay.correct, worst.samples):
+    if not is_share(worst.replay.score, worst.replay.correct, worst.samples):
         yield "worst_found.replay.score"
     for index, member in enumerate(worst.members):
-        if not _is_share(member.score, member.correct, worst.samples):
+        if not is_share(member.score, member.correct, worst.samples):
             yield f"worst_found.members.{index}.score"
     for index, point in enumerate(certificate.certified.curve):
-        if not _is_share(point.score, point.correct, certificate.certified.curve_samples):
+        if not is_share(point.score, point.correct, certificate.certified.curve_samples):
             yield f"certified.curve.{index}.score"
-    if certificate.converters is not None and not _is_share(
+    if certificate.converters is not None and not is_share(
         certificate.converters.score, certificate.converters.correct, clean.samples
     ):
         yield "converters.score"
@@ -144,15 +147,8 @@ def _wrong_shares(certificate: CertificateModel) -> Iterator[str]:
             score, correct, samples = (
                 getattr(block, name) for name in ("score", "correct", "samples")
             )
-            if score is not None and not _is_share(score, correct, samples):
+            if score is not None and not is_share(score, correct, samples):
                 yield f"{place}.score"
-
-
-def _is_share(score: float, correct: int | None, samples: int) -> bool:
-    return correct is None or (
-        0 <= correct <= samples
-        and (samples == 0 or math.isclose(score, correct / samples, rel_tol=1e-12, abs_tol=1e-15))
-    )
 
 
 def _blocks(value: Any, place: str) -> Iterator[tuple[str, BaseModel]]:
@@ -294,25 +290,32 @@ def _wrong_mapping(certificate: CertificateModel) -> Iterator[str]:
         yield "mapping.total_devices"
     if mapping.total_tiles != sum(layer.tiles for layer in mapping.layers):
         yield "mapping.total_tiles"
-    model = certificate.model
-    if not math.isclose(
-        model.mapped_fraction,
-        min(1.0, model.mapped_weights / max(model.parameters, 1)),
-        rel_tol=1e-12,
-    ):
-        yield "model.mapped_fraction"
+    yield from wrong_share_mapped(certificate.model)
     if certificate.model.mapped_weights != sum(math.prod(layer.shape) for layer in mapping.layers):
         yield "model.mapped_weights"
 
 
-def _wrong_timings(certificate: CertificateModel) -> Iterator[str]:
-    total = sum(certificate.timings.stages.values())
+def wrong_share_mapped(model: Model) -> Iterator[str]:
+    """Yield a share of weights in devices that is not that of the numbers beside it.
+
+    Args:
+        model: The network, as a result states it.
+    """
+    share = min(1.0, model.mapped_weights / max(model.parameters, 1))
+    if not math.isclose(model.mapped_fraction, share, rel_tol=1e-12):
+        yield "model.mapped_fraction"
+
+
+def wrong_timings(timings: Timings) -> Iterator[str]:
+    """Yield seconds that do not add up.
+
+    Args:
+        timings: Of a result.
+    """
+    total = sum(timings.stages.values())
     # Every stage is rounded to a thousandth by itself.
-    if not math.isclose(
-        certificate.timings.total_seconds,
-        total,
-        abs_tol=0.001 * (len(certificate.timings.stages) + 1),
-    ):
+    slack = 0.001 * (len(timings.stages) + 1)
+    if not math.isclose(timings.total_seconds, total, abs_tol=slack):
         yield "timings.total_seconds"
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from cimrobust.certificate.baseline_required import data_digests
 from cimrobust.certificate.gate_evidence import EvidenceProblem
@@ -12,16 +15,40 @@ from cimrobust.certificate.result_names import CERTIFIED, TRIALS
 from cimrobust.input_file import printable
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.review.file_checks import file_checks
+from cimrobust.review.profile_check import profile_check
 from cimrobust.review.record_checks import release_of
+from cimrobust.review.replay_check import guarded
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Shaped
     from cimrobust.certificate.models import CertificateModel
     from cimrobust.onnx_io.network import Network
 
 # The tool that first counted weights in Constant nodes as parameters.
 _COUNTS_CONSTANTS = (0, 9, 0)
+_MOST_NAMED = 3
 _WITNESS_MODEL = "witness/worst_case.onnx"
 _WITNESS = (_WITNESS_MODEL, "witness/deviations.safetensors")
+
+_NO_MODEL = "whether it is of the network that is deployed is not compared: give --model"
+_NO_DATA = "whether it is of the data that were meant is not compared: give --data"
+_NOTHING_RUN = (
+    "no score, chip, bound, search nor page was made again: `cimrobust replay --model --data"
+    " --search quick` does that"
+)
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What the files of a certificate tell about it.
+
+    Attributes:
+        problems: What does not hold; empty: all holds that was checked.
+        unchecked: What was not checked, and what would.
+    """
+
+    problems: list[EvidenceProblem]
+    unchecked: list[EvidenceProblem]
 
 
 def evidence_problems(
@@ -41,18 +68,33 @@ def evidence_problems(
     Raises:
         CimrobustError: The network or the data that are given cannot be read.
     """
+    return examine(directory, certificate, model, data).problems
+
+
+def examine(
+    directory: Path, certificate: CertificateModel, model: Path | None, data: str | None
+) -> Examined:
+    """Check everything that the files of a certificate tell about it, and say what they do not.
+
+    Arguments and errors as for `evidence_problems`.
+    """
+    checks = file_checks(directory, certificate)
+    command = certificate.reproduce.command
+    checks += guarded("device_profile", lambda: [profile_check(certificate, command, None)])
     problems = list(_missing(directory, certificate))
-    problems += [
-        EvidenceProblem(check.id, check.detail)
-        for check in file_checks(directory, certificate)
-        if check.held is False
-    ]
+    problems += [EvidenceProblem(check.id, check.detail) for check in checks if check.held is False]
+    unchecked = [EvidenceProblem(check.id, check.detail) for check in checks if check.held is None]
     network = None if model is None else load_network(model)
-    if network is not None:
+    if network is None:
+        unchecked.append(EvidenceProblem("model_hash", _NO_MODEL))
+    else:
         problems += _other_model(certificate, network)
-    if data is not None:
+        problems += _other_rest(directory, certificate, network)
+    if data is None:
+        unchecked.append(EvidenceProblem("data_hash", _NO_DATA))
+    else:
         problems += _other_data(directory, certificate, network, data)
-    return problems
+    return Examined(problems, [*unchecked, EvidenceProblem("scores", _NOTHING_RUN)])
 
 
 def _missing(directory: Path, certificate: CertificateModel) -> Iterator[EvidenceProblem]:
@@ -101,6 +143,34 @@ def _other_model(certificate: CertificateModel, network: Network) -> Iterator[Ev
         yield EvidenceProblem(
             "model_numbers", f"the certificate describes the network wrongly: {', '.join(wrong)}"
         )
+
+
+def _other_rest(
+    directory: Path, certificate: CertificateModel, network: Network
+) -> Iterator[EvidenceProblem]:
+    """Compare what the witness does not store in devices: biases, normalisations, constants."""
+    path = directory / _WITNESS_MODEL
+    if not path.is_file():  # reported as missing already
+        return
+    stored = {layer.initializer for layer in certificate.mapping.layers}
+    witness = load_network(path).initializers
+    # What a run brings to another form before it stores it has another name there.
+    names = (network.initializers.keys() & witness.keys()) - stored
+    wrong = sorted(
+        name for name in names if not _are_same(network.initializers[name], witness[name])
+    )
+    if wrong:
+        shown = ", ".join(printable(name)[:80] for name in wrong[:_MOST_NAMED])
+        yield EvidenceProblem(
+            "witness_rest",
+            f"the witness has other values of {shown}, which no device stores, than the network",
+        )
+
+
+def _are_same(one: Shaped[np.ndarray, "..."], other: Shaped[np.ndarray, "..."]) -> bool:
+    if (one.shape, one.dtype) != (other.shape, other.dtype):
+        return False
+    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
 
 
 def _num_parameters(certificate: CertificateModel, network: Network) -> int:

@@ -6,10 +6,10 @@ The part of a replay that takes about a second, and that every gate runs.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -26,8 +26,11 @@ from cimrobust.montecarlo.trial_table import TrialTable, from_parquet
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.review.chosen_diagnostics import diagnostics_check
 from cimrobust.review.consistency import consistency_checks, trials_check
+from cimrobust.review.converter_numbers import converters_check
 from cimrobust.review.decision_counts import counts_check
 from cimrobust.review.device_check import DEVICES, devices_hold
+from cimrobust.review.diagnosed_numbers import diagnosed_check
+from cimrobust.review.differences import named
 from cimrobust.review.explained_numbers import explained_check
 from cimrobust.review.folder_check import folder_check
 from cimrobust.review.interval_check import interval_check
@@ -41,6 +44,7 @@ from cimrobust.review.scope_check import scope_check
 from cimrobust.review.search_numbers import search_check
 from cimrobust.review.self_checks import self_checks_check
 from cimrobust.review.stated_item import item_check
+from cimrobust.review.unbroken_proof import unbroken_check
 from cimrobust.review.verdict_check import verdict_check
 from cimrobust.review.witness_box import (
     box_problem,
@@ -48,12 +52,16 @@ from cimrobust.review.witness_box import (
     left_out,
 )
 from cimrobust.review.witness_files import require_listed
-from cimrobust.review.witness_layers import placed_problem, witness_layers
+from cimrobust.review.witness_layers import placed_problem, untold_scales, witness_layers
+from cimrobust.review.worst_distance import distance_check
 
 if TYPE_CHECKING:
     from cimrobust.array_shapes import Shaped
     from cimrobust.certificate.models import CertificateModel
+    from cimrobust.onnx_io.layers import CrossbarLayer
     from cimrobust.onnx_io.network import Network
+
+    _Tensors: TypeAlias = dict[str, Shaped[np.ndarray, "..."]]
 
 MODEL = "witness/worst_case.onnx"
 #: Large tensors of the model, where one file does not hold them.
@@ -81,8 +89,11 @@ def file_checks(
     checks += guarded("manifest", lambda: [_manifest(directory, certificate)])
     checks += guarded("witness_hashes", lambda: _hashes(directory, certificate))
     witness = cache(lambda: load_network(directory / MODEL))
-    checks += guarded("witness_in_box", lambda: [_in_box(directory, certificate, witness)])
-    checks += guarded("witness_devices", lambda: [_devices(directory, certificate, witness)])
+    tensors = cache(lambda: _deviations(directory))
+    checks += guarded("witness_in_box", lambda: _in_box(certificate, tensors, witness))
+    checks += guarded(
+        "witness_devices", lambda: [_devices(directory, certificate, tensors, witness)]
+    )
     checks += guarded(
         "safety_class",
         lambda: [ReplayCheck(*check) for check in check_safety_files(directory, certificate)],
@@ -96,6 +107,8 @@ def file_checks(
     checks += guarded("decision_counts", lambda: [counts_check(certificate)])
     checks += guarded("search_numbers", lambda: [search_check(certificate)])
     checks += guarded("explained_numbers", lambda: [explained_check(certificate)])
+    checks += guarded("diagnosed_numbers", lambda: [diagnosed_check(certificate)])
+    checks += guarded("converter_numbers", lambda: list(converters_check(certificate)))
     checks += guarded("self_checks", lambda: [self_checks_check(certificate)])
     checks += guarded("diagnostics", lambda: [diagnostics_check(certificate)])
     checks += guarded("evaluation_set", lambda: [interval_check(certificate)])
@@ -122,12 +135,15 @@ def _hashes(directory: Path, certificate: CertificateModel) -> list[ReplayCheck]
     return checks
 
 
-def _deviations(directory: Path) -> dict[str, Shaped[np.ndarray, "..."]]:
+def _deviations(directory: Path) -> _Tensors:
     return read_pattern(directory / _DEVIATIONS, what="deviations of the witness")
 
 
 def _devices(
-    directory: Path, certificate: CertificateModel, witness: Callable[[], Network]
+    directory: Path,
+    certificate: CertificateModel,
+    deviations: Callable[[], _Tensors],
+    witness: Callable[[], Network],
 ) -> ReplayCheck:
     if DEVICES not in certificate.worst_found.witness:
         return ReplayCheck(
@@ -135,7 +151,7 @@ def _devices(
             None,
             f"the certificate has no {DEVICES}: large networks have none, nor had earlier versions",
         )
-    parts = _deviations(directory)
+    parts = deviations()
     nominal = {
         key.removesuffix(".nominal"): array
         for key, array in parts.items()
@@ -146,48 +162,64 @@ def _devices(
 
 
 def _in_box(
-    directory: Path, certificate: CertificateModel, load: Callable[[], Network]
-) -> ReplayCheck:
-    tensors, witness = _deviations(directory), load()
+    certificate: CertificateModel,
+    deviations: Callable[[], _Tensors],
+    load: Callable[[], Network],
+) -> list[ReplayCheck]:
+    tensors, witness = deviations(), load()
     require_listed(witness, certificate.worst_found.witness, MODEL)
-    named = [layer.initializer for layer in certificate.mapping.layers]
     profile = profile_of(certificate.device.profile, shown="certificate.json")
     found = witness_layers(witness, profile)
+    problem = _box_problem(certificate, tensors, witness, found)
+    if problem:
+        return [ReplayCheck("witness_in_box", False, problem)]
+    fine = (
+        f"{len(certificate.mapping.layers)} tensors: lo <= deviation <= hi, and nominal + deviation"
+        " stored"
+    )
+    checks = [
+        ReplayCheck("witness_in_box", True, fine),
+        distance_check(certificate, tensors, found),
+    ]
+    untold = untold_scales(certificate.mapping.layers, profile, found)
+    if untold:
+        said = f"the files do not tell the scales, and so how wide the box is, of {named(untold)}"
+        checks.append(ReplayCheck("layer_scales", None, f"{said}: replay with --model and --data"))
+    return checks
+
+
+def _box_problem(
+    certificate: CertificateModel,
+    tensors: _Tensors,
+    witness: Network,
+    found: Mapping[str, CrossbarLayer],
+) -> str:
+    """Return where witness, box and layers are not one another's; nothing if nowhere."""
+    named = [layer.initializer for layer in certificate.mapping.layers]
+    profile = profile_of(certificate.device.profile, shown="certificate.json")
     for layer in certificate.mapping.layers:
         name = layer.initializer
         problem = box_problem(tensors, witness.initializers, name) or placed_problem(
             tensors, layer, profile, found.get(name)
         )
         if problem:
-            return ReplayCheck("witness_in_box", False, problem)
+            return problem
         lo, hi = tensors[f"{name}.lo"], tensors[f"{name}.hi"]
         radius = max(float(hi.max(initial=0)), -float(lo.min(initial=0)))
         if not math.isclose(radius, layer.box_radius, rel_tol=1e-6, abs_tol=1e-300):
-            return ReplayCheck(
-                "witness_in_box",
-                False,
+            return (
                 f"the box of '{name}' has radius {radius:g}, the certificate says"
-                f" {layer.box_radius:g}",
+                f" {layer.box_radius:g}"
             )
     if deviating_layers(tensors) != set(named):
-        return ReplayCheck(
-            "witness_in_box",
-            False,
-            "the file of deviations is about other layers than those that the certificate names",
-        )
+        return "the file of deviations is about other layers than those that the certificate names"
     missing = left_out(
         witness, profile, named, digital=[row.node for row in certificate.mapping.unmapped]
     )
-    if missing:
-        return ReplayCheck(
-            "witness_in_box",
-            False,
-            f"the witness stores {missing} in devices, the certificate does not name it",
-        )
-    return ReplayCheck(
-        "witness_in_box",
-        True,
-        f"{len(named)} tensors: lo <= deviation <= hi, and nominal + deviation stored",
+    return (
+        f"the witness stores {missing} in devices, the certificate does not name it"
+        if missing
+        else ""
     )
 
 
@@ -251,4 +283,5 @@ def _certified(directory: Path, certificate: CertificateModel) -> list[ReplayChe
             again == largest,
             f"{again.samples} samples, {again.uncertified} of them uncertified",
         ),
+        unbroken_check(certificate, table),
     ]

@@ -18,6 +18,7 @@ from cimrobust.certificate.gate_reports import GateReports
 from cimrobust.certificate.judging import Occasion
 from cimrobust.certificate.manifest import MANIFEST
 from cimrobust.certificate.named_digest import NamedDigest
+from cimrobust.certificate.named_metric import require_named_metric
 from cimrobust.certificate.policy import Policy, read_policy
 from cimrobust.certificate.result_names import TRIALS
 from cimrobust.certificate.verdict import judge
@@ -28,7 +29,7 @@ from cimrobust.input_file import refusing_what_fails
 from cimrobust.montecarlo.trial_table import from_parquet
 from cimrobust.pipeline.arguments import check_day
 from cimrobust.pipeline.in_memory import given_folder, given_path, takes_objects
-from cimrobust.review.evidence_problems import evidence_problems
+from cimrobust.review.evidence_problems import evidence_problems, examine
 from cimrobust.review.result_files import require_certificate
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ def gate(
             raise
     require_certificate(folder)
     certificate = read_certificate(folder)
+    metric = certificate.metric
+    require_named_metric(required, metric.name, higher_is_better=metric.higher_is_better)
     outcome = GateOutcome(
         certificate,
         folder,
@@ -122,8 +125,8 @@ def gate(
         model=None if model is None else given_path(model),
         data=None if data is None else str(data),
     )
-    problems = evidence_problems(folder, certificate, outcome.model, outcome.data)
-    problems += _baseline_problems(before, occasion.baseline)
+    examined = examine(folder, certificate, outcome.model, outcome.data)
+    problems = [*examined.problems, *_baseline_problems(before, occasion.baseline)]
     if problems:
         reports.write(replace(outcome, problems=tuple(problems)))
         raise EvidenceProblemsError(problems, folder)
@@ -137,6 +140,7 @@ def gate(
         policy=digest,
         certificate_sha256=certificate.file_sha256,
         manifest_sha256=_manifest_digest(folder),
+        not_checked=tuple(examined.unchecked),
     )
     reports.write(replace(outcome, result=result))
     return result

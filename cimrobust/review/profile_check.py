@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from cimrobust import __version__
 from cimrobust.device.load_profile import list_profiles
-from cimrobust.pipeline.inspection import resolve_profile
+from cimrobust.input_file import printable
+from cimrobust.pipeline.resolved_profile import resolve_profile
 from cimrobust.review.differences import differences, named
 from cimrobust.review.named_arguments import named_arguments
 from cimrobust.review.replay_check import ReplayCheck
@@ -35,7 +36,9 @@ def profile_check(certificate: Evaluated, command: str, device: str | None) -> R
     wanted = device if device is not None else name if name in list_profiles() else None
     if wanted is None:
         return ReplayCheck(
-            "device_profile", None, f"'{name}' is no shipped profile: give --device to compare it"
+            "device_profile",
+            None,
+            f"'{printable(name)[:100]}' is no shipped profile: `replay --device` compares it",
         )
     tolerance, digital = _changes(certificate)
     derived = resolve_profile(wanted, tolerance, digital).to_dict()
@@ -50,8 +53,8 @@ def profile_check(certificate: Evaluated, command: str, device: str | None) -> R
         return ReplayCheck(
             "device_profile",
             None,
-            f"{wanted} of cimrobust {__version__} differs at {named(wrong)}: give --device to"
-            " compare it",
+            f"{wanted} of cimrobust {__version__} differs at {named(wrong)}: `replay --device`"
+            " compares it",
         )
     return ReplayCheck("device_profile", False, f"{wanted} has other values of {named(wrong)}")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cimrobust.attack.tolerances import stated_tolerance
 from cimrobust.certificate.certificate_files import read_certificate
+from cimrobust.certificate.programmed import programmed_score
 from cimrobust.certificate.result_names import (
     AFTER,
     BEFORE,
@@ -29,6 +30,7 @@ from cimrobust.review.folder_check import folder_check
 from cimrobust.review.page_check import page_check
 from cimrobust.review.record_checks import is_of_today, record_checks
 from cimrobust.review.replay_check import ReplayCheck, guarded
+from cimrobust.review.retrain_weights import weights_check
 from cimrobust.training.log import read_log
 from cimrobust.training.training_roles import CONTROL, METHOD
 
@@ -93,6 +95,7 @@ def retrain_file_checks(
     checks += guarded("conditions", lambda: [_conditions(described, certificates)])
     checks += guarded("training_log", lambda: [_log(directory, described)])
     checks += guarded("side_by_side", lambda: list(_side_by_side(described, certificates)))
+    checks += guarded("weights", lambda: list(weights_check(directory, described, certificates)))
     checks += guarded("steps", lambda: list(_steps(directory, described, certificates)))
     checks += guarded(
         "report",
@@ -248,7 +251,9 @@ def _steps(
 ) -> Iterator[ReplayCheck]:
     """Compare the networks on the way with their files, and with their certificates."""
     roles = {"as it is": BEFORE, "plain": CONTROL, "method": AFTER}
-    wrong = []
+    names = [step.name for step in described.steps]
+    wrong = [name for name, role in roles.items() if (role in certificates) != (name in names)]
+    wrong += sorted({name for name in names if names.count(name) > 1})
     for step in described.steps:
         if step.folder is not None:
             folder = directory / step.folder
@@ -268,6 +273,8 @@ def _steps(
                 wrong.append(f"{step.name}.worst_found")
             if step.sha256 != _digest(made):
                 wrong.append(f"{step.name}.sha256")
+            if step.clean != programmed_score(made):
+                wrong.append(f"{step.name}.clean")
     if described.steps:
         yield ReplayCheck(
             "steps",
@@ -277,6 +284,14 @@ def _steps(
                 if not wrong
                 else f"other files or certificates say otherwise: {named(wrong)}"
             ),
+        )
+    others = [step.name for step in described.steps if not step.certified]
+    if others:
+        yield ReplayCheck(
+            "steps_searched",
+            None,
+            f"no certificate states the scores of {', '.join(map(printable, others))[:200]}, nor"
+            " what the searches of the authors found: analyse their files",
         )
 
 

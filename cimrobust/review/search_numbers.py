@@ -8,7 +8,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from cimrobust.certificate.blocks.likelihood import MEANING, likelihood_in_words
+from cimrobust.certificate.programmed import programmed_score
 from cimrobust.certify.octaves import STEPS
+from cimrobust.device.load_profile import profile_of
 from cimrobust.montecarlo.montecarlo_records import EFFECT_CHIPS
 from cimrobust.review.differences import named
 from cimrobust.review.record_checks import is_of_today
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from cimrobust.certificate.models import CertificateModel, EffortPoint
 
 _CORNERS = "random_corners"
+# The worst chip drawn, which every search begins with.
+_DRAWN = "worst_drawn_chip"
 # Searches of diagnostics that found a worse chip have passes of their own.
 _DIAGNOSTIC = "diagnostic_"
 # Scores of one pattern: sums of shares.
@@ -34,6 +38,7 @@ def search_check(certificate: CertificateModel) -> ReplayCheck:
     """
     wrong = [
         *_wrong_members(certificate),
+        *_wrong_known(certificate),
         *_wrong_likelihood(certificate),
         *_wrong_curve(certificate),
     ]
@@ -62,6 +67,36 @@ def _wrong_members(certificate: CertificateModel) -> Iterator[str]:
         yield "worst_found.replay.engine_score"
     if worst.has_twin is (worst.twin_reason is not None):
         yield "worst_found.twin_reason"
+
+
+def _wrong_known(certificate: CertificateModel) -> Iterator[str]:
+    """Yield where a search does worse than what it knows from the start.
+
+    That is the chip without deviation, and the worst chip drawn.
+    """
+    worst, drawn = certificate.worst_found, certificate.monte_carlo
+    higher, nominal = certificate.metric.higher_is_better, programmed_score(certificate)
+    found = worst.replay.engine_score
+    if (found > nominal) if higher else (found < nominal):
+        yield "worst_found.score"
+    if worst.member == "no_deviation" and not math.isclose(found, nominal, rel_tol=_RTOL):
+        yield "worst_found.member"
+    given = [row.score for row in worst.members if row.name == _DRAWN]
+    if not given and is_of_today(certificate, certificate.tool):
+        yield "worst_found.members"
+    profile = profile_of(certificate.device.profile, shown="certificate.json")
+    # A chip that leaves the box is brought inside; one that is read with noise scores otherwise.
+    is_itself = (
+        certificate.device.excluded_probability == 0
+        and not profile.needs_kernel
+        and not profile.has_faults
+        and not any(
+            row.key == "trials-on" and row.value == "device" for row in certificate.settings
+        )
+    )
+    extreme = drawn.min if higher else drawn.max
+    if is_itself and any(not math.isclose(score, extreme, rel_tol=_RTOL) for score in given):
+        yield f"worst_found.members ({_DRAWN})"
 
 
 def _wrong_likelihood(certificate: CertificateModel) -> Iterator[str]:

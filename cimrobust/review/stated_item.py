@@ -13,7 +13,7 @@ from cimrobust.review.record_checks import is_of_today
 from cimrobust.review.replay_check import ReplayCheck
 
 if TYPE_CHECKING:
-    from cimrobust.certificate.models import CertificateModel
+    from cimrobust.certificate.models import CertificateModel, Data, Model
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 
@@ -24,9 +24,15 @@ def item_check(certificate: CertificateModel) -> ReplayCheck:
     Args:
         certificate: The certificate.
     """
-    wrong = [*_wrong_digests(certificate), *_wrong_curve(certificate)]
+    model, data, digest = certificate.model, certificate.data, certificate.policy_sha256
+    wrong = [*wrong_digests(model, data), *_wrong_curve(certificate)]
+    if digest is not None and not _DIGEST.fullmatch(digest):
+        wrong.append("policy_sha256")
     if is_of_today(certificate, certificate.tool):
-        wrong += [*_wrong_decision(certificate), *_wrong_policy(certificate)]
+        wrong += [
+            *wrong_decision(model, data, certificate.clean.samples),
+            *_wrong_policy(certificate),
+        ]
     return ReplayCheck(
         "item",
         not wrong,
@@ -36,13 +42,16 @@ def item_check(certificate: CertificateModel) -> ReplayCheck:
     )
 
 
-def _wrong_digests(certificate: CertificateModel) -> Iterator[str]:
-    model, data = certificate.model, certificate.data
+def wrong_digests(model: Model, data: Data) -> Iterator[str]:
+    """Yield files of network and data without a digest, or without a name of their own.
+
+    Args:
+        model: The network, as a result states it.
+        data: The evaluation data, likewise.
+    """
     digests = {f"model.files.{index}": file.sha256 for index, file in enumerate(model.files)}
     digests |= {f"data.files.{name}": digest for name, digest in data.files.items()}
     digests |= {f"data.labels_of.{name}": one for name, one in (data.labels_of or {}).items()}
-    if certificate.policy_sha256 is not None:
-        digests["policy_sha256"] = certificate.policy_sha256
     yield from (place for place, digest in digests.items() if not _DIGEST.fullmatch(digest))
     names = [file.name for file in model.files]
     if not names or len(set(names)) < len(names):
@@ -59,17 +68,24 @@ def _wrong_curve(certificate: CertificateModel) -> Iterator[str]:
         yield "certified.method"
 
 
-def _wrong_decision(certificate: CertificateModel) -> Iterator[str]:
-    data, decision = certificate.data, certificate.data.decision
+def wrong_decision(model: Model, data: Data, samples: int) -> Iterator[str]:
+    """Yield what of the reading of an output is that of no run.
+
+    Args:
+        model: The network, as a result states it.
+        data: The evaluation data, likewise.
+        samples: Decisions that scores count.
+    """
+    decision = data.decision
     if decision.read not in get_args(Read):
         yield "data.decision.read"
     if (decision.k is None) is (decision.read == "topk"):
         yield "data.decision.k"
     if (decision.threshold is None) is (decision.read == "threshold"):
         yield "data.decision.threshold"
-    if not set(data.steps) <= {one.name for one in certificate.model.inputs}:
+    if not set(data.steps) <= {one.name for one in model.inputs}:
         yield "data.steps"
-    if data.broken is None or data.broken > certificate.clean.samples:
+    if data.broken is None or data.broken > samples:
         yield "data.broken"
 
 

@@ -8,12 +8,14 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from cimrobust.certificate.assemble_sweep import sweep_command
+from cimrobust.certificate.blocks.drawn_chips import CONFIDENCE, KPP_PERCENTAGES
 from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.device.load_profile import profile_of
 from cimrobust.errors import InputRefusedError
 from cimrobust.montecarlo.quantile import needed_trials
 from cimrobust.review.differences import named
 from cimrobust.review.named_arguments import named_arguments
+from cimrobust.review.record_checks import is_of_today
 from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.review.replayed_settings import wrong_limit
 from cimrobust.search.replay_tolerance import allowed_difference
@@ -21,6 +23,8 @@ from cimrobust.search.replay_tolerance import allowed_difference
 if TYPE_CHECKING:
     from cimrobust.certificate.models.swept import SweepModel, SweptChips
 
+# What follows the search at a tolerance, and is named with where it began.
+_SHORT_ATTACK = "short attack "
 # Mean of equal scores, in floating point.
 _ROUNDING = 1e-12
 
@@ -92,11 +96,32 @@ def _wrong_curve(sweep: SweepModel) -> Iterator[str]:
             for member in worst.members
         ):
             yield f"points.{index}.worst_found.members"
+        if not _is_by_a_member(sweep, index):
+            yield f"points.{index}.worst_found.member"
         known = (worst.score, drawn.min if sweep.metric.higher_is_better else drawn.max)
         if proof.score is not None and any(is_better(proof.score, score) for score in known):
             yield f"points.{index}.certified.score"
         if (proof.score is None) is (proof.reason is None):
             yield f"points.{index}.certified.reason"
+        if proof.not_tried + (proof.correct or 0) > sweep.clean.samples:
+            yield f"points.{index}.certified.not_tried"
+
+
+def _is_by_a_member(sweep: SweepModel, index: int) -> bool:
+    """Tell whether a worst chip was found by a member that is listed, once, or taken over."""
+    worst = sweep.points[index].worst_found
+    names = [member.name for member in worst.members]
+    if len(set(names)) < len(names):
+        return False
+    if not names or worst.member in names:
+        return True
+    if worst.member.startswith(_SHORT_ATTACK):
+        return _SHORT_ATTACK.strip().replace(" ", "_") in names
+    below = sweep.points[index - 1] if index else None
+    return below is not None and (worst.member, worst.score) == (
+        f"the chip at {100 * below.tolerance:.4g} %",
+        below.worst_found.score,
+    )
 
 
 def _wrong_shares(sweep: SweepModel) -> Iterator[str]:
@@ -131,9 +156,35 @@ def _is_share(score: float, correct: int | None, samples: int, *, is_share: bool
 
 
 def _wrong_chips(sweep: SweepModel) -> Iterator[str]:
+    samples = sweep.clean.samples if sweep.metric.unit == "fraction" else None
+    is_today = is_of_today(sweep, sweep.tool)
+    asked = [(float(k), CONFIDENCE) for k in KPP_PERCENTAGES]
     for index, point in enumerate(sweep.points):
-        for name in _wrong_statistics(point.monte_carlo, higher=sweep.metric.higher_is_better):
-            yield f"points.{index}.monte_carlo.{name}"
+        place, drawn = f"points.{index}.monte_carlo", point.monte_carlo
+        for name in _wrong_statistics(drawn, higher=sweep.metric.higher_is_better):
+            yield f"{place}.{name}"
+        if samples is not None:
+            yield from (f"{place}.{name}" for name in _uncounted(drawn, samples))
+        if is_today and [(row.k, row.confidence) for row in drawn.kpp] != asked:
+            yield f"{place}.kpp"
+
+
+def _uncounted(drawn: SweptChips, samples: int) -> Iterator[str]:
+    """Yield scores of chips that no whole number of decisions has."""
+    scores = {"min": drawn.min, "max": drawn.max}
+    for index, row in enumerate(drawn.kpp):
+        scores[f"kpp.{index}.score"] = row.score
+        if row.lower_bound is not None:
+            scores[f"kpp.{index}.lower_bound"] = row.lower_bound
+    for name, score in scores.items():
+        if not _is_whole(score * samples):
+            yield name
+    if not _is_whole(drawn.mean * samples * drawn.trials):
+        yield "mean"
+
+
+def _is_whole(value: float) -> bool:
+    return math.isclose(value, round(value), rel_tol=1e-9, abs_tol=1e-6)
 
 
 def _wrong_statistics(drawn: SweptChips, *, higher: bool) -> Iterator[str]:
@@ -144,9 +195,17 @@ def _wrong_statistics(drawn: SweptChips, *, higher: bool) -> Iterator[str]:
     most = 0.5 * (drawn.max - drawn.min) * math.sqrt(drawn.trials / max(1, drawn.trials - 1))
     if not 0 <= drawn.std <= most + slack:
         yield "std"
+    sign = 1 if higher else -1
+    if any(
+        later.k <= one.k or sign * later.score < sign * one.score
+        for one, later in pairwise(drawn.kpp)
+    ):
+        yield "kpp"
     for index, row in enumerate(drawn.kpp):
         place = f"kpp.{index}"
-        if not drawn.min <= row.score <= drawn.max:
+        if not drawn.min <= row.score <= drawn.max or (
+            row.lower_bound is not None and not drawn.min <= row.lower_bound <= drawn.max
+        ):
             yield f"{place}.score"
         is_short = drawn.trials < row.needed_trials
         is_above = row.lower_bound is not None and (

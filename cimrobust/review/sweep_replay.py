@@ -35,6 +35,7 @@ from cimrobust.review.safe_check import safe_check
 from cimrobust.review.score_check import data_checks
 from cimrobust.review.second_search import much_worse
 from cimrobust.review.sweep_again import Reopened, again_checks, reopen_sweep
+from cimrobust.review.sweep_head import head_check
 from cimrobust.review.sweep_numbers import sweep_number_checks
 from cimrobust.review.sweep_witnesses import sweep_witness_checks, witness_folder
 from cimrobust.search.witness import MODEL_FILE
@@ -88,6 +89,7 @@ def sweep_file_checks(directory: Path, sweep: SweepModel) -> list[ReplayCheck]:
     checks += guarded("machine", lambda: [machine_check(sweep)])
     checks += guarded("manifest", lambda: [folder_check(directory, needed, may_lack=may_lack)])
     checks += guarded("witnesses", lambda: list(sweep_witness_checks(directory, sweep)))
+    checks += guarded("head", lambda: [head_check(sweep)])
     checks += guarded("numbers", lambda: list(sweep_number_checks(sweep)))
     checks += guarded("safe", lambda: [safe_check(sweep)])
     checks += guarded(

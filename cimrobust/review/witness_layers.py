@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,7 +79,7 @@ def placed_problem(
             return f"{', '.join(wrong)} of '{name}' is not that of its weights in the model file"
     nominal, lo, hi = (tensors[f"{layer.initializer}.{part}"] for part in ("nominal", "lo", "hi"))
     weights = np.ascontiguousarray(nominal, dtype=np.float32)
-    grouped = _groups(layer, own, found, hi)
+    grouped = scale_groups(layer, own, found, hi)
     if grouped is None:
         return _largest_problem(weights, layer, own)
     group, num_groups = grouped
@@ -93,6 +93,31 @@ def placed_problem(
     if (lo > least + slack).any() or (hi < most - slack).any():
         return f"the box of '{name}' is narrower than its devices make it"
     return ""
+
+
+def untold_scales(
+    layers: Sequence[Layer], profile: DeviceProfile, found: Mapping[str, CrossbarLayer]
+) -> list[str]:
+    """Return the layers whose scales, and so whose boxes, no file of the witness tells.
+
+    The largest of their scales is held to the largest weight; the others follow from the model.
+
+    Args:
+        layers: The layers, as the certificate describes them.
+        profile: The profile of the certificate.
+        found: Layers of the model file by name.
+    """
+    return [
+        layer.initializer
+        for layer in layers
+        if _has_no_groups(layer, layer_profile(layer, profile), found.get(layer.initializer))
+    ]
+
+
+def _has_no_groups(layer: Layer, own: DeviceProfile, found: CrossbarLayer | None) -> bool:
+    if not layer.levels_given and (own.weight.scale == "tensor" or found is not None):
+        return False
+    return own.depends_on_level
 
 
 def _wrong_arrays(layer: Layer, own: DeviceProfile, found: CrossbarLayer) -> Iterator[str]:
@@ -110,7 +135,7 @@ def _wrong_arrays(layer: Layer, own: DeviceProfile, found: CrossbarLayer) -> Ite
             yield name
 
 
-def _groups(
+def scale_groups(
     layer: Layer,
     own: DeviceProfile,
     found: CrossbarLayer | None,
@@ -122,7 +147,7 @@ def _groups(
     if not layer.levels_given and found is not None:
         group, count = scale_view(found, own)
         return None if group is None else np.ascontiguousarray(group, dtype=np.int32), count
-    if own.depends_on_level:
+    if _has_no_groups(layer, own, found):
         return None
     # Scales of integers are the file's own. Weights of one scale reach equally far.
     reaches, group = np.unique(hi, return_inverse=True)

@@ -37,8 +37,8 @@ from cimrobust.errors import CimrobustError
 from cimrobust.mapping.box import Box
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.onnx_io.load_network import load_network
-from cimrobust.pipeline.inspection import resolve_profile
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
+from cimrobust.pipeline.resolved_profile import resolve_profile
 from cimrobust.run import Run, available_processors
 from cimrobust.search.gradients import open_gradients
 from cimrobust.search.losses import SmoothAccuracy

@@ -59,7 +59,8 @@ from cimrobust.engine.subject import Subject
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.write_back import write_back
-from cimrobust.pipeline.inspection import inspect_model, resolve_profile
+from cimrobust.pipeline.inspection import inspect_model
+from cimrobust.pipeline.resolved_profile import resolve_profile
 from cimrobust.progress import NullProgress
 from cimrobust.run import Run
 from cimrobust.search.ensemble import search

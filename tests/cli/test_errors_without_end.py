@@ -29,6 +29,8 @@ metric = "rmse"
 POLICY = """[require]
 worst_found_accuracy = 2e37
 kpp = { k = 10, confidence = 0.5, accuracy = 2e37 }
+[conditions]
+metric = "rmse"
 """
 
 
@@ -67,6 +69,7 @@ def test_a_gate_refutes_and_a_replay_holds(folder: Path, capsys) -> None:
     assert {row.id: row.status for row in found.requirements} == {
         "worst_found_accuracy": "refuted",
         "kpp_10": "refuted",
+        "condition: metric": "met",
     }
     files = ["--model", str(folder / "model.onnx"), "--data", str(folder / "data.toml")]
     capsys.readouterr()
@@ -88,3 +91,27 @@ def test_a_sweep_prints_short_numbers(folder: Path, capsys) -> None:
     line = next(row for row in capsys.readouterr().out.splitlines() if row.startswith("5 %"))
     assert [line.split()[index] for index in (2, 4)] == ["1.798e+308", "none"]
     assert "<svg" in (folder / "sweep" / "sweep.html").read_text()
+
+
+@pytest.mark.parametrize("command", ["gate", "analyze", "suggest"])
+def test_an_accuracy_is_not_read_as_an_error_unless_the_policy_says_so(
+    folder: Path, tmp_path: Path, capsys, command: str
+) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text("[require]\nworst_found_accuracy = 0.95\n")
+    files = [str(folder / "model.onnx"), "--data", str(folder / "data.toml")]
+    what = [str(folder / "out")] if command == "gate" else files
+    out = ["--out", str(tmp_path / "out.toml")] if command != "gate" else []
+    assert run([command, *what, "--policy", str(policy), *out]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert (
+        "policy must name the metric that its thresholds are of, got worst_found_accuracy" in said
+    )
+    assert 'state conditions.metric = "rmse"' in said
+
+
+def test_thresholds_of_another_metric_pass_nothing(folder: Path, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text(POLICY.replace('"rmse"', '"mae"').replace("2e37", "1e300"))
+    found = cimrobust.gate(folder / "out", policy=policy)
+    assert {row.id: row.status for row in found.requirements}["condition: metric"] == "refuted"

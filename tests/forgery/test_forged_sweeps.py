@@ -25,6 +25,8 @@ from cimrobust.cli.main import run
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
 from cimrobust.report.sweep_page import render_sweep
+from cimrobust.review.other_results import read_sweep
+from cimrobust.review.sweep_replay import sweep_file_checks
 
 _GRID = (0.05, 0.2)
 
@@ -232,6 +234,88 @@ def limits(forged: ForgedSweep) -> None:
     values = forged.plain
     values["not_covered"] = ["Nothing: all effects are covered."]
     forged.write(values)
+
+
+def limit_left_out(forged: ForgedSweep) -> None:
+    values = forged.plain
+    del values["not_covered"][0]
+    forged.write(values)
+
+
+def clean_score_of_no_count(forged: ForgedSweep) -> None:
+    values = forged.plain
+    values["clean"]["quantised_score"] = 0.99
+    forged.write(values)
+
+
+def better_extremes(forged: ForgedSweep) -> None:
+    """Drawn chips that are better by less than one decision."""
+    values = forged.plain
+    for point in values["points"]:
+        drawn = point["monte_carlo"]
+        drawn["max"] += 0.3 / values["clean"]["samples"]
+    forged.write(values)
+
+
+def percentiles_left_out(forged: ForgedSweep) -> None:
+    values = forged.plain
+    for point in values["points"]:
+        point["monte_carlo"]["kpp"] = point["monte_carlo"]["kpp"][1:]
+    forged.write(values)
+
+
+def bound_below_all_chips(forged: ForgedSweep) -> None:
+    """A bound that is no score of a chip drawn."""
+    values = forged.plain
+    row = values["points"][1]["monte_carlo"]["kpp"][2]
+    row.update(needed_trials=1, lower_bound=0.0)
+    forged.write(values)
+
+
+def network_without_a_digest(forged: ForgedSweep) -> None:
+    values = forged.plain
+    values["model"]["files"] = []
+    forged.write(values)
+
+
+def fewer_excluded_devices(forged: ForgedSweep) -> None:
+    values = forged.plain
+    values["device"]["excluded_probability"] = 0.01
+    forged.write(values)
+
+
+def unknown_member(forged: ForgedSweep) -> None:
+    values = forged.plain
+    values["points"][1]["worst_found"]["member"] = "exhaustive_proof"
+    forged.write(values)
+
+
+def all_tried(forged: ForgedSweep) -> None:
+    values = forged.plain
+    values["points"][1]["certified"]["not_tried"] = values["clean"]["samples"] + 1
+    forged.write(values)
+
+
+#: What the files of a sweep alone tell.
+BY_FILES: dict[str, tuple[Callable[[ForgedSweep], None], str]] = {
+    "limit_left_out": (limit_left_out, "head"),
+    "clean_score_of_no_count": (clean_score_of_no_count, "head"),
+    "network_without_a_digest": (network_without_a_digest, "head"),
+    "fewer_excluded_devices": (fewer_excluded_devices, "head"),
+    "better_extremes": (better_extremes, "chips"),
+    "percentiles_left_out": (percentiles_left_out, "chips"),
+    "bound_below_all_chips": (bound_below_all_chips, "chips"),
+    "unknown_member": (unknown_member, "curve"),
+    "all_tried": (all_tried, "curve"),
+}
+
+
+@pytest.mark.parametrize("name", BY_FILES)
+def test_files_alone_refute(forged: ForgedSweep, name: str) -> None:
+    forge, expected = BY_FILES[name]
+    forge(forged)
+    checks = sweep_file_checks(forged.folder, read_sweep(forged.folder))
+    assert expected in {check.id for check in checks if check.held is False}
 
 
 Forgery = Callable[[ForgedSweep], None]

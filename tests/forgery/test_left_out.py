@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 from safetensors.numpy import load_file, save_file
 
 import cimrobust
@@ -18,6 +20,8 @@ from cimrobust.certificate.manifest import write_manifest
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.result_names import CERTIFICATE, CERTIFIED
 from cimrobust.cli.main import run
+from cimrobust.device.digest import profile_digest
+from cimrobust.device.load_profile import profile_of
 from cimrobust.review.device_check import DEVICES
 from cimrobust.review.evidence_problems import evidence_problems
 from tests.forgery.conftest import Case, Forged, Forgery
@@ -176,6 +180,30 @@ def curve_that_rises(forged: Forged) -> None:
     forged.write(values)
 
 
+def search_that_only_found_better(forged: Forged) -> None:
+    """The chip without deviation is known from the start: no worst chip is better than it."""
+    values = forged.plain
+    worst, samples = values["worst_found"], values["clean"]["samples"]
+    correct = values["clean"]["quantised_correct"] + 1
+    worst.update(score=correct / samples, correct=correct)
+    worst["replay"].update(score=correct / samples, correct=correct)
+    worst["replay"]["engine_score"] = correct / samples
+    for member in worst["members"]:
+        member.update(score=correct / samples, correct=correct)
+    forged.write(values, judged=False, rendered=False)
+
+
+def better_drawn_chip(forged: Forged) -> None:
+    """The worst chip drawn is known from the start too; its score is that of the trials."""
+    values = forged.plain
+    drawn = next(
+        row for row in values["worst_found"]["members"] if row["name"] == "worst_drawn_chip"
+    )
+    drawn["correct"] -= 1
+    drawn["score"] = drawn["correct"] / values["clean"]["samples"]
+    forged.write(values)
+
+
 def likelier_than_it_is(forged: Forged) -> None:
     values = forged.plain
     values["worst_found"]["likelihood"]["log10_probability"] *= 2
@@ -191,6 +219,19 @@ def recall_without_its_count(forged: Forged) -> None:
 def another_safety_class(forged: Forged) -> None:
     values = forged.plain
     values["diagnostics"]["safety_class"]["label"] = 0
+    forged.write(values)
+
+
+def other_devices_under_the_shipped_name(forged: Forged) -> None:
+    """The profile that the command names is another one."""
+    values = forged.plain
+    values["device"]["profile"]["source"] = "measured on our devices by FabX"
+    profile = profile_of(values["device"]["profile"], shown="forged")
+    values["device"]["profile_sha256"] = profile_digest(profile)
+    values["assumptions"] = [
+        json.loads(json.dumps(row).replace("Yan 2022, arXiv 2207.07626", profile.source))
+        for row in values["assumptions"]
+    ]
     forged.write(values)
 
 
@@ -222,6 +263,8 @@ LEFT_OUT: dict[str, tuple[Forgery, str]] = {
     "limit_left_out": (limit_left_out, "scope"),
     "assumption_in_other_words": (assumption_in_other_words, "scope"),
     "members_left_out": (members_left_out, "search_numbers"),
+    "search_that_only_found_better": (search_that_only_found_better, "search_numbers"),
+    "better_drawn_chip": (better_drawn_chip, "search_numbers"),
     "unknown_member": (_set("worst_found.member", "exhaustive_proof"), "search_numbers"),
     "score_of_the_engine": (_set("worst_found.replay.engine_score", 1.0), "search_numbers"),
     "curve_that_rises": (curve_that_rises, "search_numbers"),
@@ -236,6 +279,10 @@ LEFT_OUT: dict[str, tuple[Forgery, str]] = {
     "other_output": (_set("data.decision.output", "another"), "metric_numbers"),
     "larger_share_mapped": (_set("model.mapped_fraction", 1.0), "mapping_numbers"),
     "other_metric_in_words": (_set("metric.description", "proven share"), "metric"),
+    "other_devices_under_the_shipped_name": (
+        other_devices_under_the_shipped_name,
+        "device_profile",
+    ),
     "version_beside_todays": (
         _set("tool.version", f"{cimrobust.__version__} (audited)"),
         "tool",
@@ -258,6 +305,49 @@ def test_a_gate_refutes(forged: Forged, name: str) -> None:
     forge, expected = LEFT_OUT[name]
     forge(forged)
     assert expected in _problems(forged.folder)
+
+
+def test_a_witness_with_another_bias_is_refuted_beside_the_network(
+    case: Case, forged: Forged
+) -> None:
+    """No device stores biases, so the box says nothing about them."""
+    path = forged.folder / "witness" / "worst_case.onnx"
+    model = onnx.load(path)
+    stored = {layer["initializer"] for layer in forged.plain["mapping"]["layers"]}
+    bias = next(one for one in model.graph.initializer if one.name not in stored)
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + 1, bias.name))
+    onnx.save(model, path)
+    forged.write(forged.plain)
+    certificate = read_certificate(forged.folder)
+    found = evidence_problems(forged.folder, certificate, case.model, None)
+    assert [problem.id for problem in found] == ["witness_rest"]
+    assert bias.name in found[0].detail
+
+
+def _not_checked(folder: Path, case: Case, **given: Any) -> set[str]:
+    found = cimrobust.gate(folder, policy=case.policy, **given)
+    assert all(claim.detail for claim in found.not_checked)
+    return {claim.id for claim in found.not_checked}
+
+
+def test_a_gate_names_what_it_believes(case: Case) -> None:
+    assert _not_checked(case.folder, case) == {"machine", "model_hash", "data_hash", "scores"}
+    given = _not_checked(case.folder, case, model=case.model, data=case.data)
+    assert given == {"machine", "scores"}
+
+
+@pytest.mark.parametrize("version", ["0.3.0", "99.0.0"])
+def test_what_another_version_is_not_held_to_is_named(
+    case: Case, forged: Forged, version: str
+) -> None:
+    """To state another version keeps sentences from being compared: the gate says so."""
+    values = forged.plain
+    values["tool"]["version"] = version
+    values["assumptions"][0]["text"] = "Devices are ideal."
+    forged.write(values)
+    named = _not_checked(forged.folder, case)
+    assert {"scope", "verdict"} <= named
+    assert ("tool" in named) is (version == "99.0.0")
 
 
 _VERSION = CertificateModel.VERSION

@@ -16,7 +16,7 @@ from cimrobust.mapping.place import place
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.scan import scan_layers
 from cimrobust.onnx_io.write_back import write_back
-from cimrobust.pipeline.inspection import resolve_profile
+from cimrobust.pipeline.resolved_profile import resolve_profile
 from cimrobust.progress import NullProgress
 from cimrobust.settings.training_settings import TrainingSettings
 from cimrobust.training.loop import train

@@ -10,7 +10,7 @@ from cimrobust.certificate.policy import read_policy
 from cimrobust.counts import MAX_TRIALS, check_count, check_number
 from cimrobust.errors import UsageError
 from cimrobust.montecarlo.quantile import needed_trials
-from cimrobust.pipeline.inspection import resolve_profile
+from cimrobust.pipeline.resolved_profile import resolve_profile
 
 
 @pytest.mark.parametrize(

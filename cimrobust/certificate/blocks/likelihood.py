@@ -30,7 +30,7 @@ def worst_likelihood(evidence: Evidence) -> tuple[models.WorstLikelihood | None,
     None with the reason where the profile does not tell it so simply.
     """
     placement = evidence.placement
-    reason = next((reason for profile in placement.profiles if (reason := _unfit(profile))), None)
+    reason = next((reason for profile in placement.profiles if (reason := unfit(profile))), None)
     if reason is not None:
         return None, reason
     total, weights = 0.0, 0
@@ -72,7 +72,13 @@ def likelihood_in_words(distance: float, drawn: float, log10: float) -> str:
 
 def _variances(tensor: TensorPlacement) -> Float64[np.ndarray, "weights"]:
     """Return the variance of every weight that its devices give it, float64 [num_weights]."""
-    device = tensor.profile.device
+    one_level = level_sigma(tensor.profile)
+    return np.asarray((level_weights(tensor) ** 2).sum(axis=0) * one_level**2, dtype=np.float64)
+
+
+def level_sigma(profile: DeviceProfile) -> float:
+    """Return the standard deviation of a device by its profile, in units of its levels."""
+    device = profile.device
     # A uniform deviation is no heavier than a Gaussian one of its own variance: sinh(x)/x <=
     # exp(x^2/6).
     sigma = (
@@ -80,15 +86,14 @@ def _variances(tensor: TensorPlacement) -> Float64[np.ndarray, "weights"]:
         if device.distribution == "uniform"
         else _number(device.sigma)
     )
-    one_level = (device.num_levels - 1) * sigma
-    return np.asarray((level_weights(tensor) ** 2).sum(axis=0) * one_level**2, dtype=np.float64)
+    return (device.num_levels - 1) * sigma
 
 
 def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
 
 
-def _unfit(profile: DeviceProfile) -> str | None:
+def unfit(profile: DeviceProfile) -> str | None:
     """Return why deviations of a profile are not centred, alike at all levels and at most Gaussian.
 
     None where they are.

@@ -71,10 +71,20 @@ class AnalyzeOutput(Printed):
     """What a reader has to know."""
 
 
+class ClaimUnchecked(Record):
+    """One claim that a gate did not check."""
+
+    id: str
+    """Name of the claim."""
+    detail: str
+    """What is missing to check it."""
+
+
 class GateOutput(Printed):
     """What `gate` prints with `--json` where it judges."""
 
     NAME = "gate-output"
+    VERSION = "1.1"
 
     exit_code: Literal[0, 1, 3]
     """0 passed, 1 failed, 3 inconclusive."""
@@ -88,6 +98,8 @@ class GateOutput(Printed):
     """SHA-256 of certificate.json."""
     manifest_sha256: Sha256 | None
     """SHA-256 of manifest.json, which lists every file; null: the folder has none."""
+    not_checked: list[ClaimUnchecked]
+    """Claims that the verdict believes, as nothing was there to check them by."""
     word: Word
     """The verdict in one word."""
     sentence: str

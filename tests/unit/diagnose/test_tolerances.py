@@ -7,7 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from cimrobust.attack.tolerances import at_tolerance, bisect, carried
+from cimrobust.attack.bisection import bisect
+from cimrobust.attack.tolerances import at_tolerance, carried
 from cimrobust.diagnose.tolerance_curve import TOLERANCE_CURVE
 from cimrobust.engine.subject import Subject
 

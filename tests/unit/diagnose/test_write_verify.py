@@ -24,8 +24,9 @@ from cimrobust.device.window import WindowTable
 from cimrobust.device_level.device_list import write_device_list
 from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.device_level.rankings import by_curvature, by_gain, by_magnitude, by_worst_curvature
-from cimrobust.device_level.tightening import Tightening, WriteCycles
+from cimrobust.device_level.tightening import Tightening
 from cimrobust.device_level.verification import VerifySettings
+from cimrobust.device_level.write_cycles import WriteCycles
 from cimrobust.device_level.write_verify import chosen_devices, selective_verify
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError

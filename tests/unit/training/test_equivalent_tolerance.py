@@ -16,7 +16,7 @@ from cimrobust.engine.subject import Subject
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.scan import scan_layers
-from cimrobust.pipeline.inspection import resolve_profile
+from cimrobust.pipeline.resolved_profile import resolve_profile
 from cimrobust.run import Run
 from cimrobust.search.ensemble import search
 from cimrobust.training import equivalent_tolerance as equivalent
