@@ -104,7 +104,8 @@ class _Writer:
 
     def _stack(self, parts: Sequence[str], output: str, shape: tuple[int, ...]) -> None:
         def run(*values: Float[Tensor, "samples hidden"]) -> Float[Tensor, "..."]:
-            return torch.stack(values, 1).unflatten(1, shape)
+            stacked = torch.stack(values, 1)
+            return stacked.reshape(len(stacked), *shape, *stacked.shape[2:])
 
         self._made.append(made_of(self.node, "Concat", tuple(parts), output, run))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from cimrobust.report.numbers import field_reader
-from cimrobust.report.render import embedded, environment
+from cimrobust.report.render import embedded, page_of
 
 if TYPE_CHECKING:
     from cimrobust.certificate.models.compared_certificates import Comparison
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def render_comparison(comparison: Comparison) -> str:
     """Return the page: no network, no script needed; the same comparison gives the same text."""
-    page = environment().get_template("comparison.html.j2")
-    return page.render(
-        c=comparison, field=field_reader(comparison), embedded=Markup(embedded(comparison))
+    return page_of(
+        "comparison.html.j2",
+        c=comparison,
+        field=field_reader(comparison),
+        embedded=Markup(embedded(comparison)),
     )

@@ -24,6 +24,7 @@ from cimrobust.report.page_identity import Identity, css_text, digest_of, of_cer
 from cimrobust.report.remedies import remedies
 from cimrobust.report.training_chart import training_curves
 from cimrobust.report.uncertainty_budget import uncertainties
+from cimrobust.report.visible_text import visible
 
 if TYPE_CHECKING:
     from cimrobust.certificate.models import CertificateModel
@@ -48,8 +49,8 @@ def render(
         A page that needs no network and no script; the same certificate gives the same text.
     """
     compared = None if previous is None else comparison.change(certificate, previous)
-    page = environment().get_template("certificate.html.j2")
-    return page.render(
+    return page_of(
+        "certificate.html.j2",
         c=certificate,
         tool=certificate.tool,
         identity=of_certificate(certificate),
@@ -120,8 +121,8 @@ def render_retraining(described: Retraining) -> str:
     columns = [("before", "Before"), ("after", "After")]
     if described.control_outcome is not None:
         columns.insert(1, ("control_outcome", "Control"))
-    page = environment().get_template("retrain.html.j2")
-    return page.render(
+    return page_of(
+        "retrain.html.j2",
         r=described,
         tool=described.tool,
         identity=Identity(
@@ -156,8 +157,18 @@ def embedded(certificate: BaseModel) -> str:
     )
 
 
+def page_of(template: str, **values: Any) -> str:
+    """Return a page: what files say in it is escaped, and shows as it is.
+
+    Args:
+        template: Name of its template.
+        values: What stands in it, by name.
+    """
+    return visible(_environment().get_template(template).render(**values))
+
+
 @cache
-def environment() -> Environment:
+def _environment() -> Environment:
     """Return where templates come from, everything escaped."""
     made = Environment(
         loader=PackageLoader("cimrobust.report"),

@@ -13,7 +13,7 @@ from cimrobust.report import chart_parts
 from cimrobust.report.chart_parts import BAD, GOOD, INK, NEUTRAL, STYLE
 from cimrobust.report.numbers import field_reader
 from cimrobust.report.page_identity import Identity, digest_of
-from cimrobust.report.render import embedded, environment
+from cimrobust.report.render import embedded, page_of
 
 if TYPE_CHECKING:
     from cimrobust.certificate.models.swept import SweepModel, SweptPoint
@@ -22,22 +22,19 @@ if TYPE_CHECKING:
 def render_sweep(sweep: SweepModel) -> str:
     """Return sweep.html: no network, no script needed; the same sweep gives the same text."""
     pictures = {"curve": curve(sweep), "safe": safe(sweep) if sweep.safe is not None else ""}
-    return (
-        environment()
-        .get_template("sweep.html.j2")
-        .render(
-            c=sweep,
-            tool=sweep.tool,
-            identity=Identity(
-                kind="tolerance sweep",
-                subject=sweep.model.name,
-                sha256=digest_of(sweep),
-                file="sweep.json",
-            ),
-            charts={name: Markup(text) for name, text in pictures.items()},
-            field=field_reader(sweep),
-            embedded=Markup(embedded(sweep)),
-        )
+    return page_of(
+        "sweep.html.j2",
+        c=sweep,
+        tool=sweep.tool,
+        identity=Identity(
+            kind="tolerance sweep",
+            subject=sweep.model.name,
+            sha256=digest_of(sweep),
+            file="sweep.json",
+        ),
+        charts={name: Markup(text) for name, text in pictures.items()},
+        field=field_reader(sweep),
+        embedded=Markup(embedded(sweep)),
     )
 
 

@@ -14,7 +14,7 @@ from cimrobust.diagnose.diagnose_records import MOST_FRAGILE, OWN_CHIP
 
 if TYPE_CHECKING:
     from cimrobust.certificate.models import CertificateModel
-    from cimrobust.certificate.models.diagnosed import FragileInput, FragileInputs
+    from cimrobust.diagnose.diagnose_records import FragileInput, FragileInputs
 
 # A share of a deviation is rounded to float32.
 _ROUNDING = 1 + 1e-5

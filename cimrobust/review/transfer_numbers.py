@@ -14,8 +14,7 @@ from cimrobust.review.stated_scores import is_worse_than_found
 
 if TYPE_CHECKING:
     from cimrobust.certificate.models import CertificateModel
-    from cimrobust.certificate.models.diagnosed import Transfer
-    from cimrobust.diagnose.diagnose_records import TransferDirection
+    from cimrobust.diagnose.diagnose_records import Transfer, TransferDirection
 
 _RTOL = 1e-9
 # Decisions that may fall otherwise when the samples are run in halves.

@@ -342,12 +342,9 @@ BY_MORE_WORK: dict[str, tuple[Forgery, list[str], set[str]]] = {
 #: What a pipeline that runs the gate alone does not see: the files go together, and only model and
 #: data, run again, tell.
 BY_REPLAY_ALONE = {
-    "better_trials",
     "other_seed",
     "certified_samples_too",
-    "bias_of_the_witness",
     "recall_of_the_safety_class",
-    "tame_witness",
     "milder_layer",
 }
 
