@@ -28,6 +28,7 @@ from cimrobust.data.task import Task
 from cimrobust.device.distribution import excluded_probability
 from cimrobust.errors import CimrobustError
 from cimrobust.mapping.placement import Placement
+from cimrobust.onnx_io.unrolled_loops import unrolled
 from cimrobust.twin.to_torch import Twin, to_torch
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def open_bounds(
     dataset, task = runtime.dataset, runtime.task
     try:
         twin = to_torch(
-            runtime.at_hand.model,
+            unrolled(runtime.at_hand.model),
             weight_names=runtime.deployed.weight_names,
             outputs=[runtime.plain.output],
         ).double()

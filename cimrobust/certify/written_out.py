@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from cimrobust.certify.attention_steps import attention_written_out
 from cimrobust.certify.einsum_products import product_of_einsum
 from cimrobust.certify.refusal import CannotBoundError
 from cimrobust.certify.step_parts import Fixed, made_of, part_name, sizes_of
@@ -289,6 +290,7 @@ def _pooling(node: Node, attributes: dict[str, Any], source: str, output: str) -
 
 
 WRITTEN_OUT: dict[str, Callable[[Step, Fixed], list[Step]]] = {
+    "Attention": attention_written_out,
     "ConvTranspose": convolution_of_spread,
     "Einsum": product_of_einsum,
     "GlobalLpPool": root_of_pooled_powers,

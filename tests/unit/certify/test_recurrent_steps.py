@@ -238,6 +238,34 @@ def test_windows_among_the_samples_and_positions_of_their_own(opened: Opener) ->
     check_margins(opened, text, weights, RNG.normal(size=(8, 3, 4)).astype(np.float32))
 
 
+@pytest.mark.parametrize(
+    "loop",
+    [
+        "l = Loop (m, , s0) <body = b (int64 i, bool c, float[N, 5] h) => (bool d, float[N, 5] n)"
+        " { d = Identity(c) a = MatMul(h, r) n = Tanh(a) }>",
+        "l, all = Scan (s0, t) <num_scan_inputs = 1, body = b (float[N, 5] h, float[N, 4] v) =>"
+        " (float[N, 5] n, float[N, 5] k) { a = MatMul(h, r) e = MatMul(v, w) f = Add(a, e)"
+        " n = Tanh(f) k = Identity(n) }>",
+        "l = Scan (s0, rs) <num_scan_inputs = 1, body = b (float[N, 5] h, float[5, 5] g) =>"
+        " (float[N, 5] n) { a = MatMul(h, g) n = Tanh(a) }>",
+    ],
+)
+def test_loops_whose_number_of_passes_is_known(opened: Opener, loop: str) -> None:
+    shapes = {"w": (4, 5), "r": (5, 5), "rs": (3, 5, 5), "v": (5, 4)}
+    weights = {
+        name: (RNG.normal(size=shape) / 2).astype(np.float32) for name, shape in shapes.items()
+    }
+    weights = {
+        name: array for name, array in weights.items() if name in ("w", "v") or f"{name})" in loop
+    }
+    text = HEAD + (
+        f"(float[N, 3, 4] x) => (float[N, 4] y) <{dims(weights)}, int64 m = {{3}}, int64[1] one ="
+        " {1}> { t = Transpose<perm = [1, 0, 2]>(x) x0 = ReduceMean<axes = [1], keepdims = 0>(x)"
+        f" s0 = MatMul(x0, w) {loop} y = MatMul(l, v) }}"
+    )
+    check_margins(opened, text, weights, RNG.normal(size=(8, 3, 4)).astype(np.float32))
+
+
 def test_networks_with_samples_in_front_are_taken_as_they_are(opened: Opener) -> None:
     weights = {"w": RNG.normal(size=(4, 4)).astype(np.float32)}
     text = (
