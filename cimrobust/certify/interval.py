@@ -46,7 +46,7 @@ class Interval:
 
         Minus infinity, which masks hold, is rounded by nothing.
         """
-        if not math.isfinite(float(rounding.sum())):
+        if not math.isfinite(float(rounding.detach().sum())):
             rounding = rounding.masked_fill(hi == -math.inf, 0.0)
         return Interval(lo - rounding, hi + rounding, rounding)
 
@@ -55,7 +55,7 @@ class Interval:
 
         Comparisons with NaN are false, so that a rule could take it for a number.
         """
-        if math.isfinite(float(self.lo.sum()) + float(self.hi.sum())):
+        if math.isfinite(float(self.lo.detach().sum() + self.hi.detach().sum())):
             return self
         lo, hi = self.lo.isnan(), self.hi.isnan()
         if not bool(lo.any()) and not bool(hi.any()):
