@@ -81,7 +81,7 @@ def _are_codes(array: ConvertedArray, profile: DeviceProfile) -> bool:
     low, high = array.code_low, array.code_high
     if profile.adc is None or low is None or high is None:
         return profile.adc is None and low is None and high is None
-    return 0 < high - low < 2**profile.adc.bits
+    return bool(0 < high - low < 2**profile.adc.bits)
 
 
 def _wrong_shape(array: ConvertedArray, layers: Mapping[str, list[Layer]]) -> Iterator[str]:

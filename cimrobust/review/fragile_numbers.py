@@ -14,6 +14,7 @@ from cimrobust.diagnose.diagnose_records import MOST_FRAGILE, OWN_CHIP
 
 if TYPE_CHECKING:
     from cimrobust.certificate.models import CertificateModel
+    from cimrobust.certificate.models.found import FlippedInput
     from cimrobust.diagnose.diagnose_records import FragileInput, FragileInputs
 
 # A share of a deviation is rounded to float32.
@@ -78,9 +79,9 @@ def wrong_fragile_inputs(certificate: CertificateModel) -> Iterator[str]:
     yield from (f"diagnostics.fragile_inputs.{name}" for name in found)
 
 
-def _shown(certificate: CertificateModel) -> list[object]:
+def _shown(certificate: CertificateModel) -> list[FlippedInput]:
     flipped = certificate.worst_found.flipped
-    return [] if flipped is None else list(flipped.rows)
+    return [] if flipped is None else flipped.rows
 
 
 def _wrong_counts(certificate: CertificateModel, made: FragileInputs) -> Iterator[str]:

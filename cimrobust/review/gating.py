@@ -116,8 +116,6 @@ def gate(
             raise
     require_certificate(folder)
     certificate = read_certificate(folder)
-    metric = certificate.metric
-    require_named_metric(required, metric.name, higher_is_better=metric.higher_is_better)
     outcome = GateOutcome(
         certificate,
         folder,
@@ -130,6 +128,8 @@ def gate(
     if problems:
         reports.write(replace(outcome, problems=tuple(problems)))
         raise EvidenceProblemsError(problems, folder)
+    metric = certificate.metric
+    require_named_metric(required, metric.name, higher_is_better=metric.higher_is_better)
     trials = from_parquet(folder / TRIALS)
     with refusing_what_fails(_OURS, folder, hint=_HINT):
         verdict = judge(certificate, required, trials, occasion)
