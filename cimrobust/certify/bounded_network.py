@@ -131,8 +131,10 @@ def open_bounds(
         return refused
     dataset, task = runtime.dataset, runtime.task
     try:
+        whole = runtime.at_hand.model
+        model = unrolled(whole)
         twin = to_torch(
-            unrolled(runtime.at_hand.model),
+            model,
             weight_names=runtime.deployed.weight_names,
             outputs=[runtime.plain.output],
         ).double()
@@ -143,7 +145,8 @@ def open_bounds(
         form = front_form(twin, reading.tensor, inputs, constants)
         plan = make_plan(twin, reading.tensor, form=form)
         check_samples_apart(plan, twin, inputs, constants, form.layouts)
-        plan = pools_first(plan)
+        in_loops = len(model.graph.node) - len(whole.graph.node)
+        plan = pools_first(replace(plan, num_in_time=plan.num_in_time + in_loops))
     except NotBoundedError as err:
         return err.refusal
     except CimrobustError as err:

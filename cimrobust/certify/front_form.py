@@ -34,11 +34,13 @@ class FrontForm:
         steps: In the order in which they run.
         reasons: Why a step has no bounds in this form, by output.
         layouts: Where the network itself has the samples of a tensor, if not in front.
+        num_in_time: Steps that recurrent layers were written out to.
     """
 
     steps: tuple[Step, ...]
     reasons: Mapping[str, str] = field(default_factory=dict)
     layouts: Mapping[str, SampleLayout] = field(default_factory=dict)
+    num_in_time: int = 0
 
 
 @torch.no_grad()
@@ -91,6 +93,7 @@ def front_form(
         tuple(made.steps),
         made.reasons,
         {name: found for name, found in turned.items() if found is not None},
+        made.num_in_time,
     )
 
 

@@ -74,6 +74,7 @@ class Plan:
         weight_names: Stored weights.
         inputs: Names of the graph inputs.
         tensor: Name of the tensor that decisions are read from.
+        num_in_time: Steps that recurrent layers and loops were written out to.
         operators: How often each operator is bounded.
     """
 
@@ -82,6 +83,7 @@ class Plan:
     weight_names: tuple[str, ...]
     inputs: tuple[str, ...]
     tensor: str
+    num_in_time: int = 0
 
     @cached_property
     def read_once(self) -> frozenset[str]:
@@ -165,7 +167,7 @@ def make_plan(
         steps.append(PlannedStep(step, rule, kind, tensors.note(node, kind)))
     if problems:
         raise NotBoundedError(f"operators without a bound: {'; '.join(problems)}", problems)
-    return Plan(tuple(steps), constants, stored, tuple(twin.inputs), tensor)
+    return Plan(tuple(steps), constants, stored, tuple(twin.inputs), tensor, form.num_in_time)
 
 
 # Share of the free memory that tensors may take which are compared sample by sample.

@@ -110,7 +110,7 @@ class _Writer:
 
     def _stack(self, parts: Sequence[str], output: str, shape: tuple[int, ...]) -> None:
         def run(*values: Float[Tensor, "samples hidden"]) -> Float[Tensor, "..."]:
-            return torch.stack(values, 1).unflatten(1, shape)
+            return torch.stack(values, 1).reshape(len(values[0]), *shape, -1)
 
         self._made.append(made_of(self.node, "Concat", tuple(parts), output, run))
 

@@ -50,7 +50,8 @@ class SampleLayout:
             return tensor.movedim(self.axis, 0)
         count = tensor.shape[self.axis] // self.each
         sizes = (count, self.each) if self.is_outer else (self.each, count)
-        return tensor.unflatten(self.axis, sizes).movedim(self._place, 0)
+        shape = (*tensor.shape[: self.axis], *sizes, *tensor.shape[self.axis + 1 :])
+        return tensor.reshape(shape).movedim(self._place, 0)
 
     def back(self, tensor: Shaped[Tensor, "samples ..."]) -> Shaped[Tensor, "..."]:
         """Return what `front` was made of."""

@@ -62,10 +62,12 @@ class Fronted:
     Attributes:
         steps: Steps on tensors with their samples in front.
         reasons: Why a step has no bounds in this form, by output.
+        num_in_time: Steps that recurrent layers were written out to.
     """
 
     steps: list[Step] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)
+    num_in_time: int = 0
 
 
 def samples_in_front(
@@ -90,7 +92,9 @@ def samples_in_front(
         output = step.node.outputs[0]
         if step.node.op in RECURRENT:
             try:
-                made.steps += unrolled(step, layouts, zeros)
+                in_time = unrolled(step, layouts, zeros)
+                made.steps += in_time
+                made.num_in_time += len(in_time)
             except CannotBoundError as err:
                 made.steps.append(step)
                 made.reasons[output] = str(err)

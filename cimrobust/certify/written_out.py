@@ -124,7 +124,8 @@ def root_of_pooled_powers(step: Step, _fixed: Fixed) -> list[Step]:
     def summed(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         if mean is None:
             return x.sum(tuple(range(2, x.dim())), keepdim=True)
-        return mean(x) * math.prod(taps)
+        total: Float[Tensor, "..."] = mean(x) * math.prod(taps)
+        return total
 
     pool = made_of(node, "AveragePool", (powers,), pooled, summed)
     window = {} if mean is None else {"kernel_shape": list(taps)}
