@@ -105,7 +105,7 @@ def _apart(heads: int) -> Kernel:
     """Return what makes an axis of heads, in front of positions; 0: there is one already."""
     if not heads:
         return lambda x: x
-    return lambda x: x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return lambda x: x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
 def _repeated(

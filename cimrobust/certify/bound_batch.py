@@ -43,6 +43,10 @@ class Effort:
     branching: BranchSettings | None
 
 
+#: Steps in time above which nothing is narrowed or split: a pass goes back over all of them for
+#: each, so that the work grows with their square.
+MOST_NARROWED = 200
+
 #: Linear bounds and nothing else.
 _CHEAPEST = Effort("linear", 0.0, None)
 
@@ -96,6 +100,8 @@ def bound_batch(network: BoundedNetwork, effort: Effort, batch: Batch) -> Bound:
     """
     torch.set_num_threads(1)  # the setting belongs to a thread, and this may be a new one
     check_stopped()
+    if effort.method == "linear" and network.plan.num_in_time > MOST_NARROWED:
+        effort = _CHEAPEST
     if effort.method == "interval" or effort == _CHEAPEST or network.twin is None:
         worst, enough = _bounded(network, effort, batch)
         return enough.numpy(), worst.numpy()

@@ -138,8 +138,10 @@ def open_bounds(
         return refused
     dataset, task = runtime.dataset, runtime.task
     try:
+        whole = runtime.at_hand.model
+        model = unrolled(whole)
         twin = to_torch(
-            unrolled(runtime.at_hand.model),
+            model,
             weight_names=runtime.deployed.weight_names,
             outputs=[runtime.plain.output],
         ).double()
@@ -151,7 +153,9 @@ def open_bounds(
             return Refusal("labels of a network without an axis of samples are not followed")
         shapes = _shapes_in(twin, inputs, constants, has_axis=has_axis)
         reading = reading_of(twin, task, runtime.plain.output, shapes)
-        plan = pools_first(_plan_of(twin, reading.tensor, inputs, constants, feeding.mode))
+        plan = _plan_of(twin, reading.tensor, inputs, constants, feeding.mode)
+        in_loops = len(model.graph.node) - len(whole.graph.node)
+        plan = pools_first(replace(plan, num_in_time=plan.num_in_time + in_loops))
     except NotBoundedError as err:
         return err.refusal
     except CimrobustError as err:

@@ -46,6 +46,21 @@ _FLATTENING, _SOFTMAX_AXIS_BEFORE = 13, 1
 
 
 @dataclass(frozen=True)
+class Lifted:
+    """Steps on the tensors of all samples of a batch.
+
+    Attributes:
+        steps: In the order in which they run.
+        reasons: Why some have no bound, by output.
+        num_in_time: Those that recurrent nodes were written out to.
+    """
+
+    steps: list[Step]
+    reasons: dict[str, str]
+    num_in_time: int
+
+
+@dataclass(frozen=True)
 class EachSample:
     """What one run of a network takes.
 
@@ -62,10 +77,8 @@ class EachSample:
 
     def steps(
         self, steps: Sequence[Step], values: Mapping[str, Shaped[Tensor, "..."]], tensor: str
-    ) -> tuple[list[Step], dict[str, str]]:
+    ) -> Lifted:
         """Return steps that make of every sample what the given ones make of one.
-
-        Beside them, why some steps have no bound, by output.
 
         They read graph inputs with samples in front, and make `tensor` with samples in front.
 
@@ -80,7 +93,7 @@ class EachSample:
         run = _Run({**values, **self.constants, **self.inputs}, set(self.inputs))
         made = [part for step in steps for part in run.lifted(step)]
         if not self.has_axis:
-            return made, run.reasons
+            return Lifted(made, run.reasons, run.num_in_time)
         if run.shape(tensor)[:1] != (1,):
             raise NotBoundedError(
                 f"tensor '{tensor}' must have one row a sample, got shape"
@@ -93,7 +106,7 @@ class EachSample:
             *(_renamed(step, names) for step in made),
             made_of(node, "Squeeze", (names[tensor],), tensor, _without_axis),
         ]
-        return lifted, run.reasons
+        return Lifted(lifted, run.reasons, run.num_in_time)
 
 
 def sample_tensors(steps: Sequence[Step], inputs: Collection[str]) -> list[str]:
@@ -112,7 +125,7 @@ def sample_tensors(steps: Sequence[Step], inputs: Collection[str]) -> list[str]:
     return [name for name in found if name not in inputs]
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Run:
     """A run of one sample.
 
@@ -120,11 +133,13 @@ class _Run:
         values: Tensors made so far, by name.
         apart: Names of those that differ from sample to sample.
         reasons: Why steps have no bound, by output.
+        num_in_time: Steps that recurrent nodes were written out to.
     """
 
     values: dict[str, Any]
     apart: set[str]
     reasons: dict[str, str] = field(default_factory=dict)
+    num_in_time: int = 0
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tensor."""
@@ -204,6 +219,7 @@ class _Run:
         except CannotBoundError as error:
             self.reasons[node.outputs[0] or next(iter(made))] = str(error)
             return [step]
+        self.num_in_time += len(written)
         # Of all steps, [steps, directions, samples, hidden] or [samples, steps, directions,
         # hidden]; of the last one, [directions, samples, hidden] or [samples, directions, hidden].
         behind = [1 if axis == 0 else 3, *(1 if axis == 0 else 2 for _ in node.outputs[1:])]

@@ -71,6 +71,7 @@ class Plan:
         weight_names: Stored weights.
         inputs: Names of the graph inputs.
         tensor: Name of the tensor that decisions are read from.
+        num_in_time: Steps that recurrent layers and loops were written out to.
         operators: How often each operator is bounded.
     """
 
@@ -79,6 +80,7 @@ class Plan:
     weight_names: tuple[str, ...]
     inputs: tuple[str, ...]
     tensor: str
+    num_in_time: int = 0
 
     @cached_property
     def read_once(self) -> frozenset[str]:
@@ -148,9 +150,11 @@ def make_plan(
         name: tuple(value.shape) for name, value in (*constants.items(), *twin.weights.items())
     }
     parts, unexpanded = expanded(twin.steps_to(tensor), shapes)
+    num_in_time = 0
     if each is not None:
-        parts, reasons = each.steps(parts, {**constants, **twin.weights}, tensor)
-        unexpanded |= reasons
+        lifted = each.steps(parts, {**constants, **twin.weights}, tensor)
+        parts, num_in_time = lifted.steps, lifted.num_in_time
+        unexpanded |= lifted.reasons
     tensors = PlannedTensors.of(parts, constants, known=known, stored=stored, inputs=twin.inputs)
     steps: list[PlannedStep] = []
     problems: list[str] = []
@@ -163,7 +167,7 @@ def make_plan(
         steps.append(PlannedStep(step, rule, kind, tensors.note(node, kind)))
     if problems:
         raise NotBoundedError(f"operators without a bound: {'; '.join(problems)}", problems)
-    return Plan(tuple(steps), constants, stored, tuple(twin.inputs), tensor)
+    return Plan(tuple(steps), constants, stored, tuple(twin.inputs), tensor, num_in_time)
 
 
 #: Activation functions that never fall, and whose float32 values never fall either.

@@ -28,6 +28,8 @@ from cimrobust.twin.ops.twin_step import Step
 
 #: Versions of ReduceSum with axes as an attribute, and as an input; ReduceL2 changed later.
 _AXES_ATTRIBUTE, _AXES_INPUT, _L2_AXES_INPUT = 11, 13, 18
+#: Axes of a matrix.
+_MATRIX = 2
 #: Version of AveragePool with dilations; and what makes all its windows count alike.
 _DILATED_AVERAGE, _WHOLE_WINDOWS = 19, {"count_include_pad": 1}
 
@@ -99,6 +101,24 @@ def root_of_squares(step: Step, _fixed: Fixed) -> list[Step]:
     ]
 
 
+def product_with_weight_behind(step: Step, fixed: Fixed) -> list[Step]:
+    """MatMul with a matrix in front of its data, as graphs are multiplied: both turned round.
+
+    Other products stay as they are.
+    """
+    node = step.node
+    first, second = node.inputs
+    if second in fixed or len(fixed.get(first) or ()) != _MATRIX:
+        return [step]
+    data, weight, product = (part_name(node, part) for part in ("data", "weight", "product"))
+    return [
+        made_of(node, "Transpose", (second,), data, lambda x: x.mT),
+        made_of(node, "Transpose", (first,), weight, lambda w: w.mT),
+        made_of(node, "MatMul", (data, weight), product, torch.matmul),
+        made_of(node, "Transpose", (product,), node.outputs[0], lambda x: x.mT),
+    ]
+
+
 def root_of_pooled_powers(step: Step, _fixed: Fixed) -> list[Step]:
     """LpPool and GlobalLpPool of order 1 or 2: sums over windows of magnitudes or squares.
 
@@ -124,8 +144,8 @@ def root_of_pooled_powers(step: Step, _fixed: Fixed) -> list[Step]:
     def summed(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         if mean is None:
             return x.sum(tuple(range(2, x.dim())), keepdim=True)
-        whole: Float[Tensor, "..."] = mean(x) * math.prod(taps)
-        return whole
+        total: Float[Tensor, "..."] = mean(x) * math.prod(taps)
+        return total
 
     pool = made_of(node, "AveragePool", (powers,), pooled, summed)
     window = {} if mean is None else {"kernel_shape": list(taps)}
@@ -298,6 +318,7 @@ WRITTEN_OUT: dict[str, Callable[[Step, Fixed], list[Step]]] = {
     "InstanceNormalization": normalised_channels,
     "LpNormalization": over_its_norm,
     "LpPool": root_of_pooled_powers,
+    "MatMul": product_with_weight_behind,
     "MaxPool": pooled_twice,
     "ReduceL2": root_of_squares,
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -242,7 +242,7 @@ class _Unrolled:
         """Return the axis along which an output is put together, and whether backwards."""
         raise NotImplementedError
 
-    def _named(self, op: str, inputs: list[str], output: str, **values: int) -> onnx.NodeProto:
+    def _named(self, op: str, inputs: list[str], output: str, **values: Any) -> onnx.NodeProto:
         name = self.work.take(f"{output}.{op}")
         return helper.make_node(op, inputs, [output], name=name, **values)
 

@@ -14,7 +14,7 @@ import torch
 from cimrobust.certify.backward import lower_bound
 from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
 from cimrobust.certify.bounds import certify
-from cimrobust.certify.each_sample import EachSample
+from cimrobust.certify.each_sample import EachSample, Lifted
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.plan import Plan, make_plan
 from cimrobust.certify.propagate import propagate
@@ -343,16 +343,16 @@ def test_bounds_that_miss_the_network_itself_are_refused(
     runtime, placement = opened_elsewhere(opened, "turned")
     real = EachSample.steps
 
-    def wrong(self: EachSample, *given: Any) -> tuple[list[Step], dict[str, str]]:
+    def wrong(self: EachSample, *given: Any) -> Lifted:
         """Take one operator for another."""
-        steps, reasons = real(self, *given)
+        lifted = real(self, *given)
         made = [
             replace(step, node=replace(step.node, op="Identity"), kernel=torch.neg)
             if step.node.op == "Relu"
             else step
-            for step in steps
+            for step in lifted.steps
         ]
-        return made, reasons
+        return replace(lifted, steps=made)
 
     monkeypatch.setattr(EachSample, "steps", wrong)
     refused = open_bounds(runtime, placement)

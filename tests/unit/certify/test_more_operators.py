@@ -230,3 +230,14 @@ def test_operators_on_levels_with_channels_last_are_refused(opened: Opener) -> N
     refused = open_bounds(*opened(text, weights, {"x": np.ones((4, 2, 5, 5), np.float32)}))
     assert isinstance(refused, Refusal)
     assert "its channels are last" in refused.reason
+
+
+def test_a_graph_in_front_of_its_features(opened: Opener) -> None:
+    text = (
+        HEAD
+        + "(float[N, 5, 6] x) => (float[N, 4] y) <float[5, 5] g, float[6, 8] w, float[8, 4] v>"
+        + " { h = MatMul(x, w)\n a = MatMul(g, h)\n r = Relu(a)\n"
+        + " m = ReduceMean<axes = [1], keepdims = 0>(r)\n y = MatMul(m, v) }"
+    )
+    x = np.random.default_rng(3).normal(size=(8, 5, 6)).astype(np.float32)
+    check_sound(opened, text, arrays(np.float32, g=(5, 5), w=(6, 8), v=(8, 4)), x)

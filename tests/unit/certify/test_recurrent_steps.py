@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from cimrobust.certify import bound_batch
 from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
 from cimrobust.certify.bounds import certify
 from cimrobust.certify.propagate import propagate
@@ -69,6 +70,25 @@ def test_the_last_state_of_a_recurrent_layer(opened: Opener, op: str, direction:
         " y = MatMul(f, v) }"
     )
     check_margins(opened, text, weights, RNG.normal(size=(8, 5, 4)).astype(np.float32))
+
+
+def test_long_sequences_are_bounded_without_narrowing(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = cell("GRU", 1, 4, 3) | {"v": RNG.normal(size=(3, 4)).astype(np.float32)}
+    text = HEAD + (
+        f"(float[N, 12, 4] x) => (float[N, 4] y) <{dims(weights)}, int64[1] zero = {{0}}>"
+        " { t = Transpose<perm = [1, 0, 2]>(x) q, h = GRU<hidden_size = 3>(t, w, r, b)"
+        " f = Squeeze(h, zero) y = MatMul(f, v) }"
+    )
+    x = RNG.normal(size=(8, 12, 4)).astype(np.float32)
+    network = open_bounds(*opened(text, weights, {"x": x}, tolerance=0.004))
+    assert isinstance(network, BoundedNetwork)
+    assert network.plan.num_in_time > bound_batch.MOST_NARROWED
+    plain = certify(network, effort=0.0, branching=None).margin
+    np.testing.assert_array_equal(certify(network).margin, plain)
+    monkeypatch.setattr(bound_batch, "MOST_NARROWED", 10_000)
+    assert (certify(network, effort=1e6).margin >= plain).all()
 
 
 @pytest.mark.parametrize("op", ["LSTM", "GRU", "RNN"])
