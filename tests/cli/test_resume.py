@@ -185,7 +185,7 @@ def test_too_little_memory_costs_one_stage(samples, tmp_path, monkeypatch, what,
 
     monkeypatch.setattr(
         {
-            "effects": "cimrobust.pipeline.stages.add_effects",
+            "effects": "cimrobust.pipeline.derived_stages.add_effects",
             "layers": "cimrobust.diagnose.fragile_layers._attack",
             "certified": "cimrobust.certify.bound_summary._certified",
         }[what],
