@@ -24,6 +24,7 @@ from cimrobust.data.task import Task
 from cimrobust.device.distribution import excluded_probability
 from cimrobust.errors import CimrobustError
 from cimrobust.mapping.placement import Placement
+from cimrobust.twin.stored_tensors import stored_tensors
 from cimrobust.twin.to_torch import Twin, to_torch
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def open_bounds(
         )
     if runtime.plain.feeding.mode != "free":
         return Refusal("the network cannot be run on several samples at once, which the bounds do")
-    refused = _refuse_box(sum(tensor.nominal.size for tensor in placement.tensors.values()))
+    refused = _refuse_box(sum(tensor.num_weights for tensor in placement.tensors.values()))
     if refused is not None:
         return refused
     dataset, task = runtime.dataset, runtime.task
@@ -133,6 +134,7 @@ def open_bounds(
             runtime.at_hand.model,
             weight_names=runtime.deployed.weight_names,
             outputs=[runtime.plain.output],
+            values=stored_tensors(runtime.at_hand),
         ).double()
         inputs = {name: _tensor(array) for name, array in dataset.inputs.items()}
         constants = {name: _tensor(array) for name, array in dataset.constants.items()}

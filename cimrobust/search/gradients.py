@@ -30,6 +30,7 @@ from cimrobust.search.search_records import Warned
 from cimrobust.search.torch_patterns import tensors_of
 from cimrobust.search.twin_agreement import agreeing_oracle
 from cimrobust.twin.ops.twin_step import TwinRunError
+from cimrobust.twin.stored_tensors import stored_tensors
 from cimrobust.twin.to_torch import Twin, TwinUnavailableError, to_torch
 
 if TYPE_CHECKING:
@@ -188,6 +189,7 @@ def _compiled(
         outside=True,
         forced=failed,
         wrapped=_wrappers(runtime, crossbars),
+        values=stored_tensors(runtime.at_hand),
     )
     twin.straight_through = True
     return twin
