@@ -7,8 +7,10 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 
 from cimrobust.input_file import FileKind, open_input
@@ -16,6 +18,8 @@ from cimrobust.input_file import FileKind, open_input
 _ANY = FileKind("file", 2**40, hint="its digest cannot be told")
 _STAGING, _PART = ".writing-", ".part"
 _OF_CALL = "cimrobust-in-memory-"
+# Seconds in which a new file or folder gets its lock.
+_JUST_MADE = 60
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -28,7 +32,13 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def write_parts(path: Path, parts: Iterable[bytes]) -> None:
-    """Write a file as `write_whole` does, of parts that are made one after the other."""
+    """Write a file as `write_whole` does, of parts that are made one after the other.
+
+    What killed processes left of the same file is removed first.
+    """
+    for left in path.parent.glob(f".{escape(path.name)}.*{_PART}"):
+        if not left.is_symlink() and _is_old(left) and _is_abandoned(left):
+            left.unlink(missing_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
     try:
         with os.fdopen(descriptor, "wb") as stream:
@@ -63,9 +73,20 @@ def staging_folder(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def folder_of_call() -> Iterator[Path]:
-    """Make a private folder for what a caller gave in memory; it is gone afterwards."""
+    """Make a private folder for what a caller gave in memory; it is gone afterwards.
+
+    What killed processes left of such folders, perhaps a network, is removed first.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{_OF_CALL}*"):
+        if not left.is_symlink() and _is_old(left) and _is_abandoned(left):
+            shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=_OF_CALL) as folder:
-        yield Path(folder)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            _hold(descriptor)
+            yield Path(folder)
+        finally:
+            os.close(descriptor)
 
 
 def stated_place(path: str | Path) -> str:
@@ -89,6 +110,14 @@ def _remove_left(out: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def _is_old(path: Path) -> bool:
+    """Tell whether a file or folder is not just being made, when it has no lock yet."""
+    try:
+        return time.time() - path.stat().st_mtime > _JUST_MADE
+    except OSError:
+        return False
 
 
 def _is_abandoned(path: Path) -> bool:

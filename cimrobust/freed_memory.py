@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import ctypes
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-# Parameter of `mallopt`, from malloc.h of glibc.
-_M_ARENA_MAX = -8
-# Bytes of tensors from which a network is large. Threads of small ones allocate often and little,
+# Parameters of `mallopt`, from malloc.h of glibc.
+_M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
+# Bytes from which blocks are mapped apart; the most that glibc lets this grow to by itself, which a
+# large network soon makes it do.
+_APART, _USUAL = 2**18, 2**25
+#: Bytes of tensors from which a network is large. Threads of small ones allocate often and little,
 # and would wait for each other.
-_LARGE = 2**27
+LARGE = 2**27
 
 
 def share_freed(tensor_bytes: int) -> bool:
@@ -52,9 +57,31 @@ def return_freed(num_bytes: int) -> bool:
     return library is not None and bool(library.malloc_trim(0) == 1)
 
 
+@contextmanager
+def blocks_apart(num_bytes: int) -> Iterator[None]:
+    """Let the system have every larger block back as soon as it is let go.
+
+    While a session of a large network opens: onnxruntime casts and packs one tensor after the
+    other, and what it lets go between those that stay would be held until it has packed the last.
+    It changes no result.
+
+    Args:
+        num_bytes: Bytes that the session is given, roughly; nothing is done where they are few.
+    """
+    library = _glibc(num_bytes)
+    if library is None:
+        yield
+        return
+    library.mallopt(_M_MMAP_THRESHOLD, _APART)
+    try:
+        yield
+    finally:
+        library.mallopt(_M_MMAP_THRESHOLD, _USUAL)
+
+
 def _glibc(num_bytes: int) -> ctypes.CDLL | None:
     """Return the allocator, where many bytes are concerned and it is glibc's."""
-    if num_bytes < _LARGE:
+    if num_bytes < LARGE:
         return None
     library = ctypes.CDLL(None)
     return library if hasattr(library, "gnu_get_libc_version") else None

@@ -29,6 +29,7 @@ from cimrobust.device.distribution import excluded_probability
 from cimrobust.errors import CimrobustError
 from cimrobust.mapping.placement import Placement
 from cimrobust.onnx_io.unrolled_loops import unrolled
+from cimrobust.twin.stored_tensors import stored_tensors
 from cimrobust.twin.to_torch import Twin, to_torch
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def open_bounds(
             f"the network takes exactly {feeding.size} samples a run, and bounds are of runs of any"
             " number or of one"
         )
-    refused = _refuse_box(sum(tensor.nominal.size for tensor in placement.tensors.values()))
+    refused = _refuse_box(sum(tensor.num_weights for tensor in placement.tensors.values()))
     if refused is not None:
         return refused
     dataset, task = runtime.dataset, runtime.task
@@ -144,6 +145,7 @@ def open_bounds(
             model,
             weight_names=runtime.deployed.weight_names,
             outputs=[runtime.plain.output],
+            values=stored_tensors(runtime.at_hand),
         ).double()
         inputs = {name: _tensor(array) for name, array in dataset.inputs.items()}
         constants = {name: _tensor(array) for name, array in dataset.constants.items()}

@@ -64,7 +64,7 @@ class DeviceSpace:
         self.placement = placement
         self.names = tuple(placement.tensors)
         sizes = [
-            tensor.cells_per_weight * tensor.nominal.size for tensor in placement.tensors.values()
+            tensor.cells_per_weight * tensor.num_weights for tensor in placement.tensors.values()
         ]
         self.starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self._layers = {layer.initializer: layer for layer in scan.layers}
@@ -131,13 +131,13 @@ class DeviceSpace:
     ) -> tuple[Int64[np.ndarray, "some"], Int64[np.ndarray, "some"]]:
         """Return the layer of devices, and the position of their weight in it."""
         layer = np.searchsorted(self.starts, devices, side="right") - 1
-        sizes = np.array([self.placement.tensors[name].nominal.size for name in self.names])
+        sizes = np.array([self.placement.tensors[name].num_weights for name in self.names])
         return layer, (devices - self.starts[layer]) % sizes[layer]
 
     def places(self, devices: Int64[np.ndarray, "some"]) -> Places:
         """Return where devices are."""
         layer, weight = self.weights_of(devices)
-        sizes = np.array([self.placement.tensors[name].nominal.size for name in self.names])
+        sizes = np.array([self.placement.tensors[name].num_weights for name in self.names])
         slices = np.array([self.placement.tensors[name].num_slices for name in self.names])
         cell = (devices - self.starts[layer]) // sizes[layer]
         group, row, column = (np.zeros(len(devices), dtype=np.int64) for _ in range(3))

@@ -100,7 +100,7 @@ class Protection:
         return replace(
             tensor,
             profile=exact,
-            nominal=nominal,
+            stored=nominal,
             limits=GivenLimits(still, still),
             drift_factor=1.0,
         )

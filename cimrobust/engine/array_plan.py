@@ -117,7 +117,7 @@ def plan_array(
     profile = placement.array_profile(use.operand.leaves)
     seen = None if ranges is None else ranges[use.key]
     tensors = {leaf: placement.tensors[leaf] for leaf in use.operand.leaves}
-    sizes = sum(tensor.nominal.size for tensor in tensors.values())
+    sizes = sum(tensor.num_weights for tensor in tensors.values())
     index = use.operand.index
     identity = index.size == sizes and bool((index.reshape(-1) == np.arange(index.size)).all())
     column_scale, factor = _column_scales(
@@ -222,7 +222,7 @@ def _element_scales(
     tensors = {leaf: placement.tensors[leaf] for leaf in use.operand.leaves}
     return {
         leaf: (
-            np.broadcast_to(tensor.scale, (tensor.nominal.size,))
+            np.broadcast_to(tensor.scale, (tensor.num_weights,))
             if tensor.scale_group is None
             else tensor.scale[tensor.scale_group.reshape(-1)]
         )

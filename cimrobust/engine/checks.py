@@ -16,12 +16,14 @@ from cimrobust.engine.arithmetic_findings import NOT_ASKED, Arithmetic
 from cimrobust.engine.batches import Feed, run_batches
 from cimrobust.engine.sessions import open_session, run_session
 from cimrobust.errors import ModelNotCoveredError, SelfCheckError
+from cimrobust.late_arrays import LateArrays
+from cimrobust.onnx_io.large_models import tensor_bytes
 from cimrobust.onnx_io.save import session_source, weighted
 from cimrobust.seeds import stream
 
 if TYPE_CHECKING:
     from cimrobust.engine.ort import OrtEngine
-    from cimrobust.mapping.placement import TensorPlacement
+    from cimrobust.mapping.placement import Placement, TensorPlacement
 
 # Largest difference, as a fraction of the largest output, that another order of float32 sums may
 # cause: thousands of terms a layer at 6e-8 each, tens of layers deep. Differences seen on real
@@ -208,13 +210,24 @@ def run_saved(
 ) -> Shaped[np.ndarray, "samples ..."]:
     """Return the output of a plainly saved model that has these weights inside."""
     with session_source(weighted(engine.deployed, weights)) as source:
-        session = open_session(source)
+        session = open_session(source, num_bytes=tensor_bytes(engine.deployed.model))
     del source  # bytes, perhaps as many as the network has
 
     def run(feed: Feed, _batch: slice) -> Shaped[np.ndarray, "..."]:
         return run_session(session, engine.output, feed)
 
     return run_batches(run, inputs, constants, engine.feeding)
+
+
+def corner_of(placement: Placement, *, late: bool) -> Mapping[str, Float32[np.ndarray, "..."]]:
+    """Return the weights of all tensors at the corner of `random_vertex`.
+
+    Args:
+        placement: Where they are stored.
+        late: Hold none of them, and make each when it is read.
+    """
+    made = LateArrays(placement.tensors, lambda name: random_vertex(placement.tensors[name]))
+    return made if late else dict(made)
 
 
 def random_vertex(tensor: TensorPlacement) -> Float32[np.ndarray, "*weight"]:

@@ -11,6 +11,7 @@ from jaxtyping import Float32, Shaped
 
 from cimrobust import _native
 from cimrobust.device.quantiles import QuantileTable, tabulate
+from cimrobust.late_arrays import LateArrays
 from cimrobust.mapping.coding import flat_group, level_coding, mirrors_negative
 from cimrobust.mapping.tolerance_limits import group_bounds
 from cimrobust.seeds import stream_key
@@ -64,10 +65,35 @@ def program_chip(
             if out is None
             else _fillable(out[name], tensor.shape, name)
         )
-        program = _program_levels if needs_levels(tensor.profile) else _program
-        program(tensor, seed=seed, trial=trial, target=target, simd=simd)
+        _program_into(target, tensor, seed=seed, trial=trial, simd=simd)
         chip[name] = target
     return chip
+
+
+def late_chip(
+    placement: Placement, *, seed: int, trial: int
+) -> Mapping[str, Shaped[np.ndarray, "..."]]:
+    """Return the chip of `program_chip`, of which each tensor is drawn whenever it is read."""
+
+    def drawn(name: str) -> Float32[np.ndarray, "..."]:
+        tensor = placement.tensors[name]
+        target = np.empty(tensor.shape, dtype=np.float32)
+        _program_into(target, tensor, seed=seed, trial=trial)
+        return target
+
+    return LateArrays(placement.tensors, drawn)
+
+
+def _program_into(
+    target: Float32[np.ndarray, "..."],
+    tensor: TensorPlacement,
+    *,
+    seed: int,
+    trial: int,
+    simd: str = "best",
+) -> None:
+    program = _program_levels if needs_levels(tensor.profile) else _program
+    program(tensor, seed=seed, trial=trial, target=target, simd=simd)
 
 
 def program_devices(
@@ -101,7 +127,7 @@ def program_devices(
     """
     chip: dict[str, Float32[np.ndarray, "..."]] = {}
     for name, tensor in placement.tensors.items():
-        shape = (tensor.cells_per_weight, tensor.nominal.size)
+        shape = (tensor.cells_per_weight, tensor.num_weights)
         devices = (
             np.empty(shape, dtype=np.float32) if out is None else _fillable(out[name], shape, name)
         )
@@ -203,9 +229,10 @@ def _program_levels(
 ) -> None:
     profile = tensor.profile
     low_below, high_above = fault_thresholds(profile)
+    nominal = tensor.nominal
     table, (lo, hi) = _table(tensor), tensor.limits()
     _native.program_levels(
-        tensor.nominal.reshape(-1),
+        nominal.reshape(-1),
         flat_group(tensor.scale_group),
         tensor.scale.astype(np.float32),
         lo.reshape(-1),

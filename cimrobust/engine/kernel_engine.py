@@ -162,7 +162,7 @@ class KernelEngine:
     def buffers(self, placement: Placement) -> dict[str, Float32[np.ndarray, "cells weights"]]:
         """Return arrays that one chip after the other can be drawn into."""
         return {
-            name: np.empty((tensor.cells_per_weight, tensor.nominal.size), np.float32)
+            name: np.empty((tensor.cells_per_weight, tensor.num_weights), np.float32)
             for name, tensor in placement.tensors.items()
         }
 

@@ -63,7 +63,7 @@ class LatentLayer:
     @property
     def shape(self) -> tuple[int, int]:
         """Devices of a weight, and weights."""
-        return self.tensor.cells_per_weight, self.tensor.nominal.size
+        return self.tensor.cells_per_weight, self.tensor.num_weights
 
     def of(self, latents: Float32[np.ndarray, "devices"]) -> Float32[np.ndarray, "cells weights"]:
         """Return this layer's part of a vector of all devices.
@@ -97,7 +97,7 @@ class LatentChips:
         self.size = 0
         for tensor in placement.tensors.values():
             self.layers.append(_open_layer(tensor, self.size, as_levels=as_levels))
-            self.size += tensor.cells_per_weight * tensor.nominal.size
+            self.size += tensor.cells_per_weight * tensor.num_weights
 
     def program(
         self, latents: Float32[np.ndarray, "devices"]
@@ -172,7 +172,7 @@ def num_latents(placement: Placement) -> int:
     """
     check_profile(placement.profile)
     return sum(
-        tensor.cells_per_weight * tensor.nominal.size for tensor in placement.tensors.values()
+        tensor.cells_per_weight * tensor.num_weights for tensor in placement.tensors.values()
     )
 
 

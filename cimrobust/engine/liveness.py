@@ -10,7 +10,8 @@ Of a network that rounds its activations, a gradient is no proof: it passes roun
 through, and one of them may swallow what it promises. There the engine must land on the bit where a
 saved model does, whose weights cannot be ignored, and gradients only tell which tensors that model
 depends on. Those of which they tell the least are moved alone; where one of them does not follow,
-all are.
+all are. So it is with a large network whose gradient shows few tensors, as where its activations
+have 16 bits: to move each alone would take minutes apiece.
 """
 
 from __future__ import annotations
@@ -25,10 +26,18 @@ from jaxtyping import Float, Float32, Float64, Shaped
 from torch import Tensor
 
 from cimrobust.engine.batches import Feed, first_batch
-from cimrobust.engine.checks import TensorLiveness, max_difference, random_vertex, run_saved
+from cimrobust.engine.checks import (
+    TensorLiveness,
+    corner_of,
+    max_difference,
+    random_vertex,
+    run_saved,
+)
+from cimrobust.engine.opening_memory import session_threads
 from cimrobust.engine.parallel import map_ordered
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.errors import CimrobustError, SelfCheckError
+from cimrobust.late_arrays import LateArrays
 from cimrobust.onnx_io.loops import repeating_nodes
 from cimrobust.onnx_io.walk import all_nodes, round_activations
 from cimrobust.seeds import stream
@@ -92,26 +101,28 @@ def check_liveness(
     one = {name: array[: engine.feeding.size] for name, array in inputs.items()}
     if engine.feeding.mode == "free":
         one = {name: array[:1] for name, array in inputs.items()}
-    corner = corner or {name: random_vertex(tensor) for name, tensor in tensors.items()}
-    moved: dict[str, TensorLiveness] = {}
-    weakest: list[str] = []
-    if specialised is not None and _rounds(specialised):
-        if len(tensors) > _MOVED_ALONE_ROUNDED:
-            traced = _traced(engine, specialised, placement, corner, one, constants)
-            weakest = sorted(traced, key=lambda name: (traced[name], name))[:_WEAKEST]
-            moved = {
-                name: TensorLiveness(name, "traced", effect)
-                for name, effect in traced.items()
-                if name not in weakest
-            }
-    elif specialised is not None and len(tensors) > _MOVED_ALONE:
+    corner = corner or corner_of(placement, late=False)
+    shown: dict[str, float] = {}
+    traced: dict[str, float] = {}
+    rounds = specialised is not None and _rounds(specialised)
+    if specialised is not None and not rounds and len(tensors) > _MOVED_ALONE:
         shown = _shown_by_gradients(engine, specialised, placement, corner, one, constants)
-        moved = {name: TensorLiveness(name, "vertex", effect) for name, effect in shown.items()}
+    # A large network of floats moves each tensor alone in minutes.
+    may_trace = rounds or engine.deployed.late_weights is not None
+    if specialised is not None and may_trace and len(tensors) - len(shown) > _MOVED_ALONE_ROUNDED:
+        found = _traced(engine, specialised, placement, corner, one, constants)
+        traced = {name: effect for name, effect in found.items() if name not in shown}
+    weakest = sorted(traced, key=lambda name: (traced[name], name))[:_WEAKEST]
+    known = {name: TensorLiveness(name, "vertex", effect) for name, effect in shown.items()} | {
+        name: TensorLiveness(name, "traced", effect)
+        for name, effect in traced.items()
+        if name not in weakest
+    }
     move = partial(_move_alone, engine, placement, (one, inputs), constants, workers=workers)
-    alone = move([tensor for name, tensor in tensors.items() if name not in moved])
+    alone = move([tensor for name, tensor in tensors.items() if name not in known])
     if any(alone[name].move != "vertex" for name in weakest):
-        alone |= move([tensors[name] for name in moved])
-    return tuple((moved | alone)[name] for name in tensors)
+        alone |= move([tensors[name] for name in traced if name not in weakest])
+    return tuple((known | alone)[name] for name in tensors)
 
 
 def _rounds(deployed: Deployed) -> bool:
@@ -169,7 +180,9 @@ def _traced(
     found = _effects(engine, specialised, placement, corner, one, constants, change / length)
     if found is None:
         return {}
-    output, effects = found
+    # In float64: squares of 16 bits soon pass the largest number.
+    output, seen = found[0].astype(np.float64), seen.astype(np.float64)
+    effects = found[1]
     if output.shape != seen.shape or not _NEARER * np.linalg.norm(output - seen) <= length:
         return {}
     least = _ROUNDING * float(np.linalg.norm(seen))
@@ -185,7 +198,7 @@ def _corner(
 ) -> tuple[Shaped[np.ndarray, "samples *outputs"], Float64[np.ndarray, "samples *outputs"]]:
     """Return the output at a corner and how far it is from the nominal one; zero if not finite."""
     seen = engine.run(corner, one, constants)
-    change = seen.astype(np.float64) - engine.run(placement.nominal(), one, constants)
+    change = seen.astype(np.float64) - engine.run(placement.late_nominal(), one, constants)
     return seen, change if np.isfinite(change).all() else np.zeros_like(change)
 
 
@@ -227,10 +240,8 @@ def _changes(
     The twin computes with the corner's own arrays, and a gradient is let go once its number is
     known: no more than one is held.
     """
-    moved = {
-        name: torch.from_numpy(np.require(array, requirements=["C", "W"])).requires_grad_()
-        for name, array in corner.items()
-    }
+    arrays = {name: np.require(array, requirements=["C", "W"]) for name, array in corner.items()}
+    moved = {name: torch.from_numpy(array).requires_grad_() for name, array in arrays.items()}
     twin = to_torch(
         specialised.model,
         weight_names=specialised.weight_names,
@@ -243,7 +254,7 @@ def _changes(
     def take(name: str, weight: Float32[Tensor, "..."]) -> None:
         assert weight.grad is not None
         gradient, weight.grad = weight.grad.numpy(), None
-        changes[name] = _change(gradient, corner[name], placement.tensors[name].nominal)
+        changes[name] = _change(gradient, arrays[name], placement.tensors[name].nominal)
 
     for name, weight in moved.items():
         weight.register_post_accumulate_grad_hook(partial(take, name))  # type: ignore[no-untyped-call]
@@ -270,14 +281,20 @@ def _move_alone(
     *,
     workers: int,
 ) -> dict[str, TensorLiveness]:
-    """Move tensors one by one, first on one sample, then on all where that shows nothing."""
+    """Move tensors one by one, first on one sample, then on all where that shows nothing.
+
+    As many at the same time as fit into the memory.
+    """
     found: dict[str, TensorLiveness] = {}
     for inputs, last in zip(samples, (False, True), strict=True):
         left = [tensor for tensor in tensors if tensor.initializer not in found]
         if not left:
             break
-        base = engine.run(placement.nominal(), inputs, constants)
-        move = partial(_move, engine, placement, inputs, constants, base, is_last=last)
+        nominal = engine.handed(placement.late_nominal())
+        base = engine.run(nominal, inputs, constants)
+        batch = min(engine.feeding.size, len(base))
+        workers = session_threads(engine.deployed, batch, workers)
+        move = partial(_move, engine, placement, nominal, inputs, constants, base, is_last=last)
         for moved in map_ordered(move, left, workers=workers):
             if moved is not None:
                 found[moved.initializer] = moved
@@ -287,6 +304,7 @@ def _move_alone(
 def _move(
     engine: OrtEngine,
     placement: Placement,
+    nominal: Mapping[str, Shaped[np.ndarray, "..."]],
     inputs: Feed,
     constants: Feed,
     base: Shaped[np.ndarray, "samples *outputs"],
@@ -295,25 +313,35 @@ def _move(
     is_last: bool,
 ) -> TensorLiveness | None:
     """Move one tensor to a corner, and where these are the last samples anywhere."""
-    weights = placement.nominal()
     moves: Sequence[tuple[str, partial[Float32[np.ndarray, "..."]]]] = (
         ("vertex", partial(random_vertex, tensor)),
         ("replaced", partial(_redrawn, tensor)),
     )
     for move, draw in moves if is_last else moves[:1]:
-        weights[tensor.initializer] = draw()
+        moved = draw()
+        weights = {**nominal, tensor.initializer: moved}
         change = max_difference(base, engine.run(weights, inputs, constants))
         if change > 0.0:
             return TensorLiveness(tensor.initializer, move, change)
     if not is_last:
         return None
-    change = max_difference(base, run_saved(engine, weights, inputs, constants))
+    saved = _with_one(placement.late_nominal(), tensor.initializer, moved)
+    change = max_difference(base, run_saved(engine, saved, inputs, constants))
     if change > 0.0:
         raise SelfCheckError(
             f"engine must follow a change of '{tensor.initializer}', got an unchanged output where"
             f" the saved model moves by {change:g} (liveness check); report this model"
         )
     return TensorLiveness(tensor.initializer, "none", 0.0)
+
+
+def _with_one(
+    nominal: Mapping[str, Float32[np.ndarray, "..."]],
+    moved: str,
+    values: Float32[np.ndarray, "..."],
+) -> Mapping[str, Float32[np.ndarray, "..."]]:
+    """Return nominal weights but for one tensor."""
+    return LateArrays(nominal, lambda name: values if name == moved else nominal[name])
 
 
 def _redrawn(tensor: TensorPlacement) -> Float32[np.ndarray, "..."]:

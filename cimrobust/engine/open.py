@@ -25,7 +25,7 @@ from cimrobust.engine.checks import (
     Parity,
     check_against_saved,
     compare,
-    random_vertex,
+    corner_of,
 )
 from cimrobust.engine.converter_proof import Converters, open_converters
 from cimrobust.engine.engine_protocol import Engine
@@ -35,12 +35,13 @@ from cimrobust.engine.opening_memory import opening_threads, require_opening
 from cimrobust.engine.ort import OrtEngine
 from cimrobust.errors import CimrobustError, SelfCheckError
 from cimrobust.freed_memory import return_freed
+from cimrobust.mapping.place import is_large
 from cimrobust.onnx_io.at_hand import Shape, agreeing, at_hand
 from cimrobust.onnx_io.batch import coupling_operators
-from cimrobust.onnx_io.deploy import deploy
+from cimrobust.onnx_io.deploy import deploy, late_weights
 from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.large_models import tensor_bytes
-from cimrobust.onnx_io.layers import LayerScan
+from cimrobust.onnx_io.layers import LayerScan, ValuesOfFile
 from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.shapes import has_half_activations
 from cimrobust.onnx_io.walk import round_activations
@@ -157,7 +158,9 @@ def open_network(
     """
     check_inputs(network.inputs, [*dataset.inputs, *dataset.constants])
     held = tensor_bytes(network.model)
-    workers = opening_threads(require_opening(network, scan, is_placed=True), workers)
+    has_converters = placement.profile.needs_kernel
+    needed = require_opening(network, scan, is_placed=True, has_converters=has_converters)
+    workers = opening_threads(needed, workers)
     judged = judge(network, dataset, workers=workers)
     ready, task, clean_output = judged.dataset, judged.task, judged.output
     findings = check_clean(task, ready, clean_output)
@@ -165,7 +168,13 @@ def open_network(
     check_samples_apart(network, ready, clean_output, rounds=rounds, tolerance=tolerance)
     return_freed(held)
     engine, parity, batch_note = _deploy(
-        network, scan, ready, task, clean_output, str(ready.decision.output)
+        network,
+        scan,
+        ready,
+        task,
+        clean_output,
+        str(ready.decision.output),
+        holds=holds_weights(scan, placement),
     )
     specialised = at_hand(
         engine.deployed, sizes_at_hand(ready, calibration, has_batch=engine.feeding.mode != "none")
@@ -174,7 +183,7 @@ def open_network(
     checks = _run_checks(engine, specialised, placement, ready, parity, workers)
     return_freed(held)
     quantised = task.score(
-        engine.run(placement.nominal(), ready.inputs, ready.constants, threads=workers)
+        engine.run(placement.late_nominal(), ready.inputs, ready.constants, threads=workers)
     )
     chip: Engine = engine
     converters = None
@@ -231,6 +240,8 @@ def _deploy(
     task: Task,
     clean_output: Shaped[np.ndarray, "samples ..."],
     output: str,
+    *,
+    holds: bool,
 ) -> tuple[OrtEngine, Parity, str]:
     """Deploy with a widened batch axis where that is right, else as the file says.
 
@@ -241,7 +252,7 @@ def _deploy(
     )
     refused = ""
     for widen in (True, False) if in_file.mode != "none" else (False,):
-        deployed = deploy(network, scan, widen=widen, has_batch=in_file.mode != "none")
+        deployed = deploy(network, scan, widen=widen, has_batch=in_file.mode != "none", holds=holds)
         engine = OrtEngine(
             deployed,
             output=output,
@@ -281,9 +292,7 @@ def _parity_with_file(
 ) -> Parity:
     inputs = _first(dataset.inputs, _PARITY_SAMPLES)
     expected = clean_output[:_PARITY_SAMPLES]
-    got = engine.run(
-        {layer.initializer: layer.values for layer in scan.layers}, inputs, dataset.constants
-    )
+    got = engine.run(late_weights(scan), inputs, dataset.constants)
     part = replace(task, labels=task.labels[:_PARITY_SAMPLES])
     decisions = None
     if not task.is_regression and expected.shape == got.shape:
@@ -302,10 +311,10 @@ def _run_checks(
     some, few = _first(dataset.inputs, _SAVED_SAMPLES), _first(dataset.inputs, _LIVENESS_SAMPLES)
     constants, held = dict(dataset.constants), tensor_bytes(engine.deployed.model)
     zero_deviation = check_against_saved(
-        engine, placement.nominal(), some, constants, what="zero deviation"
+        engine, placement.late_nominal(), some, constants, what="zero deviation"
     )
     return_freed(held)
-    vertex = {name: random_vertex(tensor) for name, tensor in placement.tensors.items()}
+    vertex = corner_of(placement, late=engine.deployed.late_weights is not None)
     at_corner = check_against_saved(
         engine, vertex, some, constants, what="a corner of the tolerance box"
     )
@@ -324,6 +333,16 @@ def _run_checks(
             workers=workers,
         ),
     )
+
+
+def holds_weights(scan: LayerScan, placement: Placement) -> bool:
+    """Tell whether the deployed model has the values of stored weights.
+
+    Of a large network of floats the model of its file has them, and they are not held twice.
+    Converters run parts of the deployed model, which need them.
+    """
+    floats = all(isinstance(layer.stored, ValuesOfFile) for layer in scan.layers)
+    return placement.profile.needs_kernel or not (floats and is_large(scan))
 
 
 def _first(inputs: Mapping[str, Shaped[np.ndarray, "samples ..."]], count: int) -> Feed:

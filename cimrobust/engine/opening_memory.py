@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cimrobust.available_memory import fitting_workers
+from cimrobust.engine.activation_sizes import activation_bytes
 from cimrobust.engine.batches import free_batch_size
-from cimrobust.mapping.place import MOST_HELD
+from cimrobust.mapping.place import MOST_HELD, is_large
+from cimrobust.onnx_io.large_models import tensor_bytes
 from cimrobust.onnx_io.memory_needs import require_memory
 from cimrobust.onnx_io.shapes import infer_types
 from cimrobust.onnx_io.size_limits import MOST_SESSION_BYTES
@@ -21,14 +23,15 @@ from cimrobust.onnx_io.tensors import num_bytes, num_elements
 from cimrobust.onnx_io.unsigned import may_saturate
 
 if TYPE_CHECKING:
+    from cimrobust.onnx_io.deployed import Deployed
     from cimrobust.onnx_io.layers import LayerScan
     from cimrobust.onnx_io.network import Network
 
 _FLOAT, _BYTES_OF_HALF, _AXES_OF_A_MATRIX = 4, 2, 2
 # Bytes of a stored weight that onnxruntime takes while it opens a session, beside the caller's
 # array: packed for products; reordered for convolutions, where old and new layouts meet; cast from
-# 16 bits, and then packed.
-_PRODUCT, _CONVOLUTION, _HALF = 5.25, 12.0, 8.0
+# 16 bits, and then packed one after the other.
+_PRODUCT, _CONVOLUTION, _HALF = 5.25, 12.0, 6.5
 # Times that it holds an initializer of its file meanwhile.
 _IN_FILE = 4
 # Times of a file that is parsed to be looked at: of floats, and of integers that are rewritten.
@@ -57,6 +60,8 @@ class OpeningSizes:
         is_mapped: Whether a session maps it; else it is held as bytes.
         is_integer: Whether its integer products may have to be rewritten.
         has_levels: Whether float values of stored weights are held already.
+        is_late: Whether weights are held by the model of the file alone, and made when they are
+            read.
         sample: All activations of one sample.
         batch: Largest activation of one run.
     """
@@ -70,8 +75,14 @@ class OpeningSizes:
     is_mapped: bool
     is_integer: bool
     has_levels: bool
+    is_late: bool
     sample: int
     batch: int
+
+    @property
+    def _handed(self) -> int:
+        """The arrays that a session is given for stored weights."""
+        return self.weights - (self.halved // 2 if self._is_handed_over else 0)
 
     @property
     def _is_handed_over(self) -> bool:
@@ -87,11 +98,13 @@ class OpeningSizes:
 
     def placement(self) -> int:
         """Return what quantised weights take, and their box where it is held."""
+        if self.is_late:
+            return 0
         return (3 if self.weights < _FLOAT * MOST_HELD else 1) * self.weights
 
     def deployed(self) -> int:
         """Return what the deployed network and the template of its sessions take."""
-        return self.weights + 2 * self.digital
+        return (0 if self.is_late else self.weights) + 2 * self.digital
 
     def stages(self, *, is_placed: bool = False) -> dict[str, int]:
         """Return what each stage of opening holds at its largest, and a drawn chip afterwards.
@@ -102,15 +115,17 @@ class OpeningSizes:
         placed = 0 if is_placed else self.placement()
         passing = _IN_PASSING * self.largest
         opened = placed + self.deployed()
+        # What is saved is mapped by its session.
         saved = 0 if self._is_handed_over else self.weights + self.digital
-        session = self.session()
-        twin = 2 * self.digital + _KEPT * self.sample + passing
+        session, handed = self.session(), self._handed
+        corner = 0 if self.is_late or handed == self.weights else self.weights
+        twin = self.weights - handed + 2 * self.digital + _KEPT * self.sample + passing
         return {
             "file": placed + self._run_of_file(),
-            "parity": opened + (0 if self.has_levels else self.weights) + session,
-            "checks": opened + self.weights + saved + max(session, passing),
-            "liveness": opened + self.weights + max(session, twin),
-            "chip": opened + self.weights + session,
+            "parity": opened + (0 if self.has_levels else handed) + session,
+            "checks": opened + corner + handed + saved + max(session, passing),
+            "liveness": opened + max(corner + handed + session, self.weights + twin),
+            "chip": opened + handed + session,
         }
 
     def opening(self, *, is_placed: bool = False) -> int:
@@ -136,8 +151,16 @@ class OpeningSizes:
         return max(parsed, self.file + self.session(of_file=True))
 
 
-def opening_sizes(network: Network, scan: LayerScan) -> OpeningSizes:
-    """Return the sizes that opening a network depends on."""
+def opening_sizes(
+    network: Network, scan: LayerScan, *, has_converters: bool = False
+) -> OpeningSizes:
+    """Return the sizes that opening a network depends on.
+
+    Args:
+        network: The network as loaded.
+        scan: Its crossbar layers.
+        has_converters: Chips are run on crossbars with converters.
+    """
     layers = {layer.initializer: layer for layer in scan.layers}
     tensors = {tensor.name: tensor for tensor in network.model.graph.initializer}
     sizes = {name: _FLOAT * layer.num_weights for name, layer in layers.items()}
@@ -153,6 +176,7 @@ def opening_sizes(network: Network, scan: LayerScan) -> OpeningSizes:
         if name not in tensors and kind.shape
     ]
     batch = free_batch_size(types, frozenset(tensors), network.inputs)
+    has_levels = any(layer.levels is not None for layer in scan.layers)
     in_model = sum(num_bytes(tensor) for tensor in tensors.values())
     return OpeningSizes(
         weights=sum(sizes.values()),
@@ -171,37 +195,57 @@ def opening_sizes(network: Network, scan: LayerScan) -> OpeningSizes:
         is_mapped=network.runs_as_file
         and (len(network.files) > 1 or network.files[0].num_bytes > MOST_SESSION_BYTES),
         is_integer=may_saturate(network.model),
-        has_levels=any(layer.levels is not None for layer in scan.layers),
+        has_levels=has_levels,
+        is_late=is_large(scan) and not has_levels and not has_converters,
         sample=sum(activations),
         batch=batch * max(activations, default=0),
     )
 
 
-def require_opening(network: Network, scan: LayerScan, *, is_placed: bool = False) -> OpeningSizes:
+def require_opening(
+    network: Network, scan: LayerScan, *, is_placed: bool = False, has_converters: bool = False
+) -> OpeningSizes:
     """Return the sizes of a network that can be opened, and of which a chip can be drawn.
 
     Args:
         network: The network as loaded.
         scan: Its crossbar layers.
         is_placed: Quantised weights are held already.
+        has_converters: Chips are run on crossbars with converters.
 
     Raises:
         ModelNotCoveredError: It cannot, in the memory that is left.
     """
-    sizes = opening_sizes(network, scan)
+    sizes = opening_sizes(network, scan, has_converters=has_converters)
     _require(sizes.opening(is_placed=is_placed), network)
     return sizes
 
 
-def require_chip(network: Network, scan: LayerScan) -> None:
+def require_chip(network: Network, scan: LayerScan, *, has_converters: bool = False) -> None:
     """Raise ModelNotCoveredError unless a placed network can be deployed and a chip drawn."""
-    _require(opening_sizes(network, scan).chip(), network)
+    _require(opening_sizes(network, scan, has_converters=has_converters).chip(), network)
 
 
 def opening_threads(sizes: OpeningSizes, workers: int) -> int:
     """Return how many batches can run at the same time while a placed network is opened."""
     a_batch = _LIVE * sizes.batch
     return fitting_workers(workers, a_batch, beside=sizes.opening(is_placed=True) - a_batch)
+
+
+def session_threads(deployed: Deployed, num_samples: int, workers: int) -> int:
+    """Return how many sessions with weights of their own can be open and run at the same time.
+
+    At least one; results do not depend on it.
+
+    Args:
+        deployed: The network.
+        num_samples: Samples of one run.
+        workers: Threads that there are.
+    """
+    stored = _FLOAT * sum(map(math.prod, deployed.weight_shapes.values()))
+    digital = tensor_bytes(deployed.model) - stored
+    opening = (1 + int(_CONVOLUTION) // _FLOAT) * stored + _IN_FILE * digital
+    return fitting_workers(workers, opening + num_samples * activation_bytes(deployed))
 
 
 def _require(needed: int, network: Network) -> None:

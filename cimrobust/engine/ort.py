@@ -22,18 +22,19 @@ from cimrobust.engine.batches import (
     run_batches,
 )
 from cimrobust.engine.first_pass import check_first_pass
-from cimrobust.engine.kernel import program_chip
+from cimrobust.engine.kernel import late_chip, program_chip
 from cimrobust.engine.optimised_template import LateTemplate
 from cimrobust.engine.sessions import open_session, run_session
 from cimrobust.errors import InputRefusedError, UsageError
 from cimrobust.freed_memory import return_freed
 from cimrobust.input_file import FileKind, read_input
 from cimrobust.onnx_io.batch import coupling_operators
+from cimrobust.onnx_io.half_weights import to_half
 from cimrobust.onnx_io.large_models import require_one_message, tensor_bytes
 from cimrobust.onnx_io.loops import open_ended_nodes
 from cimrobust.onnx_io.model_files import digest, hashed
 from cimrobust.onnx_io.parsed_model import read_without_data
-from cimrobust.onnx_io.session_template import session_template
+from cimrobust.onnx_io.session_template import halved_weights, session_template
 from cimrobust.onnx_io.size_limits import MAX_EXTERNAL_FILE_BYTES, MOST_SESSION_BYTES
 from cimrobust.onnx_io.unsigned import exact_file, file_may_saturate
 
@@ -148,6 +149,7 @@ class OrtEngine:
         self.feeding = feeding or _feeding_of(deployed, batch_size)
         self._threads = threads
         self._template, self._others = session_template(deployed)
+        self._halved, self._num_bytes = halved_weights(deployed), tensor_bytes(deployed.model)
         # A template that needs further arrays is that of a large network.
         self._late = (
             None if self._others else LateTemplate(self._template, deployed, self.feeding.size)
@@ -159,7 +161,12 @@ class OrtEngine:
         return self.feeding.size
 
     def buffers(self, placement: Placement) -> dict[str, Float32[np.ndarray, "..."]]:
-        """Return arrays that one chip after the other can be drawn into."""
+        """Return arrays that one chip after the other can be drawn into.
+
+        None where sessions take weights as float16: chips are then drawn while they open.
+        """
+        if self._halved:
+            return {}
         return {
             name: np.empty(tensor.shape, np.float32) for name, tensor in placement.tensors.items()
         }
@@ -171,25 +178,30 @@ class OrtEngine:
         seed: int,
         trial: int,
         out: Mapping[str, Float32[np.ndarray, "..."]] | None = None,
-    ) -> dict[str, Float32[np.ndarray, "..."]]:
-        """Draw one chip, see `engine.kernel.program_chip`."""
+    ) -> Mapping[str, Shaped[np.ndarray, "..."]]:
+        """Draw one chip by `kernel.program_chip`, or by `late_chip` where there are halves."""
+        if self._halved:
+            return late_chip(placement, seed=seed, trial=trial)
         return program_chip(placement, seed=seed, trial=trial, out=out)
 
     def open(self, weights: Mapping[str, Float32[np.ndarray, "..."]]) -> OpenNetwork:
         """Open a session with these weights in place before the graph is optimised.
 
         Args:
-            weights: Every mapped initializer by name, in its own shape, float32. C-contiguous
-                arrays are not copied and must not change until the network is closed.
+            weights: Every mapped initializer by name, in its own shape, float32; each is read
+                once. C-contiguous arrays are not copied, unless they are handed over as float16,
+                and must not change until the network is closed.
 
         Raises:
             UsageError: Names or shapes are not those of the mapped initializers.
         """
-        placed = self._checked(weights)
+        placed = self.handed(weights)
         keep = tuple(placed.values())
         optimised = None if self._late is None else self._late.for_next()
         if optimised is None:
-            session = open_session(self._template, weights={**placed, **self._others})
+            session = open_session(
+                self._template, weights={**placed, **self._others}, num_bytes=self._num_bytes
+            )
         else:
             session, keep = optimised.open(placed)
         return OpenNetwork(
@@ -215,9 +227,13 @@ class OrtEngine:
         with self.open(weights) as network:
             return network.run(inputs, constants, threads=threads or self._threads)
 
-    def _checked(
-        self, weights: Mapping[str, Float32[np.ndarray, "..."]]
-    ) -> dict[str, Float32[np.ndarray, "..."]]:
+    def handed(
+        self, weights: Mapping[str, Shaped[np.ndarray, "..."]]
+    ) -> dict[str, Shaped[np.ndarray, "..."]]:
+        """Return weights in the form in which sessions take them without a copy.
+
+        Arguments and errors as for `open`, which takes what this returns too.
+        """
         expected = self.deployed.weight_shapes
         if set(weights) != set(expected):
             missing, unknown = (
@@ -228,16 +244,21 @@ class OrtEngine:
                 f"weights must be given for every mapped initializer, got missing {missing},"
                 f" unknown {unknown} (engine); add them"
             )
-        for name, array in weights.items():
-            if tuple(array.shape) != tuple(expected[name]):
-                raise UsageError(
-                    f"weights '{name}' must have shape {tuple(expected[name])}, got"
-                    f" {tuple(array.shape)} (engine); give them in the shape of the initializer"
-                )
-        return {
-            name: np.ascontiguousarray(weights[name], dtype=np.float32).reshape(expected[name])
-            for name in self.deployed.weight_names
-        }
+        return {name: self._handed(name, weights[name]) for name in self.deployed.weight_names}
+
+    def _handed(self, name: str, array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "*weight"]:
+        """Return a tensor as sessions take it."""
+        shape = tuple(self.deployed.weight_shapes[name])
+        if tuple(array.shape) != shape:
+            raise UsageError(
+                f"weights '{name}' must have shape {shape}, got {tuple(array.shape)} (engine);"
+                " give them in the shape of the initializer"
+            )
+        if name in self._halved:
+            if array.dtype == np.float16:
+                return array
+            return np.ascontiguousarray(to_half(np.asarray(array, dtype=np.float32)))
+        return np.ascontiguousarray(array, dtype=np.float32).reshape(shape)
 
 
 def decision_output(outputs: tuple[TensorSpec, ...], name: str | None) -> str:
@@ -295,7 +316,7 @@ def run_original(
     open_ended = open_ended_nodes(network.model)
     if open_ended:
         check_first_pass(model, {**first_batch(samples, feeding), **fixed}, name, nodes=open_ended)
-    session = open_session(model)
+    session = open_session(model, num_bytes=tensor_bytes(network.model))
     del model  # bytes, perhaps as many as the network has
     keys = network.map_keys.get(name) if network.runs_as_file else None
 

@@ -178,9 +178,7 @@ def _program_layer(tensor: TensorPlacement, seed: int, trial: int) -> Float32[np
     key, table = programming_key(seed, tensor.initializer), tabulate(tensor.profile)
     return fold_deviations(
         tensor,
-        draw_deviations(
-            tensor.nominal.size, tensor.cells_per_weight, table, key=key, trial=trial
-        ).T,
+        draw_deviations(tensor.num_weights, tensor.cells_per_weight, table, key=key, trial=trial).T,
     )
 
 
@@ -253,7 +251,7 @@ def target_digits(
 def _scales(tensor: TensorPlacement) -> Float32[np.ndarray, "weights"]:
     """Return the weight of one level for every weight, float32 [num_weights]."""
     group = (
-        np.zeros(tensor.nominal.size, dtype=np.int32)
+        np.zeros(tensor.num_weights, dtype=np.int32)
         if tensor.scale_group is None
         else tensor.scale_group.ravel()
     )

@@ -18,7 +18,7 @@ from cimrobust.engine.batches import Feeding, cast_inputs, check_inputs, feeding
 from cimrobust.engine.checks import Checks
 from cimrobust.engine.converter_proof import Converters
 from cimrobust.engine.kernel_engine import KernelEngine, wider
-from cimrobust.engine.open import Runtime, sizes_at_hand
+from cimrobust.engine.open import Runtime, holds_weights, sizes_at_hand
 from cimrobust.engine.opening_memory import require_chip
 from cimrobust.engine.ort import OrtEngine
 from cimrobust.errors import SelfCheckError
@@ -118,7 +118,7 @@ def reopen_network(
         SelfCheckError: The network cannot be deployed as the first opening did.
     """
     check_inputs(network.inputs, [*dataset.inputs, *dataset.constants])
-    require_chip(network, scan)
+    require_chip(network, scan, has_converters=placement.profile.needs_kernel)
     ready = replace(
         dataset,
         inputs=cast_inputs(network.inputs, dataset.inputs),
@@ -127,7 +127,7 @@ def reopen_network(
         reading=first.reading,
         stored={},
     )
-    plain = _deployed_again(network, scan, ready, first)
+    plain = _deployed_again(network, scan, ready, first, holds=holds_weights(scan, placement))
     specialised = at_hand(
         plain.deployed, sizes_at_hand(ready, calibration, has_batch=plain.feeding.mode != "none")
     )
@@ -154,14 +154,14 @@ def reopen_network(
 
 
 def _deployed_again(
-    network: Network, scan: LayerScan, dataset: DataSet, first: FirstOpening
+    network: Network, scan: LayerScan, dataset: DataSet, first: FirstOpening, *, holds: bool
 ) -> OrtEngine:
     """Deploy with the batch axis and the batches of the first opening."""
     in_file = feeding_of_file(
         network.inputs, dataset.inputs, 1, apart=bool(coupling_operators(network.model))
     )
     for widen in (True, False) if in_file.mode != "none" else (False,):
-        deployed = deploy(network, scan, widen=widen, has_batch=in_file.mode != "none")
+        deployed = deploy(network, scan, widen=widen, has_batch=in_file.mode != "none", holds=holds)
         if deployed.batch == first.batch:
             return OrtEngine(deployed, output=first.output, feeding=first.feeding)
     raise SelfCheckError(

@@ -17,6 +17,7 @@ from jaxtyping import Shaped
 
 from cimrobust.engine.watchdog import limited_run
 from cimrobust.errors import CimrobustError, ModelNotCoveredError, UsageError
+from cimrobust.freed_memory import LARGE, blocks_apart
 from cimrobust.printable_text import printable
 
 # Errors are raised as exceptions, with the text that would be printed.
@@ -35,12 +36,16 @@ EXACT = {
 }
 
 
-def session_options() -> Any:
+def session_options(num_bytes: int = 0) -> Any:
     """Return the options of every session.
 
     One thread a session: trials run side by side instead, and no result depends on a thread count.
     Memory patterns are off because they keep one block per batch size alive; with them, memory was
-    seen to creep up over hundreds of sessions, without them it stays flat.
+    seen to creep up over hundreds of sessions, without them it stays flat. Packed weights of large
+    networks are not taken from the arena, which grows by powers of two.
+
+    Args:
+        num_bytes: Bytes of its tensors, where they may be many.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
@@ -52,6 +57,8 @@ def session_options() -> Any:
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     for key, value in EXACT.items():
         options.add_session_config_entry(key, value)
+    if num_bytes >= LARGE:
+        options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     return options
 
 
@@ -61,6 +68,7 @@ def open_session(
     weights: Mapping[str, Shaped[np.ndarray, "..."]] | None = None,
     is_optimised: bool = False,
     shares_memory: bool = False,
+    num_bytes: int = 0,
 ) -> Any:
     """Open a session, optionally with weights handed over in memory.
 
@@ -72,11 +80,13 @@ def open_session(
 
     Args:
         model: Serialised model, or the path of a model file.
-        weights: float32 arrays, C-contiguous; the caller must neither change nor free them while
-            the session lives.
+        weights: float32 or float16 arrays, C-contiguous; the caller must neither change nor free
+            them while the session lives.
         is_optimised: Whether `write_optimised` has made the model, which then stays as it is.
         shares_memory: For an optimised model: whether what it frees is kept for the next session.
             Fresh memory costs more than opening a small network does.
+        num_bytes: Bytes of its tensors as the file has them, where they may be many; see
+            `freed_memory.blocks_apart`.
 
     Raises:
         ModelNotCoveredError: onnxruntime cannot open the model.
@@ -84,7 +94,8 @@ def open_session(
     try:
         if is_optimised:
             return _open(model, weights or {}, _as_it_is(shares_memory=shares_memory))
-        return _open_with_or_without(model, weights or {})
+        with blocks_apart(num_bytes):
+            return _open_with_or_without(model, weights or {}, num_bytes)
     except Exception as err:
         raise ModelNotCoveredError(
             f"model must open in onnxruntime {ort.__version__}, got: {printable(err)} (session);"
@@ -142,7 +153,7 @@ def _register_shared_memory() -> None:
 
 
 def _open_with_or_without(
-    model: bytes | Path, weights: Mapping[str, Shaped[np.ndarray, "..."]]
+    model: bytes | Path, weights: Mapping[str, Shaped[np.ndarray, "..."]], num_bytes: int
 ) -> Any:
     """Open a session.
 
@@ -150,9 +161,9 @@ def _open_with_or_without(
     has done it already.
     """
     try:
-        return _open(model, weights, session_options())
+        return _open(model, weights, session_options(num_bytes))
     except Exception as first:
-        options = session_options()
+        options = session_options(num_bytes)
         options.add_session_config_entry(_REWRITES, "0")
         try:
             return _open(model, weights, options)

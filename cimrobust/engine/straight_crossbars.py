@@ -66,7 +66,7 @@ class StraightCrossbars:
         )
         largest = max(
             (
-                tensor.cells_per_weight * tensor.nominal.size
+                tensor.cells_per_weight * tensor.num_weights
                 for tensor in self._engine.placement.tensors.values()
             ),
             default=0,

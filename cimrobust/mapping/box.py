@@ -135,11 +135,13 @@ class Box:
 def box_of(placement: Placement) -> Box:
     """Return the tolerance box of a placement."""
     tensors = placement.tensors
+    # First, since limits are made of those that are held.
+    nominal = {
+        name: np.asarray(tensor.nominal, dtype=np.float32) for name, tensor in tensors.items()
+    }
     limits = {name: tensor.limits() for name, tensor in tensors.items()}
     return Box(
-        nominal={
-            name: np.asarray(tensor.nominal, dtype=np.float32) for name, tensor in tensors.items()
-        },
+        nominal=nominal,
         lo={name: np.asarray(lo, dtype=np.float32) for name, (lo, _) in limits.items()},
         hi={name: np.asarray(hi, dtype=np.float32) for name, (_, hi) in limits.items()},
     )

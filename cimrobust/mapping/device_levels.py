@@ -106,7 +106,7 @@ def level_weights(tensor: TensorPlacement) -> Float64[np.ndarray, "cells weights
 
     Float64 [cells_per_weight, num_weights].
     """
-    scale = np.broadcast_to(_scale(tensor), (tensor.nominal.size,))
+    scale = np.broadcast_to(_scale(tensor), (tensor.num_weights,))
     return np.asarray(device_factors(tensor)[:, None] * _upward(scale, tensor))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,9 +19,11 @@ from cimrobust.mapping.coding import (
     num_slices,
     stored_levels,
 )
+from cimrobust.mapping.made_weights import MadeWeights
 from cimrobust.mapping.own_profile import own_profile
 from cimrobust.mapping.placement import GivenLimits, Limits, Placement, TensorPlacement
 from cimrobust.mapping.tolerance_limits import MadeLimits, group_bounds
+from cimrobust.onnx_io.layers import ValuesOfFile
 
 if TYPE_CHECKING:
     from cimrobust.array_shapes import Float, Float32, Float64, Int32, Int64
@@ -28,7 +31,8 @@ if TYPE_CHECKING:
     from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 
 
-#: Stored weights of a network from which boxes are made when they are asked for: 256 MiB of them.
+#: Stored weights of a network from which boxes, and weights of floats, are made when they are asked
+#: for: 256 MiB of boxes.
 MOST_HELD = 2**25
 
 
@@ -45,14 +49,19 @@ def place(scan: LayerScan, profile: DeviceProfile) -> Placement:
             deviate; names every such layer.
     """
     check_ranges(scan, profile)
-    holds = sum(layer.num_weights for layer in scan.layers) < MOST_HELD
+    holds = not is_large(scan)
     return Placement(
         profile,
         {
-            layer.initializer: place_layer(layer, own_profile(layer, profile), holds_box=holds)
+            layer.initializer: place_layer(layer, own_profile(layer, profile), holds=holds)
             for layer in scan.layers
         },
     )
+
+
+def is_large(scan: LayerScan) -> bool:
+    """Tell whether a network is so large that boxes and weights are made when asked for."""
+    return sum(layer.num_weights for layer in scan.layers) >= MOST_HELD
 
 
 def check_ranges(scan: LayerScan, profile: DeviceProfile) -> None:
@@ -74,7 +83,7 @@ def check_ranges(scan: LayerScan, profile: DeviceProfile) -> None:
 
 
 def place_layer(
-    layer: CrossbarLayer, profile: DeviceProfile, *, holds_box: bool = True
+    layer: CrossbarLayer, profile: DeviceProfile, *, holds: bool = True
 ) -> TensorPlacement:
     """Quantise one layer, count its devices and derive its tolerance box.
 
@@ -87,21 +96,24 @@ def place_layer(
     Args:
         layer: The layer.
         profile: Its devices.
-        holds_box: Keep the box; else it is made whenever it is asked for and nobody has it.
+        holds: Keep the box, and quantised weights of a float network; else they are made whenever
+            they are asked for and nobody has them.
     """
     group, num_groups = scale_groups(layer, profile)
     scale = level_weights(group_maxima(layer.values, group, num_groups), profile)
-    nominal = quantised(layer.values, group, scale, profile, are_levels=layer.levels is not None)
-    nominal.setflags(write=False)
+    made = MadeWeights(partial(_nominal, layer, group, scale, profile))
+    nominal = made()
     factor = layer_drift_factor(nominal, group, scale, profile)
-    made = MadeLimits(nominal, group, scale, profile, factor)
-    limits: Callable[[], Limits] = GivenLimits(*made()) if holds_box else made
+    follows = isinstance(layer.stored, ValuesOfFile) and layer.levels is None
+    stored = made if follows and not holds else nominal
+    of_box = MadeLimits(stored, group, scale, profile, factor)
+    limits: Callable[[], Limits] = GivenLimits(*of_box()) if holds else of_box
     cells = cells_per_weight(profile)
     return TensorPlacement(
         initializer=layer.initializer,
         profile=profile,
         shape=layer.shape,
-        nominal=nominal,
+        stored=stored,
         limits=limits,
         scale=scale,
         scale_group=group,
@@ -115,6 +127,15 @@ def place_layer(
         levels_given=layer.levels is not None,
         drift_factor=factor,
     )
+
+
+def _nominal(
+    layer: CrossbarLayer,
+    group: Int32[np.ndarray, "*weight"] | None,
+    scale: Float64[np.ndarray, "scales"],
+    profile: DeviceProfile,
+) -> Float32[np.ndarray, "..."]:
+    return quantised(layer.values, group, scale, profile, are_levels=layer.levels is not None)
 
 
 def level_weights(
@@ -279,7 +300,8 @@ def quantised(
             2**profile.weight.bits - 1,
             nominal.reshape(-1),
         )
-    nominal[nominal == 0] = 0
+    # Turns negative zeros into zeros, and nothing else.
+    nominal += np.float32(0)
     return nominal
 
 

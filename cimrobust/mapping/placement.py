@@ -5,6 +5,7 @@ Quantised value, devices, slices, tiles, and the box it may end up in.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,8 @@ from cimrobust.device.distribution import excluded_probability
 from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.errors import ModelNotCoveredError
+from cimrobust.late_arrays import LateArrays
+from cimrobust.mapping.made_weights import Stored, read
 
 #: Smallest and largest deviation of every weight of a layer.
 Limits = tuple[Float32[np.ndarray, "*weight"], Float32[np.ndarray, "*weight"]]
@@ -45,7 +48,7 @@ class TensorPlacement:
         initializer: Name of the initializer.
         profile: Its devices: the profile that the rules for layers leave it with.
         shape: Its own shape; the arrays below have it.
-        nominal: Quantised weight that the devices are programmed to, float32.
+        stored: Quantised weights, see `nominal`; of a large network what makes them.
         limits: Gives `lo` and `hi`. Of a large network they are made anew where nobody holds them:
             they take twice what its weights do, and drawn chips do not need them.
         scale: Weight of one level, float64 [num_scales]; one entry, or one a column.
@@ -65,7 +68,7 @@ class TensorPlacement:
     initializer: str
     profile: DeviceProfile
     shape: tuple[int, ...]
-    nominal: Float32[np.ndarray, "*weight"]
+    stored: Stored
     limits: Callable[[], Limits]
     scale: Float64[np.ndarray, "scales"]
     scale_group: Int32[np.ndarray, "*weight"] | None
@@ -78,6 +81,16 @@ class TensorPlacement:
     num_tiles: int
     levels_given: bool
     drift_factor: float = 1.0
+
+    @property
+    def nominal(self) -> Float32[np.ndarray, "..."]:
+        """Quantised weights that the devices are programmed to, float32; perhaps made anew."""
+        return read(self.stored)
+
+    @property
+    def num_weights(self) -> int:
+        """Number of elements of the initializer."""
+        return math.prod(self.shape)
 
     @property
     def lo(self) -> Float32[np.ndarray, "*weight"]:
@@ -95,7 +108,7 @@ class TensorPlacement:
     @property
     def num_devices(self) -> int:
         """Devices of the layer, reference cells included."""
-        return self.nominal.size * self.cells_per_weight + self.num_reference_cells
+        return self.num_weights * self.cells_per_weight + self.num_reference_cells
 
     @property
     def box_radius(self) -> float:
@@ -144,6 +157,10 @@ class Placement:
     def nominal(self) -> dict[str, Float32[np.ndarray, "..."]]:
         """Return the quantised weights by initializer name."""
         return {name: tensor.nominal for name, tensor in self.tensors.items()}
+
+    def late_nominal(self) -> Mapping[str, Float32[np.ndarray, "..."]]:
+        """Return them without holding those that nobody holds."""
+        return LateArrays(self.tensors, lambda name: self.tensors[name].nominal)
 
     def array_profile(self, names: Sequence[str]) -> DeviceProfile:
         """Return the profile of the first of some layers whose weights meet in one array.

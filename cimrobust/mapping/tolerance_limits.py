@@ -18,6 +18,7 @@ from cimrobust.mapping.coding import (
     mirrors_negative,
     num_slices,
 )
+from cimrobust.mapping.made_weights import Stored, read
 
 if TYPE_CHECKING:
     from cimrobust.array_shapes import Float32, Float64, Int32
@@ -30,14 +31,14 @@ class MadeLimits:
     """The box of a layer, made when it is asked for; one that somebody still has is given again.
 
     Attributes:
-        nominal: Quantised weights.
+        stored: Quantised weights, or what makes them.
         group: Index of the scale of every weight; None: there is one.
         scale: Weight of one level of every scale group.
         profile: Devices of the layer.
         compensation: Drift compensation factor of the layer.
     """
 
-    nominal: Float32[np.ndarray, "*weight"]
+    stored: Stored
     group: Int32[np.ndarray, "*weight"] | None
     scale: Float64[np.ndarray, "scales"]
     profile: DeviceProfile
@@ -51,7 +52,11 @@ class MadeLimits:
         lo, hi = (known() for known in self._known) if self._known else (None, None)
         if lo is None or hi is None:
             made = box_of(
-                self.nominal, self.group, self.scale, self.profile, compensation=self.compensation
+                read(self.stored),
+                self.group,
+                self.scale,
+                self.profile,
+                compensation=self.compensation,
             )
             for array in made:
                 array.setflags(write=False)

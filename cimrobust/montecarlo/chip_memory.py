@@ -25,5 +25,5 @@ def within_memory(run: Run, placement: Placement) -> Run:
         run: How to compute.
         placement: Where the weights are stored.
     """
-    weights = sum(tensor.nominal.size for tensor in placement.tensors.values())
+    weights = sum(tensor.num_weights for tensor in placement.tensors.values())
     return replace(run, workers=fitting_workers(run.workers, _CHIP_BYTES * weights))

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
+from cimrobust.late_arrays import LateArrays
 from cimrobust.onnx_io.batch import batch_notes, find_batch
 from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.fold import replace_nodes
@@ -25,6 +26,7 @@ from cimrobust.onnx_io.weights import Weights, WeightUse, weights_of
 from cimrobust.onnx_io.widened_batch import widen_batch
 
 if TYPE_CHECKING:
+    from cimrobust.array_shapes import Float32
     from cimrobust.onnx_io.layers import LayerScan
     from cimrobust.onnx_io.network import Network
 
@@ -32,7 +34,12 @@ _QUANTISED_BACK = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
 def deploy(
-    network: Network, scan: LayerScan, *, widen: bool = True, has_batch: bool = True
+    network: Network,
+    scan: LayerScan,
+    *,
+    widen: bool = True,
+    has_batch: bool = True,
+    holds: bool = True,
 ) -> Deployed:
     """Return the network with every stored weight as one float32 initializer of its own name.
 
@@ -43,11 +50,12 @@ def deploy(
             be proved by running both.
         has_batch: False where samples have as many axes as the graph input: one sample a run,
             nothing is widened.
+        holds: Let the model have the values of stored weights.
 
     Raises:
         ModelNotCoveredError: The network does not fit into memory once more.
     """
-    _require_memory(network, scan)
+    _require_memory(network, scan, holds=holds)
     model = without_data(network.model, [layer.initializer for layer in scan.layers])
     _Deployment(
         model, scan, weights_of(network.model), infer_types(network.model, strict=False)
@@ -66,7 +74,8 @@ def deploy(
         for values in (model.graph.input, model.graph.output)
     )
     model = exact_products(model) or model
-    _fill(model, scan)
+    if holds:
+        _fill(model, scan)
     return Deployed(
         model=model,
         weight_names=tuple(layer.initializer for layer in scan.layers),
@@ -76,7 +85,14 @@ def deploy(
         batch=batch,
         batch_size=batch_size,
         notes=notes,
+        late_weights=None if holds else late_weights(scan),
     )
+
+
+def late_weights(scan: LayerScan) -> Mapping[str, Float32[np.ndarray, "..."]]:
+    """Return the weights of the file by initializer, float32, each made when it is read."""
+    layers = {layer.initializer: layer for layer in scan.layers}
+    return LateArrays(layers, lambda name: layers[name].values)
 
 
 def _fill(model: onnx.ModelProto, scan: LayerScan) -> None:
@@ -90,7 +106,7 @@ def _fill(model: onnx.ModelProto, scan: LayerScan) -> None:
             tensor.raw_data = np.ascontiguousarray(layers[tensor.name].values).tobytes()
 
 
-def _require_memory(network: Network, scan: LayerScan) -> None:
+def _require_memory(network: Network, scan: LayerScan, *, holds: bool) -> None:
     """Raise ModelNotCoveredError unless the deployed network fits.
 
     What is run with it is for `engine.opening_memory` to count.
@@ -100,7 +116,7 @@ def _require_memory(network: Network, scan: LayerScan) -> None:
         num_bytes(tensor) for tensor in network.model.graph.initializer if tensor.name not in stored
     )
     require_memory(
-        digital + 4 * sum(stored.values()),
+        digital + (4 * sum(stored.values()) if holds else 0),
         what="the network with stored weights as float32",
         where=network.path,
         hint="use a machine with more memory, or a smaller network",

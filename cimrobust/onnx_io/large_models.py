@@ -47,12 +47,19 @@ def require_one_message(size: int, *, what: str, where: object, hint: str) -> No
         )
 
 
-def large_initializers(model: onnx.ModelProto) -> list[TensorProto]:
-    """Return the initializers of the main graph that go apart, in their order."""
+def large_initializers(
+    model: onnx.ModelProto, given: Collection[str] = frozenset()
+) -> list[TensorProto]:
+    """Return the initializers of the main graph that go apart, in their order.
+
+    Args:
+        model: The model.
+        given: Initializers whose values are not those of the model, which may have none for them.
+    """
     return [
         tensor
         for tensor in model.graph.initializer
-        if tensor.HasField("raw_data") and num_bytes(tensor) >= _LEAST
+        if (tensor.HasField("raw_data") or tensor.name in given) and num_bytes(tensor) >= _LEAST
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,8 @@ from onnx import TensorProto
 
 from cimrobust.errors import ModelNotCoveredError
 from cimrobust.files import folder_of_call, write_parts, write_whole
+from cimrobust.late_arrays import LateArrays
+from cimrobust.onnx_io.half_weights import read_as_halves, take_halves, to_half
 from cimrobust.onnx_io.large_models import (
     is_large,
     large_initializers,
@@ -37,7 +39,12 @@ _ALIGNED = 4096
 
 @dataclass(frozen=True)
 class Weighted:
-    """A model, and other values for some of its initializers; made by `weighted`."""
+    """A model, and other values for some of its initializers; made by `weighted`.
+
+    Attributes:
+        model: The model; it may hold no values for those initializers.
+        weights: Their values, each read once.
+    """
 
     model: onnx.ModelProto
     weights: Mapping[str, Shaped[np.ndarray, "..."]]
@@ -50,10 +57,9 @@ Model = onnx.ModelProto | Weighted
 def weighted(deployed: Deployed, weights: Mapping[str, Shaped[np.ndarray, "..."]]) -> Weighted:
     """Return the deployed model with other weights, of which nothing is copied.
 
-    Arguments and errors as `with_weights`.
+    Arguments and errors as `with_weights`; wrong values are found when they are read.
     """
-    _check_weights(deployed, weights)
-    return Weighted(deployed.model, weights)
+    return Weighted(deployed.model, _Checked(deployed, weights))
 
 
 def with_weights(
@@ -69,19 +75,31 @@ def with_weights(
     Raises:
         ValueError: A name is not stored, or a shape or type differs.
     """
-    _check_weights(deployed, weights)
-    return _with_values(deployed.model, weights)
+    return _with_values(deployed.model, _Checked(deployed, weights))
 
 
-def _check_weights(deployed: Deployed, weights: Mapping[str, Shaped[np.ndarray, "..."]]) -> None:
-    """Raise ValueError unless weights are those of stored initializers."""
-    for name, values in weights.items():
-        expected = deployed.weight_shapes.get(name)
-        if expected is None or tuple(values.shape) != tuple(expected) or values.dtype != np.float32:
-            raise ValueError(
-                f"weight '{name}' must be stored, float32 and of shape {expected}, got"
-                f" {values.dtype} of shape {values.shape}"
-            )
+class _Checked(LateArrays):
+    """Weights that raise ValueError when they are read and are not those of an initializer."""
+
+    def __init__(
+        self, deployed: Deployed, weights: Mapping[str, Shaped[np.ndarray, "..."]]
+    ) -> None:
+        def checked(name: str) -> Shaped[np.ndarray, "..."]:
+            values, expected = weights[name], deployed.weight_shapes.get(name)
+            if (
+                expected is None
+                or tuple(values.shape) != tuple(expected)
+                or values.dtype != np.float32
+            ):
+                raise ValueError(
+                    f"weight '{name}' must be stored, float32 and of shape {expected}, got"
+                    f" {values.dtype} of shape {values.shape}"
+                )
+            return values
+
+        for name in set(weights) - set(deployed.weight_names):
+            checked(name)
+        super().__init__(weights, checked)
 
 
 def _with_values(
@@ -134,19 +152,29 @@ def save_model(model: Model, path: Path) -> tuple[Path, ...]:
     return _save_apart(given, path)
 
 
-def _save_apart(given: Weighted, path: Path) -> tuple[Path, ...]:
-    """Write a model with its large initializers in a file beside it, as `save_model` does."""
-    apart, place = large_initializers(given.model), data_file(path)
+def _save_apart(
+    given: Weighted, path: Path, *, halves: frozenset[str] = frozenset()
+) -> tuple[Path, ...]:
+    """Write a model with its large initializers in a file beside it, as `save_model` does.
+
+    Args:
+        given: The model.
+        path: Where to.
+        halves: Given weights that are written as float16, of `half_weights.read_as_halves`.
+    """
+    apart, place = large_initializers(given.model, given.weights), data_file(path)
+    halves &= {tensor.name for tensor in apart}
     bare = without_data(given.model, [tensor.name for tensor in apart])
+    take_halves(bare, halves)
     tensors = {tensor.name: tensor for tensor in bare.graph.initializer}
     offset = 0
     for tensor in apart:
-        size = num_bytes(tensor)
+        size = num_bytes(tensors[tensor.name])
         mark_external(tensors[tensor.name], location=place.name, offset=offset, length=size)
         offset += size + -size % _ALIGNED
     inside = {name: given.weights[name] for name in given.weights.keys() - {t.name for t in apart}}
     content = to_bytes(_whole(Weighted(bare, inside)), path)
-    write_parts(place, _data(apart, given.weights))
+    write_parts(place, _data(apart, given.weights, halves))
     write_whole(path, content)
     return path, place
 
@@ -156,13 +184,19 @@ def _whole(given: Weighted) -> onnx.ModelProto:
 
 
 def _data(
-    tensors: Iterable[TensorProto], weights: Mapping[str, Shaped[np.ndarray, "..."]]
+    tensors: Iterable[TensorProto],
+    weights: Mapping[str, Shaped[np.ndarray, "..."]],
+    halves: Collection[str],
 ) -> Iterator[bytes]:
     """Yield the data of one tensor after the other, each followed by what aligns the next."""
     for tensor in tensors:
-        values = weights.get(tensor.name)
-        yield tensor.raw_data if values is None else encode(values, "").raw_data
-        yield bytes(-num_bytes(tensor) % _ALIGNED)
+        if tensor.name in weights:
+            values = weights[tensor.name]
+            data = encode(to_half(values) if tensor.name in halves else values, "").raw_data
+        else:
+            data = tensor.raw_data
+        yield data
+        yield bytes(-len(data) % _ALIGNED)
 
 
 def data_file(path: Path) -> Path:
@@ -182,7 +216,8 @@ def session_source(model: Model) -> Iterator[bytes | Path]:
         yield bytes(_whole(given).SerializeToString())
         return
     with folder_of_call() as folder:
-        yield _save_apart(given, folder / "model.onnx")[0]
+        halves = read_as_halves(given.model, given.weights)
+        yield _save_apart(given, folder / "model.onnx", halves=halves)[0]
 
 
 def to_bytes(model: onnx.ModelProto, path: Path) -> bytes:

@@ -83,7 +83,12 @@ def open_examined(
         SelfCheckError: It does, and the deployed network gives something else.
     """
     network = inspection.network
-    require_opening(network, inspection.scan, is_placed=inspection.is_placed)
+    require_opening(
+        network,
+        inspection.scan,
+        is_placed=inspection.is_placed,
+        has_converters=inspection.profile.needs_kernel,
+    )
     try:
         runtime = open_network(
             network,

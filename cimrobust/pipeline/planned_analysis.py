@@ -245,7 +245,7 @@ class MeasuredAnalysis:
             effect_chips=min(EFFECT_CHIPS[asked.run.effort], asked.num_trials),
             diagnostics=asked.diagnostics,
             layers=len(placement.tensors),
-            weights=sum(tensor.nominal.size for tensor in placement.tensors.values()),
+            weights=sum(tensor.num_weights for tensor in placement.tensors.values()),
             effects=num_effects(self.opened.subject),
             classes=0 if task.is_regression else len(np.unique(task.labels)),
             rare_chips=2 * splitting(asked.settings.rare_budget).budget if rare else 0,

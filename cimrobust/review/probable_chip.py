@@ -172,10 +172,10 @@ def _latents(
     parts = []
     for name, tensor in placement.tensors.items():
         latents = chip[f"{name}.latents"]
-        if latents.shape != (tensor.cells_per_weight, tensor.nominal.size):
+        if latents.shape != (tensor.cells_per_weight, tensor.num_weights):
             raise InputRefusedError(
                 f"latents of '{name}' must have shape"
-                f" {[tensor.cells_per_weight, tensor.nominal.size]}, got {list(latents.shape)}"
+                f" {[tensor.cells_per_weight, tensor.num_weights]}, got {list(latents.shape)}"
                 f" ({_FILE})"
             )
         parts.append(latents.astype(np.float32).ravel())

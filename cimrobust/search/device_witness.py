@@ -159,11 +159,11 @@ def write_device_witness(
     tensors: dict[str, Shaped[np.ndarray, "..."]] = {}
     devices = weights = 0
     largest = 0.0
-    is_written = is_whole(sum(tensor.nominal.size for tensor in placement.tensors.values()))
+    is_written = is_whole(sum(tensor.num_weights for tensor in placement.tensors.values()))
     for name, tensor in placement.tensors.items():
         pattern = device_pattern(tensor, deviations[name])
         largest = max(largest, check_pattern(tensor, deviations[name], pattern))
-        devices, weights = devices + pattern.deviation.size, weights + tensor.nominal.size
+        devices, weights = devices + pattern.deviation.size, weights + tensor.num_weights
         if is_written:
             tensors |= _written(name, tensor, pattern)
     if is_written:

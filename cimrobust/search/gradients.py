@@ -29,6 +29,7 @@ from cimrobust.search.search_budget import Budget, budget_for
 from cimrobust.search.search_records import Warned
 from cimrobust.search.torch_patterns import array_of
 from cimrobust.twin.ops.twin_step import TwinRunError
+from cimrobust.twin.stored_tensors import stored_tensors
 from cimrobust.twin.to_torch import Twin, TwinUnavailableError, to_torch
 
 if TYPE_CHECKING:
@@ -195,6 +196,7 @@ def _compiled(
         outside=True,
         forced=failed,
         wrapped=_wrappers(runtime, crossbars),
+        values=stored_tensors(runtime.at_hand),
     )
     twin.straight_through = True
     return twin

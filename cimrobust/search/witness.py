@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cimrobust.engine.ort import OrtEngine
 from cimrobust.mapping.pattern_file import write_pattern
 from cimrobust.onnx_io.deploy import deploy
-from cimrobust.onnx_io.large_models import is_large
 from cimrobust.onnx_io.save import Model, save_model, weighted
 
 if TYPE_CHECKING:
@@ -48,13 +46,11 @@ def write_witness(
 def witness_model(runtime: Runtime, weights: Mapping[str, Float32[np.ndarray, "..."]]) -> Model:
     """Return the network with these weights, and inputs and outputs as in its file."""
     engine = runtime.engine
-    if (
-        isinstance(engine, OrtEngine)
-        and engine.deployed.batch != "widened"
-        and is_large(engine.deployed.model)
-    ):
-        return weighted(engine.deployed, weights)  # the same, and not there twice
     deployed = deploy(
-        runtime.network, runtime.scan, widen=False, has_batch=engine.feeding.mode != "none"
+        runtime.network,
+        runtime.scan,
+        widen=False,
+        has_batch=engine.feeding.mode != "none",
+        holds=False,
     )
     return weighted(deployed, weights)

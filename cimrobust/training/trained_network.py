@@ -26,6 +26,7 @@ from cimrobust.search.gradients import open_gradients
 from cimrobust.search.torch_patterns import tensor_of
 from cimrobust.training.parameters import Parameters, Trainable, initial_parameters
 from cimrobust.training.training_loss import counted_of
+from cimrobust.twin.stored_tensors import stored_tensors
 from cimrobust.twin.to_torch import Twin, to_torch
 
 if TYPE_CHECKING:
@@ -267,7 +268,11 @@ def open_training(
         for name in (norm.scale, norm.shift, norm.mean, norm.variance)
     ]
     twin = to_torch(
-        runtime.deployed.model, weight_names=names, outputs=[runtime.engine.output], outside=True
+        runtime.deployed.model,
+        weight_names=names,
+        outputs=[runtime.engine.output],
+        outside=True,
+        values=stored_tensors(runtime.deployed),
     )
     parameters = initial_parameters(
         twin, runtime, trainable, update_norms=update_norms, device=device

@@ -21,6 +21,7 @@ from cimrobust.search.attack_pieces import most_runs, piece_size
 from cimrobust.search.fitting_pieces import halves
 from cimrobust.search.torch_patterns import array_of, tensors_of
 from cimrobust.twin.ops.twin_step import TwinRunError
+from cimrobust.twin.stored_tensors import stored_tensors
 from cimrobust.twin.to_torch import Twin, to_torch
 from cimrobust.twin_trials.near_ties import largest_difference, largest_score
 
@@ -190,6 +191,7 @@ def open_twin_outputs(subject: Subject, run: Run) -> TwinOutputs:
             runtime.at_hand.model,
             weight_names=runtime.deployed.weight_names,
             outputs=[runtime.engine.output],
+            values=stored_tensors(runtime.at_hand),
         )
         nominal = subject.placement.nominal()
         with repeatable_convolutions(device):

@@ -163,9 +163,10 @@ def resnet18(classes: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, classes))
 
 
-def _export(
+def export(
     network: nn.Module, path: Path, sample: Tensor, names: list[str], outputs: list[str]
 ) -> None:
+    """Write a network that takes any number of samples."""
     program = torch.onnx.export(
         network.eval(), (torch.cat([sample, sample]),), dynamo=True, input_names=names,
         output_names=outputs, dynamic_shapes=({0: torch.export.Dim("N")},), verbose=False,
@@ -175,7 +176,8 @@ def _export(
     program.save(str(path))
 
 
-def _describe(path: Path, x: np.ndarray, y: np.ndarray | None, decision: str, name: str) -> None:
+def describe(path: Path, x: np.ndarray, y: np.ndarray | None, decision: str, name: str) -> None:
+    """Write the data of a network and their description; without labels it labels them itself."""
     arrays = {"x": x} if y is None else {"x": x, "y": y}
     np.savez(path.with_suffix(".npz"), **arrays)
     label = "self = true" if y is None else 'array = "y"'
@@ -185,7 +187,7 @@ def _describe(path: Path, x: np.ndarray, y: np.ndarray | None, decision: str, na
     )
 
 
-def _settled(network: nn.Module, x: Tensor) -> nn.Module:
+def settled(network: nn.Module, x: Tensor) -> nn.Module:
     """Set the statistics of every BatchNorm to those of a batch."""
     norms = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
     for layer in norms:
@@ -199,11 +201,11 @@ def write_detector(options: argparse.Namespace) -> None:
     """Write the detector; images are coarse coloured patches with noise."""
     coarse = torch.randn(options.samples + 4, 3, 8, 8)
     images = functional.interpolate(coarse, size=_IMAGE) + 0.3 * torch.randn(1, 3, _IMAGE, _IMAGE)
-    network = _settled(Detector(), images[:4])
+    network = settled(Detector(), images[:4])
     path = options.out / "detector.onnx"
-    _export(network, path, images[:1], ["image"], ["boxes", "objectness", "classes"])
+    export(network, path, images[:1], ["image"], ["boxes", "objectness", "classes"])
     decision = 'output = "classes"\nread = "argmax"\naxis = 2'
-    _describe(path, images[4:].numpy(), None, decision, "image")
+    describe(path, images[4:].numpy(), None, decision, "image")
 
 
 def write_whisper(options: argparse.Namespace) -> None:
@@ -214,8 +216,8 @@ def write_whisper(options: argparse.Namespace) -> None:
     distance = torch.arange(_MELS)[None, :, None] - tones
     mel = torch.exp(-distance.square() / 8) + 0.1 * torch.randn(options.samples, _MELS, _FRAMES)
     path = options.out / "whisper.onnx"
-    _export(SpeechEncoder(), path, mel[:1], ["mel"], ["languages"])
-    _describe(path, mel.numpy(), None, 'output = "languages"\nread = "argmax"', "mel")
+    export(SpeechEncoder(), path, mel[:1], ["mel"], ["languages"])
+    describe(path, mel.numpy(), None, 'output = "languages"\nread = "argmax"', "mel")
 
 
 def write_fashion_resnet18(options: argparse.Namespace) -> None:
@@ -241,9 +243,9 @@ def write_fashion_resnet18(options: argparse.Namespace) -> None:
         found = torch.cat([network(part).argmax(dim=1) for part in x_test.split(100)])
     print(f"accuracy on {len(y_test)} test images: {(found == y_test).double().mean():.3%}")
     path = options.out / "fashion_resnet18.onnx"
-    _export(network, path, x_test[:1], ["image"], ["scores"])
+    export(network, path, x_test[:1], ["image"], ["scores"])
     decision = 'output = "scores"\nread = "argmax"\nmetric = "accuracy"'
-    _describe(
+    describe(
         path,
         x_test[: options.samples].numpy(),
         y_test.numpy()[: options.samples],

@@ -85,3 +85,34 @@ def test_what_lies_between_held_blocks_is_given_back() -> None:
     """)
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert int(done.stdout) > 0.9 * (2**25 + 2**25)
+
+
+@pytest.mark.skipif(
+    not hasattr(freed_memory.ctypes.CDLL(None), "gnu_get_libc_version"), reason="not glibc"
+)
+def test_blocks_inside_are_mapped_apart_and_those_after_it_are_not() -> None:
+    """A block of 1 MiB inside is a mapping of its own, which goes as soon as it is let go."""
+    code = textwrap.dedent("""
+        import ctypes
+        from cimrobust.freed_memory import blocks_apart
+
+        libc = ctypes.CDLL(None)
+        libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+        libc.free.argtypes = [ctypes.c_void_p]
+
+        def goes_back():
+            block = libc.malloc(2**20)
+            held = libc.malloc(64)
+            libc.free(block)
+            page = block & ~4095
+            spans = [line.split()[0].split("-") for line in open("/proc/self/maps")]
+            return not any(int(low, 16) <= page + 4096 < int(high, 16) for low, high in spans)
+
+        with blocks_apart(2**40):
+            inside = goes_back()
+        with blocks_apart(2**20):
+            few = goes_back()
+        print(inside, few)
+    """)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "False"]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import tempfile
+import time
+
 import pytest
 
-from cimrobust.files import staging_folder, write_whole
+from cimrobust.files import folder_of_call, staging_folder, write_whole
 
 
 def test_a_staging_folder_is_gone_afterwards(tmp_path):
@@ -55,3 +60,35 @@ def test_links_are_left_alone(tmp_path):
 def test_a_whole_file_leaves_no_part(tmp_path):
     write_whole(tmp_path / "a.json", b"{}")
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def made_before(path):
+    """Let a file or folder be two minutes old."""
+    os.utime(path, (time.time() - 120,) * 2)
+
+
+def test_what_a_killed_writer_left_of_a_file_is_removed(tmp_path):
+    for name in (".a[1].json.abc.part", ".a[1].json.def.part", ".b.json.abc.part"):
+        (tmp_path / name).write_text("{")
+        made_before(tmp_path / name)
+    (tmp_path / ".a[1].json.new.part").write_text("{")
+    with (tmp_path / ".a[1].json.def.part").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        write_whole(tmp_path / "a[1].json", b"{}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".a[1].json.def.part", ".a[1].json.new.part", ".b.json.abc.part", "a[1].json",
+    ]  # fmt: skip
+
+
+def test_networks_that_killed_processes_left_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with folder_of_call() as living:
+        made_before(living)
+        left, new = (tmp_path / f"cimrobust-in-memory-{name}" for name in ("left", "new"))
+        for folder in (left, new):
+            folder.mkdir()
+            (folder / "model.onnx.data").write_bytes(b"1")
+        made_before(left)
+        with folder_of_call():
+            assert [living.is_dir(), left.is_dir(), new.is_dir()] == [True, False, True]
+    assert not living.exists()

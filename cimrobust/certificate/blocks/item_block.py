@@ -65,7 +65,7 @@ def metric_named(name: str) -> models.Metric | None:
 def model(evidence: Tested) -> models.Model:
     """Describe the network."""
     network = evidence.network
-    mapped = sum(tensor.nominal.size for tensor in evidence.placement.tensors.values())
+    mapped = sum(tensor.num_weights for tensor in evidence.placement.tensors.values())
     return models.Model(
         name=network.path.name,
         files=[

@@ -87,7 +87,7 @@ def _witness_checks(evidence: Evidence) -> list[models.Check]:
             ),
             held=True,
             detail=(
-                f"{sum(tensor.nominal.size for tensor in evidence.placement.tensors.values())}"
+                f"{sum(tensor.num_weights for tensor in evidence.placement.tensors.values())}"
                 " weights compared"
             ),
         ),

@@ -51,7 +51,7 @@ def place_box() -> Callable[[LayerScan, float], Placement]:
                 initializer=layer.initializer,
                 profile=profile,
                 shape=layer.shape,
-                nominal=layer.values,
+                stored=layer.values,
                 limits=GivenLimits(-box, box),
                 scale=np.ones(1),
                 scale_group=None,

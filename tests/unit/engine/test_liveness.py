@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
 
+from cimrobust.available_memory import memory_limit
 from cimrobust.data.dataset import DataSet
+from cimrobust.engine import liveness
 from cimrobust.engine.checks import TensorLiveness
 from cimrobust.engine.liveness import check_liveness
 from cimrobust.engine.open import Runtime, open_network
@@ -132,12 +136,52 @@ def test_engine_that_ignores_a_weight_of_a_deep_network_is_found_out(
         check(opened)
 
 
+def test_tensors_are_moved_side_by_side_as_far_as_memory_allows(
+    open_deep: Callable[..., Opened], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime, placement = open_deep(*deep(9))
+    real, threads = liveness.map_ordered, []
+    monkeypatch.setattr(
+        liveness,
+        "map_ordered",
+        lambda *given, workers: threads.append(workers) or real(*given, workers=workers),
+    )
+    free = check_liveness(runtime.plain, placement, {"x": X}, {}, workers=2)
+    with memory_limit(1000):
+        short = check_liveness(runtime.plain, placement, {"x": X}, {}, workers=2)
+    assert (threads, free) == ([2, 1], short)
+
+
+def test_large_networks_whose_gradients_show_little_are_traced(
+    open_deep: Callable[..., Opened], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where activations of 16 bits let twin and engine differ."""
+    runtime, placement = open_deep(*deep(40))
+    engine = copy(runtime.plain)
+    engine.deployed = replace(engine.deployed, late_weights={})
+    monkeypatch.setattr(liveness, "_shown_by_gradients", lambda *_: {"w3": 1.0})
+    found = check_liveness(engine, placement, {"x": X}, {}, specialised=runtime.at_hand)
+    moves = Counter(tensor.move for tensor in found)
+    assert moves == {"traced": 23, "vertex": 17}
+    assert next(tensor for tensor in found if tensor.initializer == "w3").max_change == 1.0
+    small = check_liveness(runtime.plain, placement, {"x": X}, {}, specialised=runtime.at_hand)
+    assert {tensor.move for tensor in small} == {"vertex"}
+
+
+def test_lengths_of_outputs_of_16_bits_do_not_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = np.full((1, 4), 300, np.float16)
+    monkeypatch.setattr(liveness, "_corner", lambda *_: (seen, np.ones((1, 4))))
+    monkeypatch.setattr(liveness, "run_saved", lambda *_: seen)
+    monkeypatch.setattr(liveness, "_effects", lambda *_: (seen, {"w": 5.0, "v": 1e-5}))
+    assert liveness._traced(None, None, None, {}, {}, {}) == {"w": 5.0}  # type: ignore[arg-type]
+
+
 def test_twin_that_is_another_network_shows_nothing(open_deep: Callable[..., Opened]) -> None:
     """What it says of gradients is not believed where it does not land where the engine does."""
     runtime, placement = open_deep(*deep(9))
     moved = open_deep(*deep(9, end="t = Add(h8, h7) y = Identity(t)"))[0].at_hand
-    liveness = check_liveness(runtime.plain, placement, {"x": X}, {}, specialised=moved)
-    assert liveness == check((runtime, placement), alone=True)
+    shown = check_liveness(runtime.plain, placement, {"x": X}, {}, specialised=moved)
+    assert shown == check((runtime, placement), alone=True)
 
 
 @pytest.mark.parametrize("num_layers", [40, 64])
@@ -185,9 +229,9 @@ def test_layer_that_reads_a_copy_in_a_deep_rounded_network_is_found(
     nodes = [nothing, wired, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
-    liveness = check_liveness(OrtEngine(wrong), placement, {"x": X}, {}, specialised=wrong)
-    assert [tensor.initializer for tensor in liveness if tensor.move == "none"] == [cut]
-    assert "traced" in {tensor.move for tensor in liveness}
+    shown = check_liveness(OrtEngine(wrong), placement, {"x": X}, {}, specialised=wrong)
+    assert [tensor.initializer for tensor in shown if tensor.move == "none"] == [cut]
+    assert "traced" in {tensor.move for tensor in shown}
 
 
 @pytest.mark.parametrize("ignored", ["w0", "w20", "w39"])
@@ -226,8 +270,8 @@ def test_rounded_twin_that_is_another_network_traces_nothing(
 ) -> None:
     runtime, placement = open_deep(*rounded(40))
     moved = open_deep(*rounded(40, end="t = Add(h39, h38) y = Identity(t)"))[0].at_hand
-    liveness = check_liveness(runtime.plain, placement, {"x": X}, {}, specialised=moved)
-    assert liveness == check((runtime, placement), alone=True)
+    shown = check_liveness(runtime.plain, placement, {"x": X}, {}, specialised=moved)
+    assert shown == check((runtime, placement), alone=True)
 
 
 def test_integer_weights_of_float_activations_are_seen_at_one_corner(

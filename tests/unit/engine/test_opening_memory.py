@@ -10,16 +10,18 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from cimrobust.available_memory import held_memory, memory_limit
+from cimrobust.available_memory import held_memory, memory_limit, planned_memory
 from cimrobust.engine.opening_memory import (
     OpeningSizes,
     opening_sizes,
     opening_threads,
     require_chip,
     require_opening,
+    session_threads,
 )
 from cimrobust.errors import ModelNotCoveredError
 from cimrobust.mapping.place import MOST_HELD
+from cimrobust.onnx_io.deploy import deploy
 from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import Network
@@ -43,6 +45,7 @@ LARGE = OpeningSizes(
     is_mapped=True,
     is_integer=False,
     has_levels=False,
+    is_late=True,
     sample=10**7,
     batch=10**6,
 )
@@ -85,20 +88,44 @@ def test_kernels_and_16_bits_are_told_apart(tmp_path):
     assert sizes.session() > replace(sizes, halved=0).session()
 
 
-def test_a_large_network_takes_four_copies_and_its_session():
+def test_a_large_network_takes_a_chip_and_its_session():
     weights, digital = LARGE.weights, LARGE.digital
     stages = LARGE.stages()
-    assert LARGE.placement() == weights
-    assert stages["chip"] == 3 * weights + 2 * digital + LARGE.session()
+    assert LARGE.placement() == 0
+    assert stages["chip"] == weights + 2 * digital + LARGE.session()
     assert LARGE.session() == int(5.25 / 4 * weights) + digital
-    assert stages["file"] == weights + LARGE.session(of_file=True)
-    placed = LARGE.stages(is_placed=True)
+    assert stages["file"] == LARGE.session(of_file=True)
+    assert LARGE.stages(is_placed=True) == stages
+    assert max(stages.values()) < LARGE.opening() < 1.25 * max(stages.values())
+
+
+def test_a_network_with_levels_or_converters_holds_its_weights_too():
+    held, weights = replace(LARGE, is_late=False), LARGE.weights
+    stages, placed = held.stages(), held.stages(is_placed=True)
+    assert held.placement() == weights
+    assert stages["chip"] == LARGE.stages()["chip"] + 2 * weights
     assert {name: stages[name] - size for name, size in placed.items()} == dict.fromkeys(
         stages, weights
     )
-    assert max(stages.values()) < LARGE.opening() < 1.2 * max(stages.values())
     # One weight less, and the box is held with the weights.
-    assert replace(LARGE, weights=weights - 4).placement() == 3 * (weights - 4)
+    assert replace(held, weights=weights - 4).placement() == 3 * (weights - 4)
+
+
+def test_sessions_are_given_16_bits_of_weights_that_the_file_has_in_16_bits():
+    half = replace(LARGE, halved=LARGE.weights)
+    without = half.stages()["chip"] - half.session()
+    assert without == LARGE.stages()["chip"] - LARGE.session() - LARGE.weights // 2
+
+
+def test_as_many_sessions_are_open_as_fit(transformer):
+    deployed = deploy(*transformer)
+    each = 4 * 4 * 32 * 40 + 4 * 4 * (3200 + 40) + 2 * 4 * (3 + 3 * 32 + 2 * 3 * 40)
+    with memory_limit(held_memory() + 2**24):
+        spare = planned_memory()
+        assert session_threads(deployed, 2, 10**9) == pytest.approx(spare // each, rel=0.05)
+        assert session_threads(deployed, 2, 3) == 3
+    with memory_limit(1000):
+        assert session_threads(deployed, 2, 3) == 1
 
 
 @pytest.mark.parametrize("require", [require_opening, require_chip])

@@ -62,5 +62,6 @@ def test_the_peak_of_opening_and_a_chip_stays_below_what_was_asked_for(tmp_path)
     before, limit, peak = map(int, done.stdout.split())
     weights = 9 * 4 * 2048**2
     assert peak <= limit
-    # Below the 39 bytes a weight that opening once took, the network itself included.
-    assert 3 * weights < peak - before < 7 * weights
+    # Below the 39 bytes a weight that opening once took, the network itself included, and the 20
+    # with two more copies.
+    assert 2 * weights < peak - before < 3.5 * weights
