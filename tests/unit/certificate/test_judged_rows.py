@@ -302,6 +302,8 @@ def condition(asked: dict[str, Any], occasion: Occasion | None = None, **changes
 @pytest.mark.parametrize(
     ("asked", "status"),
     [
+        ({"metric": "accuracy"}, "met"),
+        ({"metric": "rmse"}, "refuted"),
         ({"device": "rram-write-verify-3pct"}, "met"),
         ({"device": "another"}, "refuted"),
         ({"device": f"sha256:{profile_digest(DEVICE)}"}, "met"),
