@@ -176,7 +176,8 @@ def _shapes_in(
     def shape(tensor: str) -> torch.Size:
         first = {name: array[:1] for name, array in inputs.items()}
         with torch.no_grad():
-            return twin({**first, **constants}, outputs=[tensor])[tensor].shape
+            made: Shaped[Tensor, "..."] = twin({**first, **constants}, outputs=[tensor])[tensor]
+        return made.shape
 
     return shape
 

@@ -52,7 +52,7 @@ def unrolled(
     data = layouts.get(node.inputs[0])
     batch = 0 if node.get("layout", 0) else 1
     if data is None or data.axis != batch or data.each != 1:
-        raise CannotBoundError("its samples do not lie along its batch axis")
+        raise CannotBoundError("its samples do not lie along the first axis")
     num_steps = data.shape[1 - batch]
     if num_steps * len(cell.directions) > _MOST_STEPS:
         raise CannotBoundError(

@@ -51,6 +51,7 @@ _BY_KERNEL = (
 )
 #: Operators on two tensors, element by element.
 _OF_TWO = frozenset({"Add", "Div", "Max", "Min", "Mul", "Sub"})
+_ELSEWHERE = "its samples do not lie along the first axis"
 #: Oldest version of Softmax that normalises one axis alone.
 _ONE_AXIS = 13
 
@@ -135,7 +136,7 @@ class _Turned:
         """
         node = self.step.node
         if node.captures:
-            raise CannotBoundError("its body reads tensors whose samples are not in front")
+            raise CannotBoundError(_ELSEWHERE)
         if node.op in _OF_TWO:
             return self._of_two()
         if node.op in _BY_KERNEL:
@@ -148,7 +149,7 @@ class _Turned:
             return [self._matrix_product()]
         if node.op in ("Softmax", "LayerNormalization", "RMSNormalization"):
             return [self._along_axis()]
-        raise CannotBoundError("its samples do not lie along the first axis")
+        raise CannotBoundError(_ELSEWHERE)
 
     def by_kernel(self) -> Step:
         """Return the step that turns tensors back, computes, and turns to the front."""
@@ -173,17 +174,17 @@ class _Turned:
         node = self.step.node
         goal = self.layouts.get(node.outputs[0])
         if goal is None or len(node.inputs) != 2 or goal.is_last:
-            raise CannotBoundError("its samples do not lie along the first axis")
+            raise CannotBoundError(_ELSEWHERE)
         steps: list[Step] = []
         inputs: list[str] = []
         for place, name in enumerate(node.inputs):
             layout = self.layouts.get(name)
             if layout is not None:
                 if not layout.same_place(goal):
-                    raise CannotBoundError("the samples of what it reads lie along several axes")
+                    raise CannotBoundError(_ELSEWHERE)
                 inputs.append(name)
             elif self.ranks.get(name, len(goal.shape) + 1) > len(goal.shape):
-                raise CannotBoundError("it reads a tensor of unknown form, and samples")
+                raise CannotBoundError(_ELSEWHERE)
             elif self.ranks[name] <= 1:
                 inputs.append(name)
             else:
@@ -201,12 +202,12 @@ class _Turned:
         first, second = (self.layouts.get(name) for name in node.inputs)
         made = self.layouts.get(node.outputs[0])
         if first is None or made is None or not first.same_place(made):
-            raise CannotBoundError("its samples do not lie along the axis of its product's")
+            raise CannotBoundError(_ELSEWHERE)
         if second is None:
             return self.by_kernel()
         rank = len(first.shape)
         if not second.same_place(first) or rank < 3 or first.axis >= rank - 2:
-            raise CannotBoundError("the samples of its operands lie along several axes")
+            raise CannotBoundError(_ELSEWHERE)
         return self.by_kernel()
 
     def _matrix_product(self) -> Step:
@@ -214,16 +215,16 @@ class _Turned:
         first, made = self.layouts.get(node.inputs[0]), self.layouts.get(node.outputs[0])
         rest = [name for name in node.inputs[1:] if name in self.layouts]
         if first is None or made is None or rest or first.axis or made.axis:
-            raise CannotBoundError("its samples do not lie along the first axis")
+            raise CannotBoundError(_ELSEWHERE)
         if len(node.inputs) > 2 and node.inputs[2] and self.ranks.get(node.inputs[2], 2) > 1:
-            raise CannotBoundError("what it adds is no vector")
+            raise CannotBoundError(_ELSEWHERE)
         return self.by_kernel()
 
     def _along_axis(self) -> Step:
         """Return an operator that normalises along one axis, with that axis from the back."""
         node, layout = self.step.node, self.layouts.get(self.step.node.outputs[0])
         if layout is None or node.inputs[0] not in self.layouts:
-            raise CannotBoundError("its samples do not lie along the first axis")
+            raise CannotBoundError(_ELSEWHERE)
         default = -1 if node.op != "Softmax" or node.version >= _ONE_AXIS else 1
         rank = len(layout.shape)
         axis = int(node.get("axis", default)) % rank
@@ -254,7 +255,7 @@ def _constant(value: Shaped[Tensor, "..."], goal: SampleLayout) -> Shaped[Tensor
         turned = padded.movedim(goal.axis, 0)
         return turned if goal.each == 1 else turned.unsqueeze(goal.axis + 1)
     if length != goal.each or goal.each == 1:
-        raise CannotBoundError("a constant has a value of its own for every sample")
+        raise CannotBoundError(_ELSEWHERE)
     return goal.front(padded)
 
 

@@ -102,6 +102,19 @@ def test_the_last_state_of_a_recurrent_layer(opened: Opener, op: str, direction:
     check_margins(opened, text, weights, RNG.normal(size=(8, 5, 4)).astype(np.float32))
 
 
+def test_sequences_that_are_too_long_are_refused(opened: Opener) -> None:
+    weights = cell("RNN", 1, 4, 3)
+    text = HEAD + (
+        f"(float[N, 129, 4] x) => (float[N, 3] y) <{dims(weights)}, int64[1] zero = {{0}}>"
+        " { t = Transpose<perm = [1, 0, 2]>(x) q, h = RNN<hidden_size = 3>(t, w, r, b)"
+        " y = Squeeze(h, zero) }"
+    )
+    x = RNG.normal(size=(4, 129, 4)).astype(np.float32)
+    refused = open_bounds(*opened(text, weights, {"x": x}))
+    assert isinstance(refused, Refusal)
+    assert "it has 129 steps in time, more than 128" in refused.reason
+
+
 def test_long_sequences_are_bounded_without_narrowing(
     opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,7 +323,7 @@ def test_loops_whose_number_of_passes_is_known(opened: Opener, loop: str) -> Non
         (
             "t = Unsqueeze(h, zero) a = ReduceMax<axes = [2]>(t) c = Squeeze(a, zero)"
             " s = Add(h, c)",
-            "first axis",
+            "its samples do not lie along the first axis",
         ),
     ],
 )
