@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from kill_and_resume import SAMPLES, Case, differences, ran
@@ -93,17 +94,22 @@ def _workers(pid: int) -> list[int]:
     """Return the processes of a cluster that a process has started, or those of its nanny."""
     found: list[int] = []
     for child in _children(pid):
-        command = Path(f"/proc/{child}/cmdline").read_bytes()
+        try:
+            command = Path(f"/proc/{child}/cmdline").read_bytes()
+        except OSError:
+            continue
         inner = _workers(child)
         found += inner or ([child] if b"spawn_main" in command else [])
     return found
 
 
 def _children(pid: int) -> list[int]:
-    try:
-        return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
+    """Return the processes that any thread of a process has started."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            found += map(int, task.read_text().split())
+    return found
 
 
 if __name__ == "__main__":

@@ -366,6 +366,8 @@ def _compared(path: Path) -> Any:
     if path.name == _LOG:
         # As text: what is no number equals itself.
         return repr(without_times(pq.read_table(path).to_pydict()))
+    if path.suffix == ".sarif":
+        return _without_places(json.loads(path.read_bytes()))
     return path.read_bytes()
 
 
