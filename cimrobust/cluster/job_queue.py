@@ -113,7 +113,9 @@ class JobQueue(BaseModel):
             # A limit would end workers, not trials.
             "worker_extra_args": ["--memory-limit", "0", "--no-dashboard"],
         }
-        return {key: value for key, value in named.items() if value is not None} | lists
+        # Any free port: the usual one of the dashboard may be taken, by another run too.
+        served = {"scheduler_options": {"dashboard_address": ":0"}}
+        return {key: value for key, value in named.items() if value is not None} | lists | served
 
 
 async def _handed_in(cluster: Any) -> None:

@@ -113,6 +113,8 @@ def test_what_does_not_fit_is_named(queue: Path, text: str, words: str) -> None:
 def test_the_account_has_the_name_of_the_batch_system(system: str, name: str) -> None:
     queue = JobQueue(schema=1, system=system, jobs=1, memory="1GB", account="chips")
     assert queue.arguments()[name] == "chips"
+    # Port 8787, the usual one, may be taken by another run.
+    assert queue.arguments()["scheduler_options"] == {"dashboard_address": ":0"}
 
 
 def test_without_the_library_the_extra_is_named(
