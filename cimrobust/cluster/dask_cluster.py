@@ -122,7 +122,8 @@ class Dask:
                     n_workers=self._number,
                     threads_per_worker=1,
                     memory_limit=0,
-                    dashboard_address=None,
+                    # Any free port: the usual one may be taken, by another run too.
+                    dashboard_address="127.0.0.1:0",
                     silence_logs="CRITICAL",
                 )
             )

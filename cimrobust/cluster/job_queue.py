@@ -113,8 +113,8 @@ class JobQueue(BaseModel):
             # A limit would end workers, not trials.
             "worker_extra_args": ["--memory-limit", "0", "--no-dashboard"],
         }
-        # Any free port: the usual one of the dashboard may be taken, by another run too.
-        served = {"scheduler_options": {"dashboard_address": ":0"}}
+        # Any free port of this machine: another run may have the usual one of the dashboard.
+        served = {"scheduler_options": {"dashboard_address": "127.0.0.1:0"}}
         return {key: value for key, value in named.items() if value is not None} | lists | served
 
 

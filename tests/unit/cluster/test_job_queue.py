@@ -114,7 +114,7 @@ def test_the_account_has_the_name_of_the_batch_system(system: str, name: str) ->
     queue = JobQueue(schema=1, system=system, jobs=1, memory="1GB", account="chips")
     assert queue.arguments()[name] == "chips"
     # Port 8787, the usual one, may be taken by another run.
-    assert queue.arguments()["scheduler_options"] == {"dashboard_address": ":0"}
+    assert queue.arguments()["scheduler_options"] == {"dashboard_address": "127.0.0.1:0"}
 
 
 def test_without_the_library_the_extra_is_named(

@@ -63,5 +63,5 @@ def test_another_level_is_an_error(tmp_path: Path, kind: type) -> None:
         SelfCheckError, match=r"must hold what was trained, got a difference of .* in 'w'"
     ):
         check_written(
-            values, nominal, replace(written, nominal=moved), np.dtype(kind).name, tmp_path
+            values, nominal, replace(written, stored=moved), np.dtype(kind).name, tmp_path
         )
