@@ -8,7 +8,7 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float32, Shaped
+from jaxtyping import Float, Float32, Shaped
 
 from cimrobust.engine.batches import (
     Feed,
@@ -62,7 +62,7 @@ class OpenNetwork:
         inputs: tuple[TensorSpec, ...],
         output: str,
         feeding: Feeding,
-        keep: tuple[Float32[np.ndarray, "..."], ...],
+        keep: tuple[Float[np.ndarray, "..."], ...],
     ) -> None:
         self._session = session
         self._inputs = inputs
@@ -184,7 +184,7 @@ class OrtEngine:
             return late_chip(placement, seed=seed, trial=trial)
         return program_chip(placement, seed=seed, trial=trial, out=out)
 
-    def open(self, weights: Mapping[str, Float32[np.ndarray, "..."]]) -> OpenNetwork:
+    def open(self, weights: Mapping[str, Float[np.ndarray, "..."]]) -> OpenNetwork:
         """Open a session with these weights in place before the graph is optimised.
 
         Args:
@@ -214,7 +214,7 @@ class OrtEngine:
 
     def run(
         self,
-        weights: Mapping[str, Float32[np.ndarray, "..."]],
+        weights: Mapping[str, Float[np.ndarray, "..."]],
         inputs: Mapping[str, Shaped[np.ndarray, "samples ..."]],
         constants: Mapping[str, Shaped[np.ndarray, "..."]] = _NO_ARRAYS,
         *,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -102,9 +102,8 @@ class _Checked(LateArrays):
         super().__init__(weights, checked)
 
 
-def _with_values(
-    model: onnx.ModelProto, weights: Mapping[str, Shaped[np.ndarray, "..."]]
-) -> onnx.ModelProto:
+def _with_values(model: onnx.ModelProto, weights: Mapping[str, Any]) -> onnx.ModelProto:
+    """Return a model with other values; whoever looks at one before its turn makes it twice."""
     changed = without_data(model, weights)
     for tensor in changed.graph.initializer:
         if tensor.name in weights:

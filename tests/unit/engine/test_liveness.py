@@ -20,6 +20,7 @@ from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.ort import OrtEngine
 from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.placement import Placement
+from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.scan import scan_layers
 
@@ -173,7 +174,8 @@ def test_lengths_of_outputs_of_16_bits_do_not_overflow(monkeypatch: pytest.Monke
     monkeypatch.setattr(liveness, "_corner", lambda *_: (seen, np.ones((1, 4))))
     monkeypatch.setattr(liveness, "run_saved", lambda *_: seen)
     monkeypatch.setattr(liveness, "_effects", lambda *_: (seen, {"w": 5.0, "v": 1e-5}))
-    assert liveness._traced(None, None, None, {}, {}, {}) == {"w": 5.0}  # type: ignore[arg-type]
+    nobody = (object.__new__(kind) for kind in (OrtEngine, Deployed, Placement))
+    assert liveness._traced(*nobody, {}, {}, {}) == {"w": 5.0}  # type: ignore[misc]
 
 
 def test_twin_that_is_another_network_shows_nothing(open_deep: Callable[..., Opened]) -> None:
