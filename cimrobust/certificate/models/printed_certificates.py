@@ -84,6 +84,7 @@ class GateOutput(Printed):
     """What `gate` prints with `--json` where it judges."""
 
     NAME = "gate-output"
+    VERSION = "1.1"
 
     exit_code: Literal[0, 1, 3]
     """0 passed, 1 failed, 3 inconclusive."""
