@@ -61,6 +61,8 @@ class BoundedNetwork:
         twin: The network in float64, to look for chips that break a sample; None: of a regression,
             or no linear bounds will be asked for.
         cost: Multiplications that linear bounds of one decision take in one box, about.
+        has_axis: The network's own tensors have an axis of samples; without one no chips are looked
+            for.
     """
 
     plan: Plan
@@ -72,6 +74,7 @@ class BoundedNetwork:
     constants: Mapping[str, Shaped[Tensor, "..."]]
     twin: Twin | None
     cost: float = 0.0
+    has_axis: bool = True
 
     @property
     def num_decisions(self) -> int:
@@ -115,6 +118,20 @@ def open_bounds(
         most_cost: `BoundedNetwork.cost` above which no linear bounds will be asked for, so that
             their memory is not needed.
     """
+    refused = _refuse(runtime, placement)
+    if refused is not None:
+        return refused
+    try:
+        network = _planned(runtime, placement)
+    except NotBoundedError as err:
+        return err.refusal
+    except CimrobustError as err:
+        return Refusal(f"the network has no form that can be bounded: {err}")
+    return _tried(network, most_cost)
+
+
+def _refuse(runtime: Runtime, placement: Placement) -> Refusal | None:
+    """Return why no network on such devices, or run in such a way, is bounded; None where it is."""
     # Converters are those of the chip, whatever devices its layers have.
     refused = refuse_converters(placement.profile) or next(
         filter(None, map(refuse_profile, placement.profiles)), None
@@ -134,47 +151,43 @@ def open_bounds(
             f"the network takes exactly {feeding.size} samples a run, and bounds are of runs of any"
             " number or of one"
         )
-    refused = _refuse_box(sum(tensor.num_weights for tensor in placement.tensors.values()))
-    if refused is not None:
-        return refused
-    dataset, task = runtime.dataset, runtime.task
-    try:
-        whole = runtime.at_hand.model
-        model = unrolled(whole)
-        twin = to_torch(
-            model,
-            weight_names=runtime.deployed.weight_names,
-            outputs=[runtime.plain.output],
-            values=stored_tensors(runtime.at_hand),
-        ).double()
-        inputs = {name: _tensor(array) for name, array in dataset.inputs.items()}
-        constants = {name: _tensor(array) for name, array in dataset.constants.items()}
-        twin.straight_through = True
-        has_axis = feeding.mode != "none"
-        if not has_axis and task.decision.read == "label":
-            return Refusal("labels of a network without an axis of samples are not followed")
-        shapes = _shapes_in(twin, inputs, constants, has_axis=has_axis)
-        reading = reading_of(twin, task, runtime.plain.output, shapes)
-        plan = _plan_of(twin, reading.tensor, inputs, constants, feeding.mode)
-        in_loops = len(model.graph.node) - len(whole.graph.node)
-        plan = pools_first(replace(plan, num_in_time=plan.num_in_time + in_loops))
-    except NotBoundedError as err:
-        return err.refusal
-    except CimrobustError as err:
-        return Refusal(f"the network has no form that can be bounded: {err}")
-    return _tried(
-        BoundedNetwork(
-            plan,
-            reading,
-            task,
-            CountedDecisions.of(task),
-            placement,
-            inputs,
-            constants,
-            # Of a network without an axis of samples no chips are looked for.
-            twin if has_axis else None,
-        ),
-        most_cost,
+    if feeding.mode == "none" and runtime.task.decision.read == "label":
+        return Refusal("labels of a network without an axis of samples are not followed")
+    return _refuse_box(sum(tensor.num_weights for tensor in placement.tensors.values()))
+
+
+def _planned(runtime: Runtime, placement: Placement) -> BoundedNetwork:
+    """Return a network with its plan, not tried yet.
+
+    Raises:
+        CimrobustError: It has no twin, or no plan.
+    """
+    dataset, task, output = runtime.dataset, runtime.task, runtime.plain.output
+    whole, mode = runtime.at_hand.model, runtime.plain.feeding.mode
+    model = unrolled(whole)
+    twin = to_torch(
+        model,
+        weight_names=runtime.deployed.weight_names,
+        outputs=[output],
+        values=stored_tensors(runtime.at_hand),
+    ).double()
+    inputs = {name: _tensor(array) for name, array in dataset.inputs.items()}
+    constants = {name: _tensor(array) for name, array in dataset.constants.items()}
+    twin.straight_through = True
+    has_axis = mode != "none"
+    reading = reading_of(twin, task, output, _shapes_in(twin, inputs, constants, has_axis=has_axis))
+    plan = _plan_of(twin, reading.tensor, inputs, constants, mode)
+    in_loops = len(model.graph.node) - len(whole.graph.node)
+    return BoundedNetwork(
+        pools_first(replace(plan, num_in_time=plan.num_in_time + in_loops)),
+        reading,
+        task,
+        CountedDecisions.of(task),
+        placement,
+        inputs,
+        constants,
+        twin,
+        has_axis=has_axis,
     )
 
 
@@ -277,7 +290,7 @@ def _tried(network: BoundedNetwork, most_cost: float) -> BoundedNetwork | Refusa
             "its bounds leave out the chip without deviations, which is a fault of this tool;"
             " report this"
         )
-    asks_chips = is_linear and network.reading.kind != "value"
+    asks_chips = is_linear and network.reading.kind != "value" and network.has_axis
     return replace(network, cost=cost, twin=network.twin if asks_chips else None)
 
 
@@ -287,12 +300,14 @@ def _holds_nominal(network: BoundedNetwork, twin: Twin, scores: Interval) -> boo
 
     They do if every rule fits the tensors that it is given.
     """
-    first = {name: tensor[:1] for name, tensor in network.inputs.items()}
+    has_axis = network.has_axis
+    first = {name: tensor[:1] if has_axis else tensor[0] for name, tensor in network.inputs.items()}
     nominal = {
         name: torch.tensor(tensor.nominal) for name, tensor in network.placement.tensors.items()
     }
     tensor = network.plan.tensor
     made = twin({**first, **network.constants}, nominal, [tensor])[tensor]
+    made = made if has_axis else made[None]
     slack = 1e-6 * (1.0 + made.abs())
     return not bool(((made < scores.lo - slack) | (made > scores.hi + slack)).any())
 

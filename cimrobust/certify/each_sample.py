@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _ON_IMAGES = frozenset({"Conv", "GlobalMaxPool", "MaxPool"})
 #: Operators whose rules are tighter on rows of samples than on the positions of one.
 _ON_ROWS = frozenset({"Gemm", "MatMul"})
-#: Operators with an attribute that names an axis, with what it is where it is left out.
+#: Operators with an attribute that names an axis.
 _WITH_AXIS = frozenset({"LayerNormalization", "RMSNormalization", "Softmax"})
 _OF_MAXIMA = frozenset({"ReduceMax", "ReduceMin"})
 #: Operators that stretch their inputs to one shape.
@@ -162,6 +162,8 @@ class _Run:
                 " sample to sample"
             )
         self.apart.update(name for name in node.outputs if name)
+        if node.op in _OF_MAXIMA and any(flags[1:]):
+            raise NotBoundedError(f"node {node.name} ({node.op}) must have the same axes a sample")
         if node.op in RECURRENT:
             return self._in_time(step, flags)
         if node.op in _ON_IMAGES:
@@ -169,7 +171,7 @@ class _Run:
         if node.op in _ON_ROWS and not any(flags[1:]) and self._is_row(node):
             return self._of_samples(step)
         stretched, before = self._stretched(node, flags)
-        kernel = _mapped(step.kernel, read, flags, node)
+        kernel = _mapped(step.kernel, read, flags)
         return [*before, replace(step, kernel=kernel, node=self._node(stretched, read))]
 
     def _run(self, step: Step, read: list[Any]) -> None:
@@ -213,7 +215,8 @@ class _Run:
         outputs = tuple(made.get(name, "") for name in node.outputs)
         inner = replace(node, inputs=(data, *node.inputs[1:]), outputs=outputs)
         try:
-            if any(flags[1:4]) or shape[axis] != 1:
+            others = set(range(1, len(flags))) - set(_FIRST_STATES)
+            if shape[axis] != 1 or any(flags[index] for index in others):
                 raise CannotBoundError("its samples do not lie along its batch axis")
             written = unrolled(replace(step, node=inner), shape[1 - axis], starts_at_zero=at_zero)
         except CannotBoundError as error:
@@ -288,14 +291,13 @@ class _Run:
         return node
 
 
-def _mapped(kernel: Kernel, read: list[Any], flags: list[bool], node: Node) -> Kernel:
+def _mapped(kernel: Kernel, read: list[Any], flags: list[bool]) -> Kernel:
     """Return a kernel that runs another on every sample.
 
     Args:
         kernel: The other.
         read: What it reads of one sample.
         flags: Which of that differ from sample to sample.
-        node: Whose kernel it is.
     """
     dims = tuple(0 if flag else None for flag in flags)
 

@@ -5,6 +5,7 @@ For bounds, which know the operators of a body and not a body; no file is ever w
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
 #: Most nodes that the bodies of a model may become.
 MOST_NODES = 2000
-# Version from which on Unsqueeze takes its axes as an input.
-_AXES_INPUT = 13
+# Versions from which on Unsqueeze takes its axes as an input, and Scan has no axis of samples.
+_AXES_INPUT, _PLAIN_SCAN = 13, 9
 _LOOPS = frozenset({"Loop", "Scan"})
 
 
@@ -82,7 +83,9 @@ class _Work:
             [name for inner in all_graphs(graph) for name in defined_names(inner)]
             + [node.name for node in all_nodes(graph)]
         )
-        self._by_input = opset_versions(self.model).get("", 0) >= _AXES_INPUT
+        version = opset_versions(self.model).get("", 0)
+        self._by_input = version >= _AXES_INPUT
+        self._loops = _LOOPS if version >= _PLAIN_SCAN else _LOOPS - {"Scan"}
 
     def once(self) -> bool:
         """Write the loops of the graph out that can be; return whether there were any."""
@@ -93,7 +96,7 @@ class _Work:
         found = False
         for node in graph.node:
             parts = None
-            if op_name(node) in _LOOPS and node.name not in self._kept:
+            if op_name(node) in self._loops and node.name not in self._kept:
                 parts = self._written_out(node, stored, types)
                 if parts is None:
                     self._kept.add(node.name)
@@ -184,7 +187,7 @@ def _listed(node: onnx.NodeProto, name: str, count: int) -> list[int]:
 
 
 @dataclass
-class _Unrolled:
+class _Unrolled(ABC):
     """One loop.
 
     Attributes:
@@ -224,23 +227,23 @@ class _Unrolled:
         return made
 
     @property
+    @abstractmethod
     def num_states(self) -> int:
         """Number of values that go from pass to pass."""
-        raise NotImplementedError
 
+    @abstractmethod
     def states(self) -> Iterator[str]:
         """Yield the names of the first states."""
-        raise NotImplementedError
 
+    @abstractmethod
     def given(
         self, index: int, passes: int, states: list[str]
     ) -> tuple[list[str], list[onnx.NodeProto]]:
         """Return what the body's inputs are in one pass, and the nodes that make it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def output_axis(self, place: int) -> tuple[int, bool]:
         """Return the axis along which an output is put together, and whether backwards."""
-        raise NotImplementedError
 
     def _named(self, op: str, inputs: list[str], output: str, **values: Any) -> onnx.NodeProto:
         name = self.work.take(f"{output}.{op}")

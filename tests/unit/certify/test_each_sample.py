@@ -21,6 +21,7 @@ from cimrobust.certify.propagate import propagate
 from cimrobust.certify.refusal import NotBoundedError, Refusal
 from cimrobust.certify.rules.affine import add
 from cimrobust.certify.rules.softmax import softmax
+from cimrobust.data.decision import Decision
 from cimrobust.engine.batches import Feeding
 from cimrobust.engine.open import Runtime
 from cimrobust.mapping.placement import Placement
@@ -317,7 +318,11 @@ def test_bodies_and_lists_of_samples_have_no_bound() -> None:
     node = replace(node, op="Transpose")
     with pytest.raises(NotBoundedError, match=r"'y' must have one row a sample, got shape"):
         each.steps([Step(torch.t, (), (), node)], {}, "y")
-    node = replace(node, op="Conv")
+    each = EachSample({"x": torch.ones(1, 2), "a": torch.ones(1)}, {}, has_axis=True)
+    node = replace(node, op="ReduceMax", inputs=("x", "a"))
+    with pytest.raises(NotBoundedError, match=r"n \(ReduceMax\) must have the same axes a sample"):
+        each.steps([Step(lambda x, _: x, (), (), node)], {}, "y")
+    node = replace(node, op="Conv", inputs=("x",))
     each = EachSample({"x": torch.ones(2, 1, 3)}, {}, has_axis=True)
     with pytest.raises(NotBoundedError, match=r"must read one image a sample, got shape \[2, 1, 3"):
         each.steps([Step(torch.relu, (), (), node)], {}, "y")
@@ -337,10 +342,11 @@ def test_networks_of_several_samples_a_run_have_no_bound(
     assert "takes exactly 2 samples a run, and bounds are of runs of any" in refused.reason
 
 
+@pytest.mark.parametrize("name", ["turned", "no axis"])
 def test_bounds_that_miss_the_network_itself_are_refused(
-    opened: Opener, monkeypatch: pytest.MonkeyPatch
+    opened: Opener, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    runtime, placement = opened_elsewhere(opened, "turned")
+    runtime, placement = opened_elsewhere(opened, name)
     real = EachSample.steps
 
     def wrong(self: EachSample, *given: Any) -> Lifted:
@@ -396,3 +402,18 @@ def test_a_form_that_counts_what_is_masked_has_no_bound() -> None:
     constant = rule.backward(forms, [data, mask], made).constant
     assert constant[0, 0] == 0.0
     assert math.isnan(constant[1, 0])
+
+
+def test_labels_without_an_axis_of_samples_have_no_bound(opened: Opener) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 13]>
+    net (float[5] x) => (int64[1] y) {
+      h = MatMul(x, w)
+      y = ArgMax<axis = 0>(h)
+    }"""
+    samples = RNG.normal(size=(4, 5)).astype(np.float32)
+    decision = Decision(read="label")
+    refused = open_bounds(
+        *opened(text, stored(w=(5, 3)), {"x": samples}, np.zeros(4, np.int64), decision=decision)
+    )
+    assert isinstance(refused, Refusal)
+    assert refused.reason == "labels of a network without an axis of samples are not followed"

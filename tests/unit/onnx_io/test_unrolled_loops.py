@@ -87,3 +87,15 @@ def test_other_loops_stay(load: Callable[[str], Network], body: str) -> None:
     )
     model = load(text).model
     assert unrolled(model) is model
+
+
+def test_a_scan_with_an_axis_of_samples_stays() -> None:
+    """Scan of version 8 has lengths in front of its states, and no twin."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 4, opset_import: ["" : 8]>
+        net (float[2, 3, 4] x, float[2, 4] s) => (float[2, 4] y) {
+          y, z = Scan (, s, x) <num_scan_inputs = 1, body = b (float[4] h, float[4] v) =>
+            (float[4] n, float[4] k) { n = Add(h, v) k = Identity(n) }>
+        }"""
+    )
+    assert unrolled(model) is model
