@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cimrobust.data.description_draft import Draft, DraftInput
-from cimrobust.data.graph_input import CHANNELS_MOVED, channels_moved, fits_input
-from cimrobust.data.images import IMAGE_STEPS
+from cimrobust.data.graph_input import channels_moved, fits_input
 from cimrobust.data.label_readings import Reading, best_reading
 from cimrobust.data.load_dataset import load_data
 from cimrobust.engine.judged_outputs import output_of
 from cimrobust.engine.ort import run_original
 from cimrobust.errors import CimrobustError, ModelNotCoveredError, UsageError
 from cimrobust.onnx_io.load_network import load_network
+from cimrobust.pipeline.candidate_inputs import scaled, with_channels_moved, with_rows_turned
 from cimrobust.pipeline.described_source import (
     LABEL_NAMES,
     TRIED,
@@ -36,11 +36,6 @@ from cimrobust.pipeline.understanding import Understanding, understand
 if TYPE_CHECKING:
     from cimrobust.array_shapes import Real
     from cimrobust.onnx_io.network import Network, TensorSpec
-
-# Largest number that whole numbers of a type scale to 1 by, where graphs take reals.
-_LARGEST = {"uint8": 255, "uint16": 65535}
-_COLOURS = 3
-_ROWS = "Rows of numbers: this order of channels, height and width fits the labels best. Check it."
 
 
 @dataclass(frozen=True)
@@ -300,8 +295,11 @@ def _with_reading(network: Network, draft: Draft, source: Source) -> Draft:
     """Return a draft with scaling, label coding and decision that fit best, and its doubts."""
     found: list[tuple[Draft, Reading]] = []
     problem = ""
-    for layouts in ((draft, *_unrolled(draft, source)), _turned(draft, source)):
-        for candidate in (scaled for layout in layouts for scaled in _scalings(layout, source)):
+    for layouts in (
+        (draft, *with_rows_turned(draft, source)),
+        with_channels_moved(draft, source),
+    ):
+        for candidate in (other for layout in layouts for other in scaled(layout, source)):
             try:
                 found.append((candidate, _reading(network, candidate, source)))
             except CimrobustError as err:
@@ -325,85 +323,6 @@ def _with_reading(network: Network, draft: Draft, source: Source) -> Draft:
     }
     inputs = tuple(_scale_note(entry, found, best) for entry in chosen.inputs)
     return replace(chosen, inputs=inputs, reading=reading.labels, decision=decision, notes=notes)
-
-
-def _unrolled(draft: Draft, source: Source) -> Iterator[Draft]:
-    """Yield the draft with rows of numbers read as pictures whose channels lie the other way round.
-
-    Only where labels tell which is right, and the graph takes pictures in colour.
-    """
-    if draft.label is None:
-        return
-    inputs = tuple(
-        replace(entry, steps=(*entry.steps[:-1], *steps), options=(*entry.options, _ROWS))
-        if entry.array is not None
-        and source.raw.arrays[entry.array].ndim == 2
-        and entry.steps
-        and (steps := _other_order(entry.steps[-1])) is not None
-        else entry
-        for entry in draft.inputs
-    )
-    if inputs != draft.inputs:
-        yield replace(draft, inputs=inputs)
-
-
-def _other_order(step: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...] | None:
-    """Return the steps that make the same shape of rows with channels in another place."""
-    shape = list(step.get("shape", ()))
-    if len(shape) != 3 or (shape[0] == _COLOURS) == (shape[2] == _COLOURS):
-        return None
-    first = shape[0] == _COLOURS
-    turned = [*shape[1:], shape[0]] if first else [shape[2], *shape[:2]]
-    perm = CHANNELS_MOVED[0 if first else 1]
-    return ({"op": "reshape", "shape": turned}, {"op": "transpose", "perm": perm})
-
-
-def _turned(draft: Draft, source: Source) -> Iterator[Draft]:
-    """Yield the draft with channels last where they are first, and the other way round.
-
-    A graph that states no sizes does not say which it takes; running it does.
-    """
-    for perm in CHANNELS_MOVED:
-        turned = tuple(
-            replace(entry, steps=(*entry.steps, {"op": "transpose", "perm": perm}))
-            if entry.array is not None
-            and source.raw.arrays[entry.array].ndim == len(perm)
-            and not any(step["op"] in ("transpose", "reshape") for step in entry.steps)
-            else entry
-            for entry in draft.inputs
-        )
-        if turned != draft.inputs:
-            yield replace(draft, inputs=turned)
-
-
-def _scalings(draft: Draft, source: Source) -> Iterator[Draft]:
-    """Yield the draft as it is, and with bytes divided by 255 where the graph takes reals.
-
-    Whole numbers of 16 bits without sign are divided by 65535.
-    """
-    yield draft
-    whole = [
-        entry
-        for entry in draft.inputs
-        if entry.array is not None
-        and entry.dtype.startswith("float")
-        and source.raw.arrays[entry.array].dtype.name in _LARGEST
-    ]
-    if whole:
-        yield replace(
-            draft,
-            inputs=tuple(
-                _divided(entry, source) if entry in whole else entry for entry in draft.inputs
-            ),
-        )
-
-
-def _divided(entry: DraftInput, source: Source) -> DraftInput:
-    """Return an input whose numbers are scaled to go up to 1, behind the steps of images."""
-    divide = {"op": "divide", "value": _LARGEST[source.raw.arrays[str(entry.array)].dtype.name]}
-    first = tuple(step for step in entry.steps if step["op"] in IMAGE_STEPS)
-    rest = tuple(step for step in entry.steps if step["op"] not in IMAGE_STEPS)
-    return replace(entry, steps=(*first, divide, *rest))
 
 
 def _scale_note(
