@@ -39,7 +39,7 @@ from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.subject import Subject
 from cimrobust.engine.torch_threads import one_torch_thread
-from cimrobust.mapping.placement import Placement
+from cimrobust.mapping.placement import GivenLimits, Placement
 from cimrobust.pipeline.inspection import inspect_model
 from cimrobust.run import Run
 from cimrobust.search.ensemble import search
@@ -200,7 +200,10 @@ class Measured:
             scale = first * 2.0 ** (step / 4.0)
             tensors = {
                 name: replace(
-                    tensor, lo=np.float32(scale) * tensor.lo, hi=np.float32(scale) * tensor.hi
+                    tensor,
+                    limits=GivenLimits(
+                        np.float32(scale) * tensor.lo, np.float32(scale) * tensor.hi
+                    ),
                 )
                 for name, tensor in self.placement.tensors.items()
             }

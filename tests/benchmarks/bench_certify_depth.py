@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from bench_certify import ROOT, lines, measure, opened_file
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from cimrobust.engine.torch_threads import one_torch_thread
-from tests.benchmarks.bench_certify import ROOT, lines, measure, opened_file
 
 DEPTHS = (1, 2, 3, 6)
 
@@ -43,7 +43,7 @@ def trained(depth: int, width: int) -> nn.Sequential:
     for _ in range(60):
         for some in torch.randperm(len(x)).split(64):
             optimiser.zero_grad()
-            nn.functional.cross_entropy(net(x[some]), y[some]).backward()  # type: ignore[no-untyped-call]
+            nn.functional.cross_entropy(net(x[some]), y[some]).backward()
             optimiser.step()
     return net
 

@@ -254,7 +254,7 @@ def _scored(
     if arguments.prove:
         bounded = open_bounds(runtime, placement)
         assert isinstance(bounded, BoundedNetwork), bounded
-        chosen = np.arange(min(arguments.prove, bounded.num_samples))
+        chosen = np.arange(min(arguments.prove, bounded.num_decisions))
         proved = certify(bounded, samples=chosen, effort=1e7, branching=None)
         scored["certified"] = proved.count / len(chosen)
     return scored

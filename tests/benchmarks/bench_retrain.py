@@ -149,7 +149,7 @@ def evaluate(
     if prove:
         network = open_bounds(runtime, inspection.placement)
         assert isinstance(network, BoundedNetwork), network
-        chosen = np.arange(min(prove, network.num_samples))
+        chosen = np.arange(min(prove, network.num_decisions))
         scored["proved"] = certify(network, samples=chosen, effort=1e7, branching=None).count / len(
             chosen
         )

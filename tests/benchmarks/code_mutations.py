@@ -119,13 +119,13 @@ def _changes(node: ast.expr | ast.stmt, before: str) -> Iterator[tuple[str, str]
             yield f"comparison {index}", ast.unparse(changed)
     elif isinstance(node, ast.BinOp) and type(node.op) in _COMPUTED:
         if not _is_text(node):
-            changed = copy.deepcopy(node)
-            changed.op = _COMPUTED[type(node.op)]()
-            yield "operator", ast.unparse(changed)
+            computed = copy.deepcopy(node)
+            computed.op = _COMPUTED[type(node.op)]()
+            yield "operator", ast.unparse(computed)
     elif isinstance(node, ast.BoolOp):
-        changed = copy.deepcopy(node)
-        changed.op = ast.Or() if isinstance(node.op, ast.And) else ast.And()
-        yield "and, or", ast.unparse(changed)
+        joined = copy.deepcopy(node)
+        joined.op = ast.Or() if isinstance(node.op, ast.And) else ast.And()
+        yield "and, or", ast.unparse(joined)
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not | ast.USub):
         yield "sign, not", ast.unparse(node.operand)
     elif isinstance(node, ast.Constant):

@@ -140,7 +140,8 @@ def _rows(options: argparse.Namespace) -> Iterator[Row]:
         for tolerance in options.tolerances:
             yield Row(
                 name,
-                *map(str, files[name]),
+                str(files[name][0]),
+                str(files[name][1]),
                 tolerance,
                 options.effort,
                 options.device_type,

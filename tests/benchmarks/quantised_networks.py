@@ -44,8 +44,8 @@ def calmed(model: onnx.ModelProto, share: float) -> onnx.ModelProto:
     for match in found.values():
         last[match[1]] = max(last.get(match[1], 0), int(match[2]))
     for tensor in model.graph.initializer:
-        match = found.get(tensor.name)
-        if match is not None and int(match[2]) == last[match[1]]:
+        named = found.get(tensor.name)
+        if named is not None and int(named[2]) == last[named[1]]:
             scaled = numpy_helper.to_array(tensor) * np.float32(share)
             tensor.CopyFrom(numpy_helper.from_array(scaled, tensor.name))
     return model

@@ -168,7 +168,7 @@ def exported(network: nn.Module, shape: tuple[int, ...], *, free: bool) -> onnx.
             opset_version=17,
             dynamo=False,
             **axes,
-        )  # type: ignore[arg-type]
+        )
     return onnx.load_from_string(file.getvalue())
 
 

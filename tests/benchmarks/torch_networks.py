@@ -127,10 +127,9 @@ class SpeechEncoder(nn.Module):
         self.normal, self.head = nn.LayerNorm(width), nn.Linear(width, languages)
 
     def forward(self, mel: Tensor) -> Tensor:
-        x = (
-            functional.gelu(self.second(functional.gelu(self.first(mel)))).transpose(1, 2)
-            + self.positions
-        )
+        x = functional.gelu(self.second(functional.gelu(self.first(mel)))).transpose(
+            1, 2
+        ) + self.get_buffer("positions")
         return self.head(self.normal(self.layers(x)).mean(dim=1))
 
 
