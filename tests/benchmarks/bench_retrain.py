@@ -114,6 +114,20 @@ SETUPS = {
 }
 
 
+def setup_of(name: str, arguments: argparse.Namespace) -> Setup:
+    """Return how a model is trained here, with what the command line says of it."""
+    given = {
+        key: value
+        for key, value in (
+            ("epochs", arguments.epochs),
+            ("training", arguments.training),
+            ("evaluation", arguments.samples),
+        )
+        if value is not None
+    }
+    return replace(SETUPS[name], **given)
+
+
 def files_of(name: str, out: Path = Path()) -> tuple[Path, Path]:
     """Return model and data description of a sample, of what `quantise` made, or of a model of the
     zoo.
@@ -167,13 +181,13 @@ def row(
 ) -> dict[str, Any]:
     """Train and score one row."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    setup, (model, data) = SETUPS[name], files_of(name, arguments.out)
+    setup, (model, data) = setup_of(name, arguments), files_of(name, arguments.out)
     made: dict[str, Any] = {
         "model": name,
         "tolerance": tolerance,
         "method": method,
         "seed": seed,
-        "epochs": arguments.epochs or setup.epochs,
+        "epochs": setup.epochs,
         "effort": arguments.effort,
     }
     started = time.perf_counter()
@@ -202,11 +216,9 @@ def train_to(
     arguments: argparse.Namespace,
 ) -> dict[str, Any]:
     """Train a network and write it; return what is said about the training."""
-    setup, (model, data) = SETUPS[name], files_of(name, arguments.out)
+    setup, (model, data) = setup_of(name, arguments), files_of(name, arguments.out)
     base, _, given = method.partition(":")
-    settings = TrainingSettings(
-        epochs=arguments.epochs or setup.epochs, batch=setup.batch, draws=5, seed=seed
-    )
+    settings = TrainingSettings(epochs=setup.epochs, batch=setup.batch, draws=5, seed=seed)
     # What training on the bound costs in clean accuracy is part of the question.
     settings = replace(settings, clean_loss=0.1) if base.startswith("ibp") else settings
     network = load_network(model)
@@ -338,7 +350,9 @@ def find(arguments: argparse.Namespace) -> None:
             0.08,
             0.11,
         ):
-            scored = evaluate(model, data, tolerance, samples=SETUPS[name].evaluation, prove=0)
+            scored = evaluate(
+                model, data, tolerance, samples=setup_of(name, arguments).evaluation, prove=0
+            )
             print(
                 f"{name} {100 * tolerance:g} % clean {scored['clean']:.4f} worst"
                 f" {scored['worst']:.4f}",
@@ -352,7 +366,7 @@ def half(arguments: argparse.Namespace) -> None:
     """Look for the tolerance at which `clip` keeps half of its clean accuracy."""
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in arguments.models:
-        setup, (_model, data) = SETUPS[name], files_of(name, arguments.out)
+        setup, (_model, data) = setup_of(name, arguments), files_of(name, arguments.out)
         tolerance, low, high = setup.tolerances[-1], 0.0, math.inf
         trained = arguments.out / f"{name}-clip.onnx"
         if not trained.exists():
@@ -464,7 +478,7 @@ def tight(arguments: argparse.Namespace) -> None:
     as `cimrobust` clips them.
     """
     for name in arguments.models:
-        setup, (model, data) = SETUPS[name], files_of(name, arguments.out)
+        setup, (model, data) = setup_of(name, arguments), files_of(name, arguments.out)
         settings = TrainingSettings(batch=setup.batch, learning_rate=2e-3)
         network = load_network(model)
         training = load_data(data, inputs=network.inputs, part="train", limit=2000)
@@ -565,6 +579,8 @@ def main() -> None:
     parser.add_argument("--half", type=Path, help="Take the tolerances that `half` found")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--training", type=int, help="Training samples used")
+    parser.add_argument("--samples", type=int, help="Evaluation samples used")
     parser.add_argument(
         "--learning-rate", type=float, help="Default: chosen as by cimrobust retrain"
     )
