@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cimrobust.data.rows import class_rows, decisive_rows
+from cimrobust.data.class_logits import class_logits, decisive_logits
 from cimrobust.errors import UsageError
 
 if TYPE_CHECKING:
@@ -106,8 +106,10 @@ def margins_of(
         distance = np.asarray(values - task.threshold_of_each()).reshape(-1)[counted]
         raw = np.where(labels == 1, distance, -distance)
     else:
-        rows = class_rows(output, task.axis, lowest_wins=task.decision.read == "argmin")[counted]
-        raw = _class_margins(decisive_rows(rows, labels, k=task.decision.k), labels)
+        logits = class_logits(output, task.axis, lowest_wins=task.decision.read == "argmin")[
+            counted
+        ]
+        raw = _class_margins(decisive_logits(logits, labels, k=task.decision.k), labels)
     # A tie goes to the class that is first; an output without a decision is wrong.
     return np.where(
         right, np.maximum(raw, _TINY), np.where(np.isfinite(raw), np.minimum(raw, 0.0), -np.inf)
@@ -137,12 +139,12 @@ def wrong_needed(num_decisions: int, below: float) -> int:
 
 
 def _class_margins(
-    rows: Float64[np.ndarray, "decisions classes"], labels: Int64[np.ndarray, "decisions"]
+    logits: Float64[np.ndarray, "decisions classes"], labels: Int64[np.ndarray, "decisions"]
 ) -> Float64[np.ndarray, "decisions"]:
     """Return the score of the labelled class minus the best other one."""
-    own = np.take_along_axis(rows, labels[:, None], axis=1)[:, 0]
-    others = rows.copy()
+    own = np.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
+    others = logits.copy()
     np.put_along_axis(others, labels[:, None], -np.inf, axis=1)
-    finite = np.isfinite(rows).all(axis=1)
+    finite = np.isfinite(logits).all(axis=1)
     best = np.where(finite, others.max(axis=1), 0.0)
     return np.where(finite, own, -np.inf) - best

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Num, Shaped
 
+from cimrobust.data.class_logits import class_logits, decisive_logits, have_decision
 from cimrobust.data.decision import IGNORED, NO_DECISION, Decision, LabelValue, Score
 from cimrobust.data.labels import as_text, is_text
-from cimrobust.data.rows import class_rows, decisive_rows, have_decision
 from cimrobust.errors import UsageError
 
 if TYPE_CHECKING:
@@ -130,15 +130,15 @@ class Task:
         self, output: Num[np.ndarray, "samples *outputs"]
     ) -> Int64[np.ndarray, "samples *positions"]:
         assert self.axis is not None
-        rows = class_rows(output, self.axis, lowest_wins=False)
-        labels = _like(self.labels, rows[:, 0])
+        logits = class_logits(output, self.axis, lowest_wins=False)
+        labels = _like(self.labels, logits[:, 0])
         known = np.where(labels == IGNORED, 0, labels)
-        is_among = (decisive_rows(rows, known, k=self.decision.k).argmax(axis=1) == known) & (
+        is_among = (decisive_logits(logits, known, k=self.decision.k).argmax(axis=1) == known) & (
             labels != IGNORED
         )
-        decided = np.where(is_among, labels, rows.argmax(axis=1))
+        decided = np.where(is_among, labels, logits.argmax(axis=1))
         return (
-            np.where(have_decision(rows), decided, NO_DECISION)
+            np.where(have_decision(logits), decided, NO_DECISION)
             .astype(np.int64)
             .reshape(self.labels.shape)
         )

@@ -10,7 +10,7 @@ from jaxtyping import Shaped
 
 from cimrobust.engine.batches import feeding_of_file
 from cimrobust.engine.checks import FLOAT_TOLERANCE, max_difference
-from cimrobust.engine.ort import run_original
+from cimrobust.engine.original_file import run_original
 from cimrobust.errors import ModelNotCoveredError
 from cimrobust.onnx_io.batch import coupling_operators
 

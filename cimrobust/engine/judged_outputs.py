@@ -15,7 +15,7 @@ from cimrobust.data.fitted_task import make_task
 from cimrobust.data.labels import is_text
 from cimrobust.data.task import Task
 from cimrobust.engine.batches import cast_inputs
-from cimrobust.engine.ort import decision_output, run_original
+from cimrobust.engine.original_file import decision_output, run_original
 from cimrobust.onnx_io.output_axis import output_axis
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ How it is fed, what it scores, and the proof that both are right.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,49 +16,39 @@ from cimrobust.data.decision import Score
 from cimrobust.data.findings import check_clean
 from cimrobust.data.task import Task
 from cimrobust.engine.apart import check_samples_apart
-from cimrobust.engine.batches import Feed, Feeding, check_inputs, feeding_of_file
+from cimrobust.engine.batches import check_inputs
 from cimrobust.engine.checks import (
-    FLOAT_TOLERANCE,
-    HALF_TOLERANCE,
     Checks,
     Parity,
     check_against_saved,
-    compare,
     corner_of,
 )
 from cimrobust.engine.converter_proof import Converters, open_converters
+from cimrobust.engine.deployed_engine import (
+    first_samples,
+    float_tolerance,
+    holds_weights,
+    open_deployed,
+    rounds_activations,
+)
 from cimrobust.engine.engine_protocol import Engine
 from cimrobust.engine.judged_outputs import judge
 from cimrobust.engine.liveness import check_liveness
 from cimrobust.engine.opening_memory import opening_threads, require_opening
 from cimrobust.engine.ort import OrtEngine
-from cimrobust.errors import CimrobustError, SelfCheckError
 from cimrobust.freed_memory import return_freed
-from cimrobust.mapping.place import is_large
 from cimrobust.onnx_io.at_hand import Shape, agreeing, at_hand
-from cimrobust.onnx_io.batch import coupling_operators
-from cimrobust.onnx_io.deploy import deploy, late_weights
 from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.large_models import tensor_bytes
-from cimrobust.onnx_io.layers import LayerScan, ValuesOfFile
+from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.onnx_io.network import Network
-from cimrobust.onnx_io.shapes import has_half_activations
-from cimrobust.onnx_io.walk import round_activations
 
 if TYPE_CHECKING:
     from cimrobust.engine.kernel_engine import Weights
     from cimrobust.mapping.placement import Placement
 
-_PARITY_SAMPLES = 512
 _SAVED_SAMPLES = 128
 _LIVENESS_SAMPLES = 16
-
-
-class DeployedDiffersError(SelfCheckError):
-    """The deployed network does not give the outputs of the model file.
-
-    Which of the two is right is not known here.
-    """
 
 
 @dataclass(frozen=True)
@@ -164,10 +153,10 @@ def open_network(
     judged = judge(network, dataset, workers=workers)
     ready, task, clean_output = judged.dataset, judged.task, judged.output
     findings = check_clean(task, ready, clean_output)
-    rounds, tolerance = rounds_activations(network, scan), _float_tolerance(network)
+    rounds, tolerance = rounds_activations(network, scan), float_tolerance(network)
     check_samples_apart(network, ready, clean_output, rounds=rounds, tolerance=tolerance)
     return_freed(held)
-    engine, parity, batch_note = _deploy(
+    engine, parity, batch_note = open_deployed(
         network,
         scan,
         ready,
@@ -233,73 +222,6 @@ def sizes_at_hand(
     return agreeing(first, others[0]) if others else dict(first)
 
 
-def _deploy(
-    network: Network,
-    scan: LayerScan,
-    dataset: DataSet,
-    task: Task,
-    clean_output: Shaped[np.ndarray, "samples ..."],
-    output: str,
-    *,
-    holds: bool,
-) -> tuple[OrtEngine, Parity, str]:
-    """Deploy with a widened batch axis where that is right, else as the file says.
-
-    Return the engine, its parity and a note.
-    """
-    in_file = feeding_of_file(
-        network.inputs, dataset.inputs, 1, apart=bool(coupling_operators(network.model))
-    )
-    refused = ""
-    for widen in (True, False) if in_file.mode != "none" else (False,):
-        deployed = deploy(network, scan, widen=widen, has_batch=in_file.mode != "none", holds=holds)
-        engine = OrtEngine(
-            deployed,
-            output=output,
-            feeding=None if deployed.batch == "widened" or in_file.mode == "free" else in_file,
-        )
-        try:
-            integer, tolerance = rounds_activations(network, scan), _float_tolerance(network)
-            parity = _parity_with_file(
-                engine, scan, dataset, task, clean_output, integer=integer, tolerance=tolerance
-            )
-        except CimrobustError as err:
-            if not widen:
-                raise
-            refused = str(err)
-            continue
-        if parity.holds:
-            return engine, parity, _batch_note(engine, in_file, refused)
-        refused = (
-            f"outputs differ by {parity.max_difference:g} and {parity.differing_decisions} of"
-            f" {parity.num_decisions} decisions"
-        )
-    raise DeployedDiffersError(
-        f"deployed network must give the outputs of the model file, got: {refused}"
-        f" ({network.path}); report this model"
-    )
-
-
-def _parity_with_file(
-    engine: OrtEngine,
-    scan: LayerScan,
-    dataset: DataSet,
-    task: Task,
-    clean_output: Shaped[np.ndarray, "samples ..."],
-    *,
-    integer: bool,
-    tolerance: float,
-) -> Parity:
-    inputs = _first(dataset.inputs, _PARITY_SAMPLES)
-    expected = clean_output[:_PARITY_SAMPLES]
-    got = engine.run(late_weights(scan), inputs, dataset.constants)
-    part = replace(task, labels=task.labels[:_PARITY_SAMPLES])
-    decisions = None
-    if not task.is_regression and expected.shape == got.shape:
-        decisions = (part.decide(expected), part.decide(got))
-    return compare(expected, got, decisions=decisions, integer=integer, float_tolerance=tolerance)
-
-
 def _run_checks(
     engine: OrtEngine,
     specialised: Deployed,
@@ -308,7 +230,10 @@ def _run_checks(
     parity: Parity,
     workers: int,
 ) -> Checks:
-    some, few = _first(dataset.inputs, _SAVED_SAMPLES), _first(dataset.inputs, _LIVENESS_SAMPLES)
+    some, few = (
+        first_samples(dataset.inputs, _SAVED_SAMPLES),
+        first_samples(dataset.inputs, _LIVENESS_SAMPLES),
+    )
     constants, held = dict(dataset.constants), tensor_bytes(engine.deployed.model)
     zero_deviation = check_against_saved(
         engine, placement.late_nominal(), some, constants, what="zero deviation"
@@ -332,62 +257,6 @@ def _run_checks(
             corner=vertex,
             workers=workers,
         ),
-    )
-
-
-def holds_weights(scan: LayerScan, placement: Placement) -> bool:
-    """Tell whether the deployed model has the values of stored weights.
-
-    Of a large network of floats the model of its file has them, and they are not held twice.
-    Converters run parts of the deployed model, which need them.
-    """
-    floats = all(isinstance(layer.stored, ValuesOfFile) for layer in scan.layers)
-    return placement.profile.needs_kernel or not (floats and is_large(scan))
-
-
-def _first(inputs: Mapping[str, Shaped[np.ndarray, "samples ..."]], count: int) -> Feed:
-    return {name: array[:count] for name, array in inputs.items()}
-
-
-def rounds_activations(network: Network, scan: LayerScan) -> bool:
-    """Tell whether a network rounds activations, so that single levels of two runs may differ."""
-    if any(layer.levels is not None for layer in scan.layers):
-        return True
-    return round_activations(network.operators)
-
-
-def _float_tolerance(network: Network) -> float:
-    """Return how far outputs of an integer-free network may differ, relative to the largest."""
-    return HALF_TOLERANCE if has_half_activations(network.model) else FLOAT_TOLERANCE
-
-
-def _batch_note(engine: OrtEngine, in_file: Feeding, refused: str) -> str:
-    why = (
-        f" Widening the batch axis was tried and is not right for this model: {refused}."
-        if refused
-        else ""
-    )
-    if in_file.mode == "none":
-        return "The model has no batch axis: it is run sample by sample."
-    if engine.deployed.batch == "widened":
-        return (
-            f"The file fixes the batch axis at {in_file.size}; it was widened to"
-            f" {engine.batch_size}, and the outputs agree with the file's own on real inputs."
-        )
-    if engine.feeding.mode == "fixed" and engine.deployed.batch == "dynamic":
-        return (
-            "The model takes any number of samples, but those of one batch would change each"
-            f" other's results: they are run one at a time.{why}"
-        )
-    if engine.feeding.mode == "fixed":
-        last = (
-            " (the last batch is filled up, what fills it is not scored)"
-            if in_file.size > 1
-            else ""
-        )
-        return f"The file fixes the batch axis at {in_file.size}: samples are run so{last}.{why}"
-    return (
-        f"The model takes any number of samples: they are run {engine.batch_size} at a time.{why}"
     )
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Shaped
 
 from cimrobust.engine.checks import compare, max_difference
 from cimrobust.engine.first_pass import check_first_pass
-from cimrobust.engine.ort import model_source, scores_of_maps
+from cimrobust.engine.original_file import model_source, scores_of_maps
 from cimrobust.engine.sessions import open_session, run_outputs
 from cimrobust.errors import ModelNotCoveredError, SelfCheckError, UsageError
 from cimrobust.onnx_io.loops import open_ended_nodes

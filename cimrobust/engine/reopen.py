@@ -17,8 +17,9 @@ from cimrobust.data.task import Task
 from cimrobust.engine.batches import Feeding, cast_inputs, check_inputs, feeding_of_file
 from cimrobust.engine.checks import Checks
 from cimrobust.engine.converter_proof import Converters
+from cimrobust.engine.deployed_engine import holds_weights
 from cimrobust.engine.kernel_engine import KernelEngine, wider
-from cimrobust.engine.open import Runtime, holds_weights, sizes_at_hand
+from cimrobust.engine.open import Runtime, sizes_at_hand
 from cimrobust.engine.opening_memory import require_chip
 from cimrobust.engine.ort import OrtEngine
 from cimrobust.errors import SelfCheckError

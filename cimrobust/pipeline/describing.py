@@ -20,7 +20,7 @@ from cimrobust.data.graph_input import channels_moved, fits_input
 from cimrobust.data.label_readings import Reading, best_reading
 from cimrobust.data.load_dataset import load_data
 from cimrobust.engine.judged_outputs import output_of
-from cimrobust.engine.ort import run_original
+from cimrobust.engine.original_file import run_original
 from cimrobust.errors import CimrobustError, ModelNotCoveredError, UsageError
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.pipeline.candidate_inputs import scaled, with_channels_moved, with_rows_turned

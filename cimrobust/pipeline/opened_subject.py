@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from cimrobust.certify.exact_arithmetic import check_arithmetic, twin_bytes
 from cimrobust.data.calibration import load_samples
-from cimrobust.engine.open import DeployedDiffersError, Runtime, open_network
+from cimrobust.engine.deployed_engine import DeployedDiffersError
+from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.opening_memory import require_opening
-from cimrobust.engine.ort import decision_output
+from cimrobust.engine.original_file import decision_output
 from cimrobust.engine.teacher import labelled_by
 from cimrobust.errors import ModelNotCoveredError, SelfCheckError, UsageError
 from cimrobust.freed_memory import return_freed

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cimrobust.certificate.result_names import RETRAINED_MODEL
-from cimrobust.engine.open import rounds_activations
+from cimrobust.engine.deployed_engine import rounds_activations
 from cimrobust.engine.other_sizes import check_sizes
 from cimrobust.errors import CimrobustError
 from cimrobust.mapping.decided import stored_layers

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import cimrobust
-from cimrobust.engine.open import rounds_activations
+from cimrobust.engine.deployed_engine import rounds_activations
 from cimrobust.engine.other_sizes import SizesCheck, check_sizes
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of

@@ -18,7 +18,7 @@ from cimrobust.certificate.result_names import CERTIFICATE, CERTIFIED, REPORT, T
 from cimrobust.certify import per_sample
 from cimrobust.certify.bound_summary import Certification
 from cimrobust.device.intervals import tolerance_fraction
-from cimrobust.engine.ort import run_original
+from cimrobust.engine.original_file import run_original
 from cimrobust.errors import SelfCheckError
 from cimrobust.files import sha256_of, staging_folder
 from cimrobust.mapping.box import box_of

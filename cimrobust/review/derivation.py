@@ -29,7 +29,7 @@ from cimrobust.certify.per_sample import PerSample
 from cimrobust.certify.refusal import Refusal, lacks_memory
 from cimrobust.data.decision import Score
 from cimrobust.device.intervals import tolerance_fraction
-from cimrobust.engine.ort import run_original
+from cimrobust.engine.original_file import run_original
 from cimrobust.errors import CimrobustError
 from cimrobust.mapping.box import Pattern, box_of
 from cimrobust.mapping.pattern_file import read_pattern

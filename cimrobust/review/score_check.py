@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from cimrobust.data.fitted_task import make_task
-from cimrobust.engine.ort import run_original
+from cimrobust.engine.original_file import run_original
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.records import finite
 from cimrobust.review.converter_score import converter_score

@@ -15,7 +15,7 @@ import numpy as np
 from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.certificate.result_names import SWEEP, SWEEP_REPORT
 from cimrobust.data.fitted_task import make_task
-from cimrobust.engine.ort import run_original
+from cimrobust.engine.original_file import run_original
 from cimrobust.errors import InputRefusedError
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.pipeline.clock import Clock

@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Float, Float64, Int64, Real, Shaped
 from torch import Tensor
 
+from cimrobust.data.class_logits import have_decision
 from cimrobust.data.decision import NO_DECISION
-from cimrobust.data.rows import have_decision
 from cimrobust.twin.label_choice import choice_of
 
 if TYPE_CHECKING:
@@ -203,8 +203,8 @@ def decisive(
 
     All finite where there is a decision.
 
-    As `data.rows.decisive_rows`; scores that are put below all others have no gradient, so
-    infinities cannot become NaN in it.
+    As `data.class_logits.decisive_logits`; scores that are put below all others have no gradient,
+    so infinities cannot become NaN in it.
 
     Args:
         logits: Scores, the highest best, [decisions, classes].

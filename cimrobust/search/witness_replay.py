@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cimrobust.engine.kernel_engine import KernelEngine
-from cimrobust.engine.ort import run_original
+from cimrobust.engine.original_file import run_original
 from cimrobust.engine.reference_engine import check_against_reference
 from cimrobust.errors import SelfCheckError
 from cimrobust.onnx_io.load_network import load_network

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float64, Shaped
 
+from cimrobust.data.class_logits import class_logits, have_decision
 from cimrobust.data.decision import IGNORED
-from cimrobust.data.rows import class_rows, have_decision
 
 if TYPE_CHECKING:
     from cimrobust.data.task import Task
@@ -39,7 +39,7 @@ def closeness(
     if scale == 0.0:
         return np.zeros(len(output))
     found = [
-        np.abs(_margins(part, _rows(part, chosen))).reshape(len(chosen), -1).min(axis=1)
+        np.abs(_margins(part, _logits(part, chosen))).reshape(len(chosen), -1).min(axis=1)
         for part, (chosen,) in _blocks(task, output)
     ]
     return np.concatenate(found) / scale
@@ -64,10 +64,10 @@ def largest_difference(
     """
     largest = 0.0
     for part, (first, second) in _blocks(task, output, other):
-        rows, others = _rows(part, first), _rows(part, second)
-        same = (rows == others) | (np.isnan(rows) & np.isnan(others))
+        logits, others = _logits(part, first), _logits(part, second)
+        same = (logits == others) | (np.isnan(logits) & np.isnan(others))
         with np.errstate(invalid="ignore"):
-            apart = np.where(same, 0.0, np.abs(rows - others))
+            apart = np.where(same, 0.0, np.abs(logits - others))
         largest = max(largest, float(np.where(np.isnan(apart), np.inf, apart).max()))
     if largest == 0.0:
         return 0.0
@@ -77,8 +77,8 @@ def largest_difference(
 def largest_score(task: Task, output: Shaped[np.ndarray, "samples *outputs"]) -> float:
     """Return the largest finite score of an output, without its sign."""
     return max(
-        float(np.where(np.isfinite(rows), np.abs(rows), 0.0).max(initial=0.0))
-        for rows in (_rows(part, chosen) for part, (chosen,) in _blocks(task, output))
+        float(np.where(np.isfinite(logits), np.abs(logits), 0.0).max(initial=0.0))
+        for logits in (_logits(part, chosen) for part, (chosen,) in _blocks(task, output))
     )
 
 
@@ -103,7 +103,7 @@ def _blocks(
         yield part, tuple(output[chosen] for output in outputs)
 
 
-def _rows(
+def _logits(
     task: Task, output: Shaped[np.ndarray, "samples *outputs"]
 ) -> Float64[np.ndarray, "decisions classes"]:
     """Return the scores of every decision, float64 [decisions, classes], the highest best."""
@@ -112,20 +112,20 @@ def _rows(
         distance = (scores - task.threshold_of_each()).reshape(-1)
         return np.stack([np.zeros_like(distance), distance], axis=1)
     assert task.axis is not None
-    return class_rows(output, task.axis, lowest_wins=task.decision.read == "argmin")
+    return class_logits(output, task.axis, lowest_wins=task.decision.read == "argmin")
 
 
 def _margins(
-    task: Task, rows: Float64[np.ndarray, "decisions classes"]
+    task: Task, logits: Float64[np.ndarray, "decisions classes"]
 ) -> Float64[np.ndarray, "decisions"]:
     """Return the margin of every decision; 0 where an output has none, infinite if not counted."""
     labels = task.labels.reshape(-1)
     known = np.where(labels == IGNORED, 0, labels)[:, None]
-    own = np.take_along_axis(rows, known, axis=1)[:, 0]
-    others = rows.copy()
+    own = np.take_along_axis(logits, known, axis=1)[:, 0]
+    others = logits.copy()
     np.put_along_axis(others, known, -np.inf, axis=1)
-    k = min(task.decision.k, rows.shape[1])
+    k = min(task.decision.k, logits.shape[1])
     best = np.partition(others, -k, axis=1)[:, -k]
     with np.errstate(invalid="ignore"):
         margins = np.where(own == best, 0.0, own - best)
-    return np.where(labels == IGNORED, np.inf, np.where(have_decision(rows), margins, 0.0))
+    return np.where(labels == IGNORED, np.inf, np.where(have_decision(logits), margins, 0.0))

@@ -54,7 +54,7 @@ from cimrobust.certify.bounds import certify
 from cimrobust.data.load_dataset import load_data
 from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.open import open_network
-from cimrobust.engine.ort import run_original
+from cimrobust.engine.original_file import run_original
 from cimrobust.engine.subject import Subject
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.onnx_io.load_network import load_network

@@ -27,7 +27,8 @@ from cimrobust.certify.exact_arithmetic import check_arithmetic  # noqa: E402
 from cimrobust.data.load_dataset import load_data  # noqa: E402
 from cimrobust.engine.batches import cast_inputs, feeding_of_file, run_batches  # noqa: E402
 from cimrobust.engine.machine import this_machine  # noqa: E402
-from cimrobust.engine.ort import OrtEngine, run_original  # noqa: E402
+from cimrobust.engine.original_file import run_original  # noqa: E402
+from cimrobust.engine.ort import OrtEngine  # noqa: E402
 from cimrobust.onnx_io.batch import coupling_operators  # noqa: E402
 from cimrobust.onnx_io.deploy import deploy  # noqa: E402
 from cimrobust.onnx_io.load_network import load_network  # noqa: E402

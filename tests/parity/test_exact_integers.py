@@ -12,7 +12,8 @@ import pytest
 
 from cimrobust.certify.exact_arithmetic import check_arithmetic
 from cimrobust.data.load_dataset import load_data
-from cimrobust.engine.ort import OrtEngine, run_original
+from cimrobust.engine.original_file import run_original
+from cimrobust.engine.ort import OrtEngine
 from cimrobust.onnx_io.deploy import deploy
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.save import save_model, with_weights

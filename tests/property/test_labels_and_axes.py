@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from cimrobust.data.class_logits import decisive_logits, have_decision
 from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import IGNORED, Decision, LabelReading
 from cimrobust.data.failure import margins_of
 from cimrobust.data.fitted_task import make_task
-from cimrobust.data.rows import decisive_rows, have_decision
 from cimrobust.data.task import Task
 from cimrobust.errors import UsageError
 from cimrobust.search.losses import margins
@@ -150,7 +150,7 @@ def test_rows_decide_the_same_in_numpy_torch_and_by_rank(rows, data):
         )
     )
     exact = rows.astype(np.float64)
-    made = decisive_rows(exact, labels, k=k)
+    made = decisive_logits(exact, labels, k=k)
     twin = decisive(torch.from_numpy(exact), torch.from_numpy(labels), k=k)
     np.testing.assert_array_equal(made, twin.numpy())
     task = Task(Decision(read="topk", k=k) if k > 1 else Decision(), labels, 1, rows.shape[1])

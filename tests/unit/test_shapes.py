@@ -25,7 +25,7 @@ SMALL = (
 WRONG = """
 import numpy as np
 import pytest
-from cimrobust.data.rows import have_decision
+from cimrobust.data.class_logits import have_decision
 
 def test_rows_have_two_axes():
     with pytest.raises(Exception, match="decisions classes"):

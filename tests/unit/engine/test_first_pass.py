@@ -11,7 +11,7 @@ import pytest
 
 from cimrobust.engine import first_pass
 from cimrobust.engine.first_pass import check_first_pass
-from cimrobust.engine.ort import run_original
+from cimrobust.engine.original_file import run_original
 from cimrobust.engine.sessions import open_session, run_session
 from cimrobust.engine.watchdog import current_time_limit, time_limit
 from cimrobust.errors import CimrobustError, ModelNotCoveredError

@@ -9,7 +9,8 @@ import pytest
 
 from cimrobust.engine import sessions
 from cimrobust.engine.batches import Feeding
-from cimrobust.engine.ort import OrtEngine, run_original
+from cimrobust.engine.original_file import run_original
+from cimrobust.engine.ort import OrtEngine
 from cimrobust.errors import InputRefusedError, ModelNotCoveredError, UsageError
 from cimrobust.onnx_io.deploy import deploy
 from cimrobust.onnx_io.network import Network

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cimrobust import analyze
-from cimrobust.engine.ort import run_original
+from cimrobust.engine.original_file import run_original
 from cimrobust.engine.teacher import labelled_by
 from cimrobust.onnx_io.load_network import load_network
 from tests.unit.training.conftest import MLP, clusters, dataset, weights_of_mlp, write_model

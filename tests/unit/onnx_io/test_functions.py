@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
-from cimrobust.engine.ort import run_original
+from cimrobust.engine.original_file import run_original
 from cimrobust.errors import InputRefusedError, ModelNotCoveredError
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import Network

@@ -13,8 +13,9 @@ import pytest
 from onnx import numpy_helper
 
 from cimrobust.available_memory import memory_limit
-from cimrobust.engine import ort as engine_ort
-from cimrobust.engine.ort import OrtEngine, model_source, run_original
+from cimrobust.engine import original_file
+from cimrobust.engine.original_file import model_source, run_original
+from cimrobust.engine.ort import OrtEngine
 from cimrobust.errors import InputRefusedError, ModelNotCoveredError
 from cimrobust.onnx_io import large_models, memory_needs, save
 from cimrobust.onnx_io import session_template as templates
@@ -107,7 +108,7 @@ def test_a_session_of_many_bytes_maps_a_file(path, monkeypatch):
         whole = ort.InferenceSession(source).run(None, IDS)[0]
     as_bytes = run_original(network, IDS)
     monkeypatch.setattr(save, "MOST_SESSION_BYTES", 1000)
-    monkeypatch.setattr(engine_ort, "MOST_SESSION_BYTES", 1000)
+    monkeypatch.setattr(original_file, "MOST_SESSION_BYTES", 1000)
     with session_source(deployed.model) as source:
         assert isinstance(source, Path)
         mapped = ort.InferenceSession(str(source)).run(None, IDS)[0]
@@ -195,8 +196,8 @@ def test_a_network_that_does_not_fit_once_more_is_refused(path, monkeypatch):
 def test_a_large_file_is_run_from_its_path_and_never_held(path, monkeypatch):
     network = load_network(path)
     whole = run_original(network, IDS)
-    monkeypatch.setattr(engine_ort, "MOST_SESSION_BYTES", 1000)
-    monkeypatch.setattr(engine_ort, "read_input", lambda *_: pytest.fail("it was read whole"))
+    monkeypatch.setattr(original_file, "MOST_SESSION_BYTES", 1000)
+    monkeypatch.setattr(original_file, "read_input", lambda *_: pytest.fail("it was read whole"))
     assert model_source(network) == path
     np.testing.assert_array_equal(run_original(network, IDS), whole)
     path.write_bytes(path.read_bytes()[:-1])

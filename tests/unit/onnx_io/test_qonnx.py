@@ -12,7 +12,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from cimrobust.device.load_profile import load_profile
-from cimrobust.engine.ort import run_original
+from cimrobust.engine.original_file import run_original
 from cimrobust.errors import ModelNotCoveredError
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.deploy import deploy

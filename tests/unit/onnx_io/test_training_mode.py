@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from cimrobust.engine.ort import run_original
+from cimrobust.engine.original_file import run_original
 from cimrobust.errors import ModelNotCoveredError
 from cimrobust.onnx_io.network import Network
 

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from cimrobust.device.load_profile import load_profile
-from cimrobust.engine.ort import run_original
+from cimrobust.engine.original_file import run_original
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.scan import scan_layers

@@ -13,7 +13,7 @@ import cimrobust.pipeline.opened_subject as examined
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.load_dataset import load_data
 from cimrobust.engine.arithmetic_findings import Arithmetic, WrongTensor, not_compared
-from cimrobust.engine.open import DeployedDiffersError
+from cimrobust.engine.deployed_engine import DeployedDiffersError
 from cimrobust.errors import ModelNotCoveredError, SelfCheckError
 from cimrobust.pipeline.inspection import Inspection, inspect_model
 from cimrobust.pipeline.opened_subject import open_examined

@@ -1,7 +1,7 @@
-"""Rows of scores, one a decision, and what infinities mean in them.
+"""Logits of classes, one row a decision, and what infinities mean in them.
 
 -infinity is a score like any other: that of a class which is masked out and never chosen. NaN and
-+infinity are none, and a row without any finite score has no decision.
++infinity are none, and a decision without any finite score has no decision.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cimrobust.array_shapes import Bool, Float, Float64, Int64
 
 
-def class_rows(
+def class_logits(
     output: Num[np.ndarray, "samples *outputs"], axis: int, *, lowest_wins: bool
 ) -> Float64[np.ndarray, "decisions classes"]:
     """Return the logits of an output whose classes lie along an axis.
@@ -24,19 +24,19 @@ def class_rows(
     They are [decisions, classes] in float64, the highest best.
     """
     values = np.asarray(output, dtype=np.float64)
-    rows = np.moveaxis(values, axis, -1).reshape(-1, values.shape[axis])
-    return -rows if lowest_wins else rows
+    logits = np.moveaxis(values, axis, -1).reshape(-1, values.shape[axis])
+    return -logits if lowest_wins else logits
 
 
 def have_decision(
-    rows: Float[np.ndarray, "decisions classes"],
+    logits: Float[np.ndarray, "decisions classes"],
 ) -> Bool[np.ndarray, "decisions"]:
     """Return which rows have a decision, bool [decisions]."""
-    return np.asarray(np.isfinite(rows.max(axis=1)))  # NaN and +infinity come out of a maximum
+    return np.asarray(np.isfinite(logits.max(axis=1)))  # NaN and +infinity come out of a maximum
 
 
-def decisive_rows(
-    rows: Float[np.ndarray, "decisions classes"],
+def decisive_logits(
+    logits: Float[np.ndarray, "decisions classes"],
     labels: Int64[np.ndarray, "decisions"],
     *,
     k: int = 1,
@@ -49,26 +49,26 @@ def decisive_rows(
     whose score is -infinity is put lower still: it is never among the best.
 
     Args:
-        rows: Scores, the highest best, float64 [decisions, classes].
+        logits: Scores, the highest best, float64 [decisions, classes].
         labels: The class of every decision, int64 [decisions].
         k: How many decisions there may be before the label.
     """
     own = labels[:, None]
-    masked = np.isneginf(rows)
+    masked = np.isneginf(logits)
     if k > 1:
-        others = rows.copy()
+        others = logits.copy()
         np.put_along_axis(others, own, -np.inf, axis=1)
         np.put_along_axis(
             masked, np.argsort(-others, axis=1, kind="stable")[:, : k - 1], True, axis=1
         )
     elif not masked.any():
-        return rows
-    finite = np.isfinite(rows)
-    low = np.where(finite, rows, np.inf).min(axis=1, keepdims=True)
-    high = np.where(finite, rows, -np.inf).max(axis=1, keepdims=True)
+        return logits
+    finite = np.isfinite(logits)
+    low = np.where(finite, logits, np.inf).min(axis=1, keepdims=True)
+    high = np.where(finite, logits, -np.inf).max(axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):  # rows without a decision get none
         step = np.maximum(np.maximum(high - low, np.maximum(np.abs(low), np.abs(high))), 1.0)
-        made = np.where(masked, low - step, rows)
-        score = np.take_along_axis(rows, own, axis=1)
+        made = np.where(masked, low - step, logits)
+        score = np.take_along_axis(logits, own, axis=1)
         np.put_along_axis(made, own, np.where(np.isneginf(score), low - 2.0 * step, score), axis=1)
-    return np.where(have_decision(rows)[:, None], made, np.nan)
+    return np.where(have_decision(logits)[:, None], made, np.nan)
