@@ -17,6 +17,7 @@ from cimrobust.certify.backward import batch_bytes, form_cost, lower_bound
 from cimrobust.certify.counted_decisions import CountedDecisions
 from cimrobust.certify.decision_margins import Reading, reading_of
 from cimrobust.certify.each_sample import EachSample, sample_tensors
+from cimrobust.certify.engine_constants import with_engine_constants
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.plan import Plan, make_plan, pools_first
 from cimrobust.certify.propagate import forwards_bytes, propagate
@@ -165,8 +166,9 @@ def _planned(runtime: Runtime, placement: Placement) -> BoundedNetwork:
     dataset, task, output = runtime.dataset, runtime.task, runtime.plain.output
     whole, mode = runtime.at_hand.model, runtime.plain.feeding.mode
     model = unrolled(whole)
+    in_loops = len(model.graph.node) - len(whole.graph.node)
     twin = to_torch(
-        model,
+        with_engine_constants(model, runtime, runtime.deployed.weight_names),
         weight_names=runtime.deployed.weight_names,
         outputs=[output],
         values=stored_tensors(runtime.at_hand),
@@ -177,7 +179,6 @@ def _planned(runtime: Runtime, placement: Placement) -> BoundedNetwork:
     has_axis = mode != "none"
     reading = reading_of(twin, task, output, _shapes_in(twin, inputs, constants, has_axis=has_axis))
     plan = _plan_of(twin, reading.tensor, inputs, constants, mode)
-    in_loops = len(model.graph.node) - len(whole.graph.node)
     return BoundedNetwork(
         pools_first(replace(plan, num_in_time=plan.num_in_time + in_loops)),
         reading,

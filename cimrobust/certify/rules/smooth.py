@@ -83,7 +83,7 @@ def smooth(node: Node, kernel: Kernel) -> Activation:
         CannotBoundError: Its parameters make it another function than the one whose derivatives are
             known.
     """
-    if (node.op == "Elu" and abs(node.get("alpha", 1.0)) > 1.0) or (
+    if (node.op == "Elu" and not 0.0 <= node.get("alpha", 1.0) <= 1.0) or (
         node.op in ("Selu", "Swish") and node.attributes
     ):
         raise CannotBoundError("bounds of its derivatives are known for its usual parameters alone")
