@@ -51,9 +51,10 @@ class MaxPool:
             return Interval.point(lo)
         # Engines begin with the lowest float: nothing is below it, not even minus infinity.
         top = self.contest(data).top().reshape(lo.shape).clamp(min=_LOWEST)
+        size = self.kernel(data.magnitude).clamp(min=0.0)
         # What float64 is off in planes and differences is an error of the operator like its own,
         # which rounds nothing.
-        return Interval.rounded(lo, top, line_radius(1e-3 + self.kernel(data.magnitude)))
+        return Interval.rounded(lo, top, line_radius(1e-3 + size))
 
     def backward(
         self,

@@ -176,3 +176,33 @@ def test_activations_without_elements_cost_the_bound_alone(opened: Opener) -> No
     refused = open_bounds(*opened(text, weights, {"x": np.eye(4, dtype=np.float32)}))
     assert isinstance(refused, Refusal)
     assert refused.reason == "tensor 'none' must hold numbers, got no elements"
+
+
+def test_a_batch_as_long_as_another_axis_is_not_taken_for_it(opened: Opener) -> None:
+    # With three samples and three scores, one number a sample is subtracted along the scores; it is
+    # the same for all samples, so that values alone do not tell.
+    text = (
+        '<ir_version: 8, opset_import: ["" : 13]> net (float[N, 4] x) => (float[M, 3] y) {'
+        " h = MatMul(x, w)\n n = Mul(h, nothing)\n t = MatMul(n, ones)\n y = Sub(t, n) }"
+    )
+    weights = {
+        "w": np.eye(4, 3, dtype=np.float32),
+        "ones": np.ones(3, np.float32),
+        "nothing": np.float32(0),
+    }
+    x = np.eye(3, 4, dtype=np.float32)
+    refused = open_bounds(*opened(text, weights, {"x": x}))
+    assert isinstance(refused, Refusal)
+
+
+def test_an_engine_that_computes_something_else_costs_the_bound(
+    make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime, placement = make("mlp")
+    run = type(runtime.plain).run
+    monkeypatch.setattr(
+        type(runtime.plain), "run", lambda *given, **named: run(*given, **named) + 100
+    )
+    refused = open_bounds(runtime, placement)
+    assert isinstance(refused, Refusal)
+    assert "other scores than exact arithmetic does, further off than rounding" in refused.reason
