@@ -96,18 +96,6 @@ def move(node: Node, kernel: Kernel) -> Affine:
     )
 
 
-def resample(node: Node, kernel: Kernel) -> Affine:
-    """Return the rule of Resize and Upsample, where each element is one of the input's.
-
-    Raises:
-        CannotBoundError: It interpolates: its weights come from coordinates in float32, which are
-            rounded in an order that nobody states.
-    """
-    if node.get("mode", "nearest") != "nearest":
-        raise CannotBoundError("it interpolates between elements")
-    return Affine(kernel, _monotone)
-
-
 def keep(node: Node, kernel: Kernel) -> Affine:
     """Return the rule of an operator that turns out to do nothing."""
     return Affine(kernel, _rearranged, is_in_order=True)

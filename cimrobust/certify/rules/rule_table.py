@@ -14,6 +14,7 @@ from cimrobust.certify.rules import (
     piecewise,
     product,
     quantise,
+    resampling,
     smooth,
     softmax,
 )
@@ -51,7 +52,7 @@ RULES: Mapping[str, Maker] = {
     ),
     **dict.fromkeys(("Mul", "Div", "Neg"), affine.scale),
     **dict.fromkeys(smooth.SHAPES, smooth.smooth),
-    **dict.fromkeys(("Resize", "Upsample"), affine.resample),
+    **dict.fromkeys(("Resize", "Upsample"), resampling.resample),
     **dict.fromkeys(("GlobalMaxPool", "ReduceMax", "ReduceMin"), largest.largest),
     "Abs": piecewise.absolute,
     "Add": affine.add,

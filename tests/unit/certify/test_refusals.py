@@ -91,11 +91,6 @@ def test_every_operator_without_a_bound_is_named(opened: Opener) -> None:
     ("body", "reason"),
     [
         ("h = MatMul(x, w)\n y = Max(h, h, h)", "it compares more or fewer than two tensors"),
-        (
-            "h = MatMul(x, w) s = Constant<value_floats=[1.0, 1.0, 1.0]>()"
-            ' y = Resize<mode="linear">(h, , s)',
-            "it interpolates between elements",
-        ),
         ('y = Einsum<equation = "npk,kd->nd">(x, w)', "sums over one operand alone"),
         ('y = Einsum<equation = "...k,kd->...d">(x, w)', "is not one of two plain operands"),
         ('y = Einsum<equation = "kd,npk->npd">(w, x)', "its first operand is a weight"),
