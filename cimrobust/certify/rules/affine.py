@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.refusal import CannotBoundError
-from cimrobust.certify.rounding import MOST_FLOAT32, mean_radius, value_radius
+from cimrobust.certify.rounding import MOST_FLOAT32, mean_radius, product_radius, value_radius
 from cimrobust.certify.rules.rule import Pulled, Value, total_counted
 from cimrobust.twin.ops.converter_registry import Kernel, Node
 
@@ -149,6 +149,45 @@ def average(node: Node, kernel: Kernel) -> Affine:
         made = Interval.rounded(exact.lo, exact.hi, mean_radius(magnitude.abs(), terms))
         # No sum of numbers that are not negative is, in whatever order it is taken.
         return replace(made, lo=made.lo.clamp(min=0.0)) if source.is_nonnegative else made
+
+    return Affine(kernel, bounded)
+
+
+def running_sum(node: Node, kernel: Kernel) -> Affine:
+    """CumSum along a constant axis: sums of up to as many elements as the axis is long."""
+
+    def bounded(run: Kernel, inputs: Sequence[Value]) -> Interval:
+        source = inputs[0]
+        assert isinstance(source, Interval)
+        if any(isinstance(value, Interval) for value in inputs[1:]):
+            raise CannotBoundError("its axis is not constant")
+        exact, size = _monotone(run, inputs), run(source.magnitude, *inputs[1:])
+        return Interval.rounded(exact.lo, exact.hi, product_radius(size, max(size.shape)))
+
+    return Affine(kernel, bounded)
+
+
+def beside(node: Node, kernel: Kernel) -> Affine:
+    """Return the rule of the sums over neighbouring channels in an LRN, which is given squares.
+
+    Engines go from channel to channel, adding a square and taking another away, so that a sum has
+    the roundings of all before it: two a channel, of numbers up to the largest sum and a square.
+
+    Raises:
+        CannotBoundError: Its factor is negative.
+    """
+    factor = float(node.get("alpha")) / int(node.get("size"))
+    if factor < 0.0:
+        raise CannotBoundError("its factor alpha is negative")
+
+    def bounded(run: Kernel, inputs: Sequence[Value]) -> Interval:
+        source = inputs[0]
+        assert isinstance(source, Interval)
+        exact = _monotone(run, inputs)
+        largest = run(source.magnitude).abs() + factor * source.magnitude
+        most = largest.flatten(1).amax(1).reshape(-1, *(1,) * (largest.dim() - 1))
+        terms = 2 * max(exact.lo.shape[1:]) + 2 * int(node.get("size"))
+        return Interval.rounded(exact.lo, exact.hi, product_radius(most.expand_as(largest), terms))
 
     return Affine(kernel, bounded)
 

@@ -1,4 +1,4 @@
-"""Resize and Upsample: moves where they take the nearest element, fixed sums where they interpolate.
+"""Resize and Upsample: moves where they take the nearest element, else fixed sums of neighbours.
 
 An element is a sum of neighbours whose weights depend on where it lies between them, which engines
 compute in float32. With u the unit roundoff that place is off by at most four roundings of a number

@@ -25,6 +25,7 @@ Maker = Callable[[Node, Kernel], Rule]
 
 #: Operators that only move elements.
 MOVES = (
+    "Compress",
     "Concat",
     "DepthToSpace",
     "Dropout",
@@ -41,6 +42,7 @@ MOVES = (
     "Squeeze",
     "Tile",
     "Transpose",
+    "Trilu",
     "Unsqueeze",
     "Where",
 )
@@ -60,10 +62,12 @@ RULES: Mapping[str, Maker] = {
     "Cast": affine.widen,
     "Clip": piecewise.Clip,
     "Conv": convolution.conv,
+    "CumSum": affine.running_sum,
     "DequantizeLinear": quantise.dequantise,
     "Exp": curves.exponential,
     "Gemm": product.gemm,
     "HardSigmoid": piecewise.hard_sigmoid,
+    "LRN": affine.beside,
     "LayerNormalization": layer_norm.layer_norm,
     "LeakyRelu": piecewise.leaky_relu,
     "Log": curves.logarithm,

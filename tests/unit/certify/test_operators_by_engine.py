@@ -59,6 +59,57 @@ CASES: dict[str, tuple[str, str, Mapping[str, np.ndarray], int]] = {
         {},
         8,
     ),
+    **{
+        f"LRN of {size}": (
+            IMAGES,
+            f"z = LRN<size={size}, alpha={alpha}, beta={beta}, bias=1.5>(h)",
+            {},
+            13,
+        )
+        for size, alpha, beta in ((3, 0.5, 0.75), (1, 3.0, 0.5), (5, 1e-4, 1.0))
+    },
+    **{
+        f"{op} of three": (ROWS, f"z = {op}(h, x, c)", {"c": WEIGHTS["w"][0]}, 13)
+        for op in ("Max", "Min", "Sum", "Mean")
+    },
+    "Sum of one": (ROWS, "z = Sum(h)", {}, 13),
+    **{
+        f"{op} of opset {opset}": (
+            ROWS,
+            "a = Abs(h)\n b = Add(a, c)\n"
+            + (f"r = {op}(b, i)" if opset == 18 else f"r = {op}<axes=[-1]>(b)")
+            + "\n z = Sub(h, r)",
+            {"c": np.float32(0.1), **({"i": np.array([1])} if opset == 18 else {})},
+            opset,
+        )
+        for op in ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare")
+        for opset in (13, 18)
+    },
+    **{
+        f"running sum {attributes}": (ROWS, f"z = CumSum<{attributes}>(h, a)", {"a": axis}, 14)
+        for attributes, axis in {
+            "exclusive=0": np.array(1),
+            "exclusive=1": np.array(-1),
+            "reverse=1": np.array([1]),
+        }.items()
+    },
+    **{
+        f"power {exponent}": (
+            ROWS,
+            "a = Abs(h)\n b = Add(a, c)\n z = Pow(b, p)",
+            {"c": np.float32(0.1), "p": np.float32(exponent)},
+            13,
+        )
+        for exponent in (0.5, -0.75, 1.7, -3.0, 4.0, 1.0)
+    },
+    "Celu": (ROWS, "z = Celu(h)", {}, 13),
+    "triangle": (IMAGES, "z = Trilu<upper=0>(h)", {}, 14),
+    "chosen columns": (
+        ROWS,
+        "z = Compress<axis=1>(h, c)",
+        {"c": np.array([1, 0, 1, 1, 0, 0], bool)},
+        13,
+    ),
     "resize to sizes": (
         IMAGES,
         'z = Resize<mode="linear", axes=[2, 3]>(h, , , sizes)',
