@@ -102,6 +102,15 @@ CASES: dict[str, tuple[str, str, Mapping[str, np.ndarray], int]] = {
         )
         for exponent in (0.5, -0.75, 1.7, -3.0, 4.0, 1.0)
     },
+    "LogSoftmax": (ROWS, "l = LogSoftmax(h)\n z = MatMul(l, v)", {"v": WEIGHTS["w"].T}, 13),
+    "LogSoftmax of channels": (IMAGES, "z = LogSoftmax<axis=1>(h)", {}, 13),
+    "LogSoftmax of opset 11": (ROWS, "l = LogSoftmax<axis=1>(h)\n z = Abs(l)", {}, 11),
+    "LogSoftmax of far scores": (
+        ROWS,
+        "f = Mul(h, c)\n l = LogSoftmax(f)\n z = Abs(l)",
+        {"c": np.float32(100)},
+        13,
+    ),
     "Celu": (ROWS, "z = Celu(h)", {}, 13),
     "triangle": (IMAGES, "z = Trilu<upper=0>(h)", {}, 14),
     "chosen columns": (

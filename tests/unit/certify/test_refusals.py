@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cimrobust.certify.bounded_network import open_bounds
+from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
 from cimrobust.certify.refusal import Refusal
 from cimrobust.certify.rules.product import MatrixProduct
 from cimrobust.certify.rules.rule import Pulled
@@ -141,6 +141,29 @@ def test_decisions_without_scores(opened: Opener) -> None:
     refused = open_bounds(*opened(text, {"w": weights}, {"x": x}, decision=Decision(read="label")))
     assert isinstance(refused, Refusal)
     assert "holds labels, not the scores" in refused.reason
+
+
+def test_several_labels_of_a_top_k_are_refused_with_their_own_reason(opened: Opener) -> None:
+    text = (
+        '<ir_version: 8, opset_import: ["" : 13]> net (float[N, 4] x) => (int64[N, 2] y)'
+        " { h = MatMul(x, w)\n v, y = TopK(h, k) }"
+    )
+    weights = {"w": np.eye(4, dtype=np.float32), "k": np.array([2])}
+    x = np.random.default_rng(1).normal(size=(4, 4)).astype(np.float32)
+    refused = open_bounds(*opened(text, weights, {"x": x}, decision=Decision(read="label")))
+    assert isinstance(refused, Refusal)
+    assert "are several that a TopK chooses; bounds follow the best one alone" in refused.reason
+
+
+@pytest.mark.parametrize("op", ["Softmax", "LogSoftmax"])
+def test_shares_over_another_axis_than_the_classes_are_not_passed(opened: Opener, op: str) -> None:
+    text = HEAD + f" {{ h = MatMul(x, w)\n y = {op}<axis=1>(h) }}"
+    x = np.random.default_rng(1).normal(size=(4, 4, 4)).astype(np.float32)
+    found = open_bounds(
+        *opened(text, {"w": np.eye(4, 3, dtype=np.float32)}, {"x": x}, decision=Decision(axis=2))
+    )
+    assert isinstance(found, BoundedNetwork), found
+    assert found.reading.tensor == "y"
 
 
 def test_a_rule_that_fails_costs_the_bound_and_nothing_else(
