@@ -17,6 +17,7 @@ from cimrobust.certify.backward import batch_bytes, form_cost, lower_bound
 from cimrobust.certify.counted_decisions import CountedDecisions
 from cimrobust.certify.decision_margins import Reading, reading_of
 from cimrobust.certify.each_sample import EachSample, sample_tensors
+from cimrobust.certify.engine_constants import with_engine_constants
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.plan import Plan, make_plan, pools_first
 from cimrobust.certify.propagate import forwards_bytes, propagate
@@ -127,7 +128,7 @@ def open_bounds(
         return err.refusal
     except CimrobustError as err:
         return Refusal(f"the network has no form that can be bounded: {err}")
-    return _tried(network, most_cost)
+    return _tried(network, runtime, most_cost)
 
 
 def _refuse(runtime: Runtime, placement: Placement) -> Refusal | None:
@@ -165,8 +166,9 @@ def _planned(runtime: Runtime, placement: Placement) -> BoundedNetwork:
     dataset, task, output = runtime.dataset, runtime.task, runtime.plain.output
     whole, mode = runtime.at_hand.model, runtime.plain.feeding.mode
     model = unrolled(whole)
+    in_loops = len(model.graph.node) - len(whole.graph.node)
     twin = to_torch(
-        model,
+        with_engine_constants(model, runtime, runtime.deployed.weight_names),
         weight_names=runtime.deployed.weight_names,
         outputs=[output],
         values=stored_tensors(runtime.at_hand),
@@ -177,7 +179,6 @@ def _planned(runtime: Runtime, placement: Placement) -> BoundedNetwork:
     has_axis = mode != "none"
     reading = reading_of(twin, task, output, _shapes_in(twin, inputs, constants, has_axis=has_axis))
     plan = _plan_of(twin, reading.tensor, inputs, constants, mode)
-    in_loops = len(model.graph.node) - len(whole.graph.node)
     return BoundedNetwork(
         pools_first(replace(plan, num_in_time=plan.num_in_time + in_loops)),
         reading,
@@ -243,7 +244,7 @@ def _shapes_in(
     return shape
 
 
-def _tried(network: BoundedNetwork, most_cost: float) -> BoundedNetwork | Refusal:
+def _tried(network: BoundedNetwork, runtime: Runtime, most_cost: float) -> BoundedNetwork | Refusal:
     """Bound one sample roughly.
 
     Some rules find out from shapes and parameters alone that they do not hold, and sizes say what a
@@ -290,6 +291,11 @@ def _tried(network: BoundedNetwork, most_cost: float) -> BoundedNetwork | Refusa
             "its bounds leave out the chip without deviations, which is a fault of this tool;"
             " report this"
         )
+    if plan.tensor == runtime.plain.output and not _holds_engine(runtime, network, scores):
+        return Refusal(
+            "onnxruntime gives the chip without deviations other scores than exact arithmetic does,"
+            " further off than rounding takes them; report this to onnxruntime"
+        )
     asks_chips = is_linear and network.reading.kind != "value" and network.has_axis
     return replace(network, cost=cost, twin=network.twin if asks_chips else None)
 
@@ -310,6 +316,14 @@ def _holds_nominal(network: BoundedNetwork, twin: Twin, scores: Interval) -> boo
     made = made if has_axis else made[None]
     slack = 1e-6 * (1.0 + made.abs())
     return not bool(((made < scores.lo - slack) | (made > scores.hi + slack)).any())
+
+
+def _holds_engine(runtime: Runtime, network: BoundedNetwork, scores: Interval) -> bool:
+    """Return whether bounds of the first sample hold the scores that the engine gives it."""
+    first = {name: array[:1] for name, array in runtime.dataset.inputs.items()}
+    made = runtime.plain.run(network.placement.nominal(), first, runtime.dataset.constants)
+    given = torch.from_numpy(np.asarray(made, np.float64)).reshape(scores.lo.shape)
+    return bool(((scores.lo <= given) & (given <= scores.hi)).all())
 
 
 def _refuse_box(num_weights: int) -> Refusal | None:

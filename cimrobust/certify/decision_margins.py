@@ -12,12 +12,18 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from cimrobust.certify.refusal import NotBoundedError
+from cimrobust.certify.rules.rule_table import MOVES
 from cimrobust.twin.label_choice import choice_of
 
 if TYPE_CHECKING:
     from cimrobust.data.task import Task
+    from cimrobust.twin.ops.converter_registry import Node
     from cimrobust.twin.to_torch import Twin
 
+# Axes of one row of scores a sample.
+_A_ROW = 2
+# Version from which on Softmax is taken over one axis, not over all from one on.
+_ONE_AXIS = 13
 _SAME = frozenset({"Identity", "Dropout"})
 # Most classes whose indices every type holds.
 _FIT_EVERY_TYPE = 100
@@ -135,7 +141,7 @@ def reading_of(twin: Twin, task: Task, output: str, shapes: Callable[[str], torc
         axis=task.axis % len(shape),
         most_ahead=task.decision.k - 1,
     )
-    return _before_softmax(twin, found) if len(shape) == 2 else found
+    return _before_softmax(twin, found, len(shape))
 
 
 def _before_choice(
@@ -147,6 +153,11 @@ def _before_choice(
         NotBoundedError: Labels are not indices of scores, or some have none.
     """
     choice = choice_of(twin, output)
+    if choice is None and _is_of_several(twin, output):
+        raise NotBoundedError(
+            "the labels of the decision output are several that a TopK chooses; bounds follow the"
+            " best one alone"
+        )
     if choice is None or task.classes is not None:
         raise NotBoundedError(
             "the decision output holds labels, not the scores that they are chosen by"
@@ -160,12 +171,31 @@ def _before_choice(
             f" {list(shape)}, and go up to {most}"
         )
     found = Reading(choice.scores, "classes", sign=choice.sign, axis=axis)
-    return _before_softmax(twin, found) if len(shape) == 2 else found
+    return _before_softmax(twin, found, len(shape))
 
 
-def _before_softmax(twin: Twin, reading: Reading) -> Reading:
+def _is_of_several(twin: Twin, output: str) -> bool:
+    """Return whether an output is the choice of a TopK, perhaps moved."""
+    node = twin.node_of(output)
+    while node is not None and node.op in ("Cast", *MOVES) and node.inputs:
+        node = twin.node_of(node.inputs[0])
+    return node is not None and node.op == "TopK"
+
+
+def _before_softmax(twin: Twin, reading: Reading, rank: int) -> Reading:
+    """Return a reading in front of normalisations of its classes, which keep their order.
+
+    Args:
+        twin: The network.
+        reading: Of classes.
+        rank: Axes of its tensor.
+    """
     while (source := twin.source_of(reading.tensor)) is not None:
         op, inputs = source
+        if rank > _A_ROW and op in ("Softmax", "LogSoftmax"):
+            node = twin.node_of(reading.tensor)
+            if node is None or not _is_over_classes(node, reading, rank):
+                break
         # Of two, the outer one would need more: behind the inner one, scores of many classes
         # differ by less than float32 tells apart.
         if op in ("Softmax", "LogSoftmax") and not reading.needed:
@@ -180,6 +210,13 @@ def _before_softmax(twin: Twin, reading: Reading) -> Reading:
             break
         reading = replace(reading, tensor=inputs[0])
     return reading
+
+
+def _is_over_classes(node: Node, reading: Reading, rank: int) -> bool:
+    """Return whether a Softmax is taken over the axis of the classes and nothing else."""
+    flattens = node.version < _ONE_AXIS
+    axis = int(node.get("axis", 1 if flattens else -1)) % rank
+    return axis == reading.axis and (not flattens or axis == rank - 1)
 
 
 def _before_sigmoid(twin: Twin, reading: Reading) -> Reading:

@@ -32,7 +32,7 @@ _ON_IMAGES = frozenset({"Conv", "GlobalMaxPool", "MaxPool"})
 #: Operators whose rules are tighter on rows of samples than on the positions of one.
 _ON_ROWS = frozenset({"Gemm", "MatMul"})
 #: Operators with an attribute that names an axis.
-_WITH_AXIS = frozenset({"LayerNormalization", "RMSNormalization", "Softmax"})
+_WITH_AXIS = frozenset({"LayerNormalization", "LogSoftmax", "RMSNormalization", "Softmax"})
 _OF_MAXIMA = frozenset({"ReduceMax", "ReduceMin"})
 #: Operators that stretch their inputs to one shape.
 _STRETCHING = frozenset(
@@ -276,7 +276,7 @@ class _Run:
         """Return a node that names its axes from the back, where nothing is put in front."""
         rank = read[0].dim() if isinstance(read[0], Tensor) else 0
         if node.op in _WITH_AXIS:
-            flattens = node.op == "Softmax" and node.version < _FLATTENING
+            flattens = node.op in ("LogSoftmax", "Softmax") and node.version < _FLATTENING
             axis = int(node.get("axis", _SOFTMAX_AXIS_BEFORE if flattens else -1))
             return replace(node, attributes={**node.attributes, "axis": axis % rank - rank})
         if node.op in _OF_MAXIMA:

@@ -15,13 +15,12 @@ from torch import Tensor
 
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.refusal import CannotBoundError
+from cimrobust.certify.rules.affine import FLOAT_TYPES
 from cimrobust.certify.rules.rule import Pulled, Rule, Value, total
 from cimrobust.twin.ops.converter_registry import Kernel, Node
 
 if TYPE_CHECKING:
     from cimrobust.twin.ops.twin_step import Step
-
-_FLOAT_TYPES = frozenset({1, 10, 11, 16})
 
 #: Operators whose elements are elements of an input, or whether something holds: exact in any
 #: arithmetic.
@@ -77,9 +76,10 @@ _COUNTING = frozenset(
 )
 
 #: Exact on small whole numbers, as masks are made of.
-_ON_WHOLE = frozenset({"Add", "Mul", "Neg", "Sub"})
+ON_WHOLE = frozenset({"Add", "Mul", "Neg", "Sub"})
 
-_MOST_WHOLE = 2.0**24
+#: Whole numbers below it are exact in float32.
+MOST_WHOLE = 2.0**24
 
 
 def element_types(steps: Iterable[Step]) -> dict[str, int]:
@@ -103,7 +103,7 @@ def makes_integers(node: Node, types: Mapping[str, int]) -> bool:
         and node.op not in ("ConstantOfShape", "Cast")
     ):
         kind = types.get(node.inputs[_TYPED_BY.get(node.op, 0)])
-    return kind is not None and kind not in _FLOAT_TYPES
+    return kind is not None and kind not in FLOAT_TYPES
 
 
 def is_exact(node: Node, types: Mapping[str, int]) -> bool:
@@ -129,7 +129,7 @@ def given_rule(
     if makes_integers(step.node, types) or (base is None and not reads_exact):
         return None
     exact = is_exact(step.node, types)
-    if exact or step.node.op in _ON_WHOLE | {"Cast"}:
+    if exact or step.node.op in ON_WHOLE | {"Cast"}:
         return Given(step.kernel, exact, step.node.op == "Mul", base)
     return None
 
@@ -192,4 +192,4 @@ class Given:
 def _is_whole(value: Shaped[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
     if value.dtype == torch.bool:
         return torch.ones_like(value)
-    return (value == value.round()) & (value.abs() < _MOST_WHOLE)
+    return (value == value.round()) & (value.abs() < MOST_WHOLE)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int8, Int64, Shaped
+from jaxtyping import Bool, Float, Int8, Int64, Shaped
 from torch import Tensor
+
+from cimrobust.certify.rounding import MOST_FLOAT32
 
 #: Smaller radii are none: dividing by them would leave float64.
 _LEAST_RADIUS = 1e-250
@@ -51,20 +53,46 @@ class Interval:
         return Interval(lo - rounding, hi + rounding, rounding)
 
     def known(self) -> Interval:
-        """Return the interval with infinite ends where arithmetic on infinite ones gave NaN.
+        """Return the interval with infinite ends where its own are no numbers of float32.
 
-        Comparisons with NaN are false, so that a rule could take it for a number.
+        Arithmetic on infinite ends gave NaN, and comparisons with that are false, so that a rule
+        could take it for a number; or an end lies beyond the largest float32, where the deployed
+        value is infinite.
         """
-        if math.isfinite(float(self.lo.detach().sum() + self.hi.detach().sum())):
+        if self.is_moderate:
             return self
-        lo, hi = self.lo.isnan(), self.hi.isnan()
-        if not bool(lo.any()) and not bool(hi.any()):
-            return self
-        return Interval(
-            self.lo.masked_fill(lo, -math.inf),
-            self.hi.masked_fill(hi, math.inf),
-            None if self.rounding is None else self.rounding.nan_to_num(nan=math.inf),
+        low = self.lo.isnan() | (self.lo < -MOST_FLOAT32)
+        high = self.hi.isnan() | (self.hi > MOST_FLOAT32)
+        rounding = torch.zeros_like(self.lo) if self.rounding is None else self.rounding
+        made = Interval(self.lo.masked_fill(low, -math.inf), self.hi.masked_fill(high, math.inf))
+        # An infinite radius keeps forms from being pulled back through what may be infinite.
+        return replace(
+            made,
+            rounding=rounding.nan_to_num(nan=math.inf).masked_fill(made.unknown, math.inf),
+            corners=None if bool(made.unknown.any()) else self.corners,
         )
+
+    def unknown_at(self, places: Bool[Tensor, "*shape"]) -> Interval:
+        """Return the interval with nothing known at some places."""
+        rounding = torch.zeros_like(self.lo) if self.rounding is None else self.rounding
+        return Interval(
+            self.lo.masked_fill(places, -math.inf),
+            self.hi.masked_fill(places, math.inf),
+            rounding.masked_fill(places, math.inf),
+        )
+
+    @cached_property
+    def is_moderate(self) -> bool:
+        """Whether all ends are numbers of float32, none of them near the largest one."""
+        return float((self.lo.detach().abs() + self.hi.detach().abs()).sum()) < MOST_FLOAT32
+
+    @cached_property
+    def unknown(self) -> Bool[Tensor, "*shape"]:
+        """Where an end is infinite, so that the deployed value may be, or may be no number.
+
+        Minus infinity itself, which masks hold, is a value like others.
+        """
+        return ~(self.lo.isfinite() & self.hi.isfinite()) & (self.hi > -math.inf)
 
     @staticmethod
     def point(value: Float[Tensor, "*shape"]) -> Interval:

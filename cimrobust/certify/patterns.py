@@ -79,7 +79,8 @@ class _Finder:
     def power(self, step: Step) -> list[Step] | None:
         """Return a square or a cube as products, None if a step is none."""
         node = step.node
-        exponent = self._number(node.inputs[1]) if node.op == "Pow" else None
+        is_power = node.op == "Pow" and len(node.inputs) > 1
+        exponent = self._number(node.inputs[1]) if is_power else None
         if exponent not in (2.0, 3.0):
             return None
         base = node.inputs[0]

@@ -5,24 +5,35 @@ Every operator gets one from those of its inputs, narrowed by backward passes wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 from jaxtyping import Int8, Shaped
 from torch import Tensor
 
 from cimrobust.certify.backward import State
-from cimrobust.certify.interval import Interval
+from cimrobust.certify.interval import Interval, flat
 from cimrobust.certify.narrow import narrow, narrow_contest
+from cimrobust.certify.rules.affine import Affine
+from cimrobust.certify.rules.bilinear import Bilinear
+from cimrobust.certify.rules.composed import Larger, Quotient
+from cimrobust.certify.rules.convolution import Convolution
 from cimrobust.certify.rules.max_pool import MaxPool
-from cimrobust.certify.rules.rule import Bent, Value
+from cimrobust.certify.rules.piecewise import Clip, PRelu
+from cimrobust.certify.rules.product import MatrixProduct
+from cimrobust.certify.rules.relaxation import Activation
+from cimrobust.certify.rules.rule import Bent, Rule, Value
 from cimrobust.certify.tensor_kinds import ACTIVE
 
 if TYPE_CHECKING:
     from cimrobust.certify.plan import Plan
 
+#: Rules whose intervals are infinite where those of what they read are; and those of operators
+#: that make each element of one of every input.
+_CARRYING = (Affine, Bilinear, Convolution, MatrixProduct, Quotient)
+_ELEMENTWISE = (Activation, Clip, Larger, PRelu)
 #: Share of the effort that goes into narrowing contests in front of a maximum, and where only one
 #: product with weights is in front of it: those gain least.
 _CONTEST, _FIRST_CONTEST = 0.5, 0.06
@@ -83,7 +94,9 @@ def propagate(
             narrow(state, index, step.rule, effort)
         if effort and step.kind == ACTIVE and isinstance(step.rule, MaxPool):
             narrow_contest(state, index, effort * (_CONTEST if step.depth > 1 else _FIRST_CONTEST))
-        made = step.rule.forward(state.inputs_of(step)).known()
+        read = state.inputs_of(step)
+        made = _behind_unknown(step.rule, read, step.rule.forward(read).known())
+        del read
         # Corners are about forms of one sign on an element, which a second reader could mix up.
         made = made if step.output in plan.read_once else replace(made, corners=None)
         if known is not None and step.output in known:
@@ -94,6 +107,27 @@ def propagate(
         if forwards_only:
             _forget(state, index)
     return state
+
+
+def _behind_unknown(rule: Rule, read: Sequence[Value], made: Interval) -> Interval:
+    """Return what an operator makes, unknown where it reads what may be infinite or no number.
+
+    Functions with a limited range, and comparisons, have ends whatever they read; the deployed ones
+    make no number of none. Sums and products keep infinite ends.
+    """
+    places = [value.unknown for value in read if _is_unknown(value)]
+    if not places or isinstance(rule, _CARRYING):
+        return made
+    for unknown in places:
+        if not isinstance(rule, _ELEMENTWISE):
+            of_sample = flat(unknown).any(1)
+            unknown = of_sample.reshape(-1, *(1,) * (made.lo.dim() - 1))
+        made = made.unknown_at(unknown.expand_as(made.lo))
+    return made
+
+
+def _is_unknown(value: Value) -> TypeGuard[Interval]:
+    return isinstance(value, Interval) and not value.is_moderate and bool(value.unknown.any())
 
 
 def _forget(state: State, index: int) -> None:

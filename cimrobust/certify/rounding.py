@@ -18,6 +18,9 @@ The bounds are computed in float64. Their own error is at most the same formula 
 the number of terms of the longest sum of the pass, which `_LONGEST` bounds; it is charged with the
 first. Numbers below the smallest normal float32 may be flushed to zero: `_TINY` a term.
 
+What leaves the range of float32 is infinite there, and may make what follows no number. So the
+radius of terms that may leave it together, be it on the way to their sum, is infinite: no bound.
+
 References:
     N. J. Higham, "Accuracy and stability of numerical algorithms", 2nd ed., SIAM 2002, lemma 3.1
     (the product of factors) and inequality (3.5) (inner products, any order); section 2.6 for fused
@@ -28,6 +31,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -41,6 +45,8 @@ _LONGEST = 2**22
 #: Roundings that a slope, an intercept and the sum of many lines cost together, far above the two
 #: of one line.
 _LINE_ROUNDINGS = 1024
+#: Numbers below it are rounded to the largest float32 at most: half a last place above that.
+MOST_FLOAT32 = 2.0**128 - 2.0**103
 #: Twice the smallest normal float32, 2^-126: what one flushed term and its result may lose.
 _TINY = 2.0**-125
 
@@ -58,9 +64,18 @@ def product_radius(magnitude: Float[Tensor, "*shape"], num_terms: int) -> Float[
     `magnitude` holds the sums of their magnitudes.
     """
     count = num_terms + _EXTRA
-    return (
+    radius = (
         gamma(count, UNIT_FLOAT32) + gamma(count + _LONGEST, UNIT_FLOAT64)
     ) * magnitude + count * _TINY
+    return torch.where(magnitude < MOST_FLOAT32, radius, math.inf)
+
+
+def mean_radius(magnitude: Float[Tensor, "*shape"], num_terms: int) -> Float[Tensor, "*shape"]:
+    """Return the rounding radius of sums of numbers over how many there are, at most `num_terms`.
+
+    `magnitude` holds the means of their magnitudes; the sums are that much larger.
+    """
+    return product_radius(num_terms * magnitude, num_terms) / num_terms
 
 
 def value_radius(magnitude: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -14,7 +14,7 @@ from cimrobust.certify.refusal import CannotBoundError
 from cimrobust.certify.rules.affine import keep, recast
 from cimrobust.certify.rules.bilinear import product_of_activations
 from cimrobust.certify.rules.composed import larger, quotient
-from cimrobust.certify.rules.curves import square
+from cimrobust.certify.rules.curves import power, square
 from cimrobust.certify.rules.quantise import quantiser
 from cimrobust.certify.rules.rule_table import RULES
 from cimrobust.certify.tensor_kinds import ACTIVE, KNOWN, WEIGHT
@@ -75,6 +75,8 @@ def rule_of(
         return keep(node, step.kernel)
     if node.op == "QuantizeLinear" and reads[1:].count(ACTIVE) == 0:
         return quantiser(node, step.kernel, constants, steps)
+    if node.op == "Pow":
+        return _power(node, constants)
     maker = RULES.get(node.op) if node.domain in ("", "com.microsoft") else None
     if maker is None and node.op not in _OF_TWO:
         raise CannotBoundError("no bound is built in for this operator")
@@ -93,6 +95,19 @@ def rule_of(
     if maker is None:
         raise CannotBoundError("it reads stored weights")
     return maker(node, step.kernel)
+
+
+def _power(node: Node, constants: Mapping[str, Shaped[Tensor, "..."]]) -> Rule:
+    """Return the rule of a power, whose exponent is one constant or an attribute of a part.
+
+    Raises:
+        CannotBoundError: It is no constant, or zero.
+    """
+    given = constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
+    exponent = node.get("exponent") if given is None or given.numel() != 1 else float(given)
+    if not exponent or not math.isfinite(exponent):
+        raise CannotBoundError("its exponent is not one constant other than 0")
+    return power(exponent)
 
 
 def _check_kinds(node: Node, reads: Sequence[str]) -> None:

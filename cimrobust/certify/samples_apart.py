@@ -40,7 +40,7 @@ def has_samples_in_front(
     one = _first_samples(twin, inputs, constants, names, 1)
     if any(tensor.shape[:1] != (1,) for tensor in one.values()):
         return False
-    count, sizes = _compared(sum(8 * t.numel() for t in one.values()), inputs)
+    count, sizes = _compared(sum(8 * t.numel() for t in one.values()))
     together = _first_samples(twin, inputs, constants, names, count)
     for size in sizes:
         part = one if size == 1 else _first_samples(twin, inputs, constants, names, size)
@@ -66,7 +66,7 @@ def check_samples_somewhere(
     Arguments and errors are those of `has_samples_in_front`.
     """
     one = _first_samples(twin, inputs, constants, names, 1)
-    count, _ = _compared(sum(8 * t.numel() for t in one.values()), inputs)
+    count, _ = _compared(sum(8 * t.numel() for t in one.values()))
     together = _first_samples(twin, inputs, constants, names, count)
     runs = [one, *(_samples(twin, inputs, constants, names, at, at + 1) for at in range(1, count))]
     for name in names:
@@ -127,29 +127,28 @@ def _samples(
     start: int,
     stop: int,
 ) -> dict[str, Shaped[Tensor, "..."]]:
-    """Return tensors of some samples, run together."""
-    some = {name: tensor[start:stop] for name, tensor in inputs.items()}
+    """Return tensors of some samples, run together; of few, some are taken again.
+
+    A batch as long as another axis, and no other, may be taken for that axis.
+    """
+    places = torch.arange(start, stop)
+    some = {name: tensor[places % len(tensor)] for name, tensor in inputs.items()}
     return dict(twin({**some, **constants}, outputs=names))
 
 
-def _compared(
-    held: int, inputs: Mapping[str, Shaped[Tensor, "samples ..."]]
-) -> tuple[int, tuple[int, ...]]:
+def _compared(held: int) -> tuple[int, tuple[int, ...]]:
     """Return how many samples are run together, and what they are compared with.
 
     Args:
         held: Bytes of all tensors of one sample.
-        inputs: The samples.
 
     Raises:
         NotBoundedError: Two samples and one do not fit into memory.
     """
-    there = min(len(tensor) for tensor in inputs.values())
     free = _MOST_MEMORY * available_memory()
     if held * 9 <= free:
-        count = min(5, there)
-        return count, tuple(dict.fromkeys((1, min(3, count))))
-    count = min(2, there)
+        return 5, (1, 3)
+    count = 2
     if held * (count + 1) > free:
         raise NotBoundedError(
             f"the tensors of {count + 1} samples need about {held * (count + 1) / 1e9:.3g} GB of"

@@ -1,6 +1,6 @@
 """Operators as the ones that they consist of, which have rules.
 
-Normalisation a channel, transposed convolution, Einsum, root sums of squares, maxima over volumes.
+Normalisation a channel, transposed convolution, Einsum, norms, maxima over volumes.
 
 All of these are equalities of real numbers. The deployed operator sums the same products in some
 order, which is what the rules charge for; zeros between them round nothing.
@@ -21,13 +21,12 @@ from cimrobust.certify.attention_steps import attention_written_out
 from cimrobust.certify.einsum_products import product_of_einsum
 from cimrobust.certify.refusal import CannotBoundError
 from cimrobust.certify.step_parts import Fixed, made_of, part_name, sizes_of
+from cimrobust.certify.written_sums import chain, over_neighbours, summed
 from cimrobust.twin.ops.conv import transposed_pads
 from cimrobust.twin.ops.converter_registry import Node, find
 from cimrobust.twin.ops.sliding_window import Window, pad
 from cimrobust.twin.ops.twin_step import Step
 
-#: Versions of ReduceSum with axes as an attribute, and as an input; ReduceL2 changed later.
-_AXES_ATTRIBUTE, _AXES_INPUT, _L2_AXES_INPUT = 11, 13, 18
 #: Axes of a matrix.
 _MATRIX = 2
 #: Version of AveragePool with dilations; and what makes all its windows count alike.
@@ -81,23 +80,6 @@ def normalised_channels(step: Step, _fixed: Fixed) -> list[Step]:
         made_of(node, "Reshape", (shift,), offset, column),
         made_of(node, "Add", (scaled, offset), moved, torch.add),
         made_of(node, "Reshape", (moved, sizes.node.outputs[0]), node.outputs[0], as_before),
-    ]
-
-
-def root_of_squares(step: Step, _fixed: Fixed) -> list[Step]:
-    """ReduceL2 as the root of a sum of squares."""
-    node = step.node
-    squares, total = part_name(node, "squares"), part_name(node, "sum")
-    version = _AXES_INPUT if node.version >= _L2_AXES_INPUT else _AXES_ATTRIBUTE
-    summed = replace(
-        node, op="ReduceSum", version=version, inputs=(squares, *node.inputs[1:]), outputs=(total,)
-    )
-    converter = find("", "ReduceSum", version)
-    assert converter is not None
-    return [
-        made_of(node, "Mul", (node.inputs[0], node.inputs[0]), squares, torch.mul),
-        Step(converter(summed), (), (), summed),
-        made_of(node, "Sqrt", (total,), node.outputs[0], torch.sqrt),
     ]
 
 
@@ -316,9 +298,13 @@ WRITTEN_OUT: dict[str, Callable[[Step, Fixed], list[Step]]] = {
     "GlobalLpPool": root_of_pooled_powers,
     "GroupNormalization": normalised_channels,
     "InstanceNormalization": normalised_channels,
+    "LRN": over_neighbours,
     "LpNormalization": over_its_norm,
     "LpPool": root_of_pooled_powers,
     "MatMul": product_with_weight_behind,
     "MaxPool": pooled_twice,
-    "ReduceL2": root_of_squares,
+    **dict.fromkeys(("Max", "Mean", "Min", "Sum"), chain),
+    **dict.fromkeys(
+        ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare"), summed
+    ),
 }

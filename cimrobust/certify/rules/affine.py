@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.refusal import CannotBoundError
-from cimrobust.certify.rounding import product_radius, value_radius
+from cimrobust.certify.rounding import MOST_FLOAT32, mean_radius, product_radius, value_radius
 from cimrobust.certify.rules.rule import Pulled, Value, total_counted
 from cimrobust.twin.ops.converter_registry import Kernel, Node
 
@@ -30,6 +30,8 @@ _ONE_TO_ONE = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose
 _IN_ORDER = _ONE_TO_ONE - {"Transpose"}
 #: Element types of ONNX that hold every float32: float and double.
 _AT_LEAST_FLOAT32 = (1, 11)
+#: All element types of ONNX of 16 bits and more that are no integers.
+FLOAT_TYPES = frozenset({1, 10, 11, 16})
 
 
 @dataclass(frozen=True)
@@ -94,31 +96,20 @@ def move(node: Node, kernel: Kernel) -> Affine:
     )
 
 
-def resample(node: Node, kernel: Kernel) -> Affine:
-    """Return the rule of Resize and Upsample, where each element is one of the input's.
-
-    Raises:
-        CannotBoundError: It interpolates: its weights come from coordinates in float32, which are
-            rounded in an order that nobody states.
-    """
-    if node.get("mode", "nearest") != "nearest":
-        raise CannotBoundError("it interpolates between elements")
-    return Affine(kernel, _monotone)
-
-
 def keep(node: Node, kernel: Kernel) -> Affine:
     """Return the rule of an operator that turns out to do nothing."""
     return Affine(kernel, _rearranged, is_in_order=True)
 
 
 def widen(node: Node, kernel: Kernel) -> Affine:
-    """Return the rule of a Cast of stored weights, which a chip holds in float32.
+    """Return the rule of a Cast of stored weights, which a chip holds in float32, or of integers.
 
-    Exact, where the type is not narrower.
+    Of weights exact, where the type is not narrower. Integers are rounded once.
     """
     if node.get("to") not in _AT_LEAST_FLOAT32:
         raise CannotBoundError("it rounds to a narrower type than float32")
-    return keep(node, kernel)
+    source = node.input_types[0] if node.input_types else None
+    return keep(node, kernel) if source in FLOAT_TYPES else _rounded_once(kernel)
 
 
 def recast(node: Node, kernel: Kernel) -> Affine:
@@ -131,8 +122,13 @@ def recast(node: Node, kernel: Kernel) -> Affine:
     if not {source, node.get("to")} <= set(_AT_LEAST_FLOAT32):
         raise CannotBoundError("it changes the type of activations")
 
+    return _rounded_once(kernel)
+
+
+def _rounded_once(kernel: Kernel) -> Affine:
     def bounded(run: Kernel, inputs: Sequence[Value]) -> Interval:
-        made = _monotone(run, inputs)
+        ends = run(*[_end(value, 0) for value in inputs]), run(*[_end(v, 1) for v in inputs])
+        made = Interval(*ends)
         return Interval.rounded(made.lo, made.hi, value_radius(made.magnitude))
 
     return Affine(kernel, bounded, is_in_order=True)
@@ -150,9 +146,48 @@ def average(node: Node, kernel: Kernel) -> Affine:
         apart = max(source.lo[0].numel() // max(exact.lo[0].numel(), 1), 1)
         terms = max(apart, taps) * 4
         magnitude = run(source.magnitude, *inputs[1:])
-        made = Interval.rounded(exact.lo, exact.hi, product_radius(magnitude.abs(), terms))
+        made = Interval.rounded(exact.lo, exact.hi, mean_radius(magnitude.abs(), terms))
         # No sum of numbers that are not negative is, in whatever order it is taken.
         return replace(made, lo=made.lo.clamp(min=0.0)) if source.is_nonnegative else made
+
+    return Affine(kernel, bounded)
+
+
+def running_sum(node: Node, kernel: Kernel) -> Affine:
+    """CumSum along a constant axis: sums of up to as many elements as the axis is long."""
+
+    def bounded(run: Kernel, inputs: Sequence[Value]) -> Interval:
+        source = inputs[0]
+        assert isinstance(source, Interval)
+        if any(isinstance(value, Interval) for value in inputs[1:]):
+            raise CannotBoundError("its axis is not constant")
+        exact, size = _monotone(run, inputs), run(source.magnitude, *inputs[1:])
+        return Interval.rounded(exact.lo, exact.hi, product_radius(size, max(size.shape)))
+
+    return Affine(kernel, bounded)
+
+
+def beside(node: Node, kernel: Kernel) -> Affine:
+    """Return the rule of the sums over neighbouring channels in an LRN, which is given squares.
+
+    Engines go from channel to channel, adding a square and taking another away, so that a sum has
+    the roundings of all before it: two a channel, of numbers up to the largest sum and a square.
+
+    Raises:
+        CannotBoundError: Its factor is negative.
+    """
+    factor = float(node.get("alpha")) / int(node.get("size"))
+    if factor < 0.0:
+        raise CannotBoundError("its factor alpha is negative")
+
+    def bounded(run: Kernel, inputs: Sequence[Value]) -> Interval:
+        source = inputs[0]
+        assert isinstance(source, Interval)
+        exact = _monotone(run, inputs)
+        largest = run(source.magnitude).abs() + factor * source.magnitude
+        most = largest.flatten(1).amax(1).reshape(-1, *(1,) * (largest.dim() - 1))
+        terms = 2 * max(exact.lo.shape[1:]) + 2 * int(node.get("size"))
+        return Interval.rounded(exact.lo, exact.hi, product_radius(most.expand_as(largest), terms))
 
     return Affine(kernel, bounded)
 
@@ -239,6 +274,9 @@ def _sum(sign: int) -> Callable[[Kernel, Sequence[Value]], Interval]:
         first, second = inputs[0], inputs[1]
         lo = run(_end(first, 0), _end(second, 0 if sign > 0 else 1))
         hi = run(_end(first, 1), _end(second, 1 if sign > 0 else 0))
+        # Masks that are added up may leave the range of float32: they stay masks.
+        beyond = hi < -MOST_FLOAT32
+        lo, hi = lo.masked_fill(beyond, -math.inf), hi.masked_fill(beyond, -math.inf)
         magnitude = _magnitude(first) + _magnitude(second)
         rounding = value_radius(magnitude.expand_as(lo))
         made = Interval.rounded(lo, hi, rounding)

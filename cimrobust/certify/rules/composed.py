@@ -110,13 +110,7 @@ class Quotient:
 
 
 def larger(node: Node, _kernel: Kernel) -> Larger:
-    """Max and Min of two tensors.
-
-    Raises:
-        CannotBoundError: There are more or fewer than two.
-    """
-    if len([name for name in node.inputs if name]) != 2:
-        raise CannotBoundError("it compares more or fewer than two tensors")
+    """Max and Min of two tensors."""
     relu = Activation(
         torch.relu,
         rising,

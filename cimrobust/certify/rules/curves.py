@@ -215,6 +215,43 @@ def reciprocal(_node: Node | None, kernel: Kernel) -> Curve:
     return Curve(kernel, reach, lines, error=_relative, is_rising=False)
 
 
+def power(exponent: float) -> Curve:
+    """Return the rule of a constant power of positive numbers: convex but for powers in (0, 1)."""
+
+    def run(x: Ends) -> Ends:
+        return x**exponent
+
+    def at_ends(lo: Ends, hi: Ends) -> tuple[Bool[Tensor, "*shape"], Ends, Ends]:
+        valid, one = lo > 0, torch.ones_like(lo)
+        return valid, torch.where(valid, lo, one), torch.where(valid, hi, one)
+
+    def reach(_run: Kernel, lo: Ends, hi: Ends) -> tuple[Ends, Ends]:
+        valid, low, high = at_ends(lo, hi)
+        ends = run(low), run(high)
+        return _outside(valid, (torch.minimum(*ends), torch.maximum(*ends)))
+
+    def lines(lo: Ends, hi: Ends) -> Lines:
+        valid, low, high = at_ends(lo, hi)
+        at = low.sqrt() * high.sqrt()
+        return between(
+            run,
+            lambda x: exponent * x ** (exponent - 1.0),
+            at.clamp(low, high),
+            low,
+            high,
+            is_convex=not 0.0 < exponent < 1.0,
+            valid=valid,
+        )
+
+    def error(size: Ends, source: Ends) -> Ends:
+        # Of an exponential of a logarithm times the exponent, each of a few units in the last
+        # place: as large as that product is at either end.
+        most = 1.0 + abs(exponent) * source.log().abs() + size.log().abs()
+        return _ROUNDINGS * UNIT_FLOAT32 * size * most + _TINY
+
+    return Curve(run, reach, lines, error=error, is_rising=exponent > 0.0, floor=0.0)
+
+
 def square() -> Curve:
     """Return the rule of a tensor times itself, which is never negative in float32 either."""
 

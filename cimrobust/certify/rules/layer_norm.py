@@ -29,7 +29,13 @@ from torch import Tensor
 
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.refusal import CannotBoundError
-from cimrobust.certify.rounding import UNIT_FLOAT32, line_radius, product_radius, value_radius
+from cimrobust.certify.rounding import (
+    UNIT_FLOAT32,
+    line_radius,
+    mean_radius,
+    product_radius,
+    value_radius,
+)
 from cimrobust.certify.rules.rule import Pulled, Value, total
 
 if TYPE_CHECKING:
@@ -192,7 +198,7 @@ class LayerNorm:
         squares = (data.magnitude * data.magnitude).mean(axes, keepdim=True)
         of_centre = product_radius(2.0 * largest, count)
         of_squares = (
-            4.0 * product_radius(squares, count) + (2.0 * squares.sqrt() + of_centre) * of_centre
+            4.0 * mean_radius(squares, count) + (2.0 * squares.sqrt() + of_centre) * of_centre
         )
         # To first order a relative error e of a root's argument moves it by e / 2; for e up to 1/4
         # (1 - e)^-1/2 - 1 < e, which is what is charged.

@@ -18,6 +18,8 @@ from cimrobust.certify.rules.window_columns import Columns
 from cimrobust.twin.ops.converter_registry import Kernel, Node
 from cimrobust.twin.ops.sliding_window import Window, ceil_excess
 
+_LOWEST = torch.finfo(torch.float32).min
+
 
 @dataclass(frozen=True)
 class MaxPool:
@@ -45,12 +47,14 @@ class MaxPool:
         data = inputs[0]
         assert isinstance(data, Interval)
         lo = self.kernel(data.lo)
-        if data.is_point:
+        if data.is_point and data.is_moderate:
             return Interval.point(lo)
-        top = self.contest(data).top().reshape(lo.shape)
+        # Engines begin with the lowest float: nothing is below it, not even minus infinity.
+        top = self.contest(data).top().reshape(lo.shape).clamp(min=_LOWEST)
+        size = self.kernel(data.magnitude).clamp(min=0.0)
         # What float64 is off in planes and differences is an error of the operator like its own,
         # which rounds nothing.
-        return Interval.rounded(lo, top, line_radius(1e-3 + self.kernel(data.magnitude)))
+        return Interval.rounded(lo, top, line_radius(1e-3 + size))
 
     def backward(
         self,

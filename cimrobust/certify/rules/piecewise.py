@@ -223,7 +223,9 @@ class Clip:
                         raise CannotBoundError("its limits are not constant numbers")
                     limits[index] = float(value)
             # A limit far beyond float32 stands for none: lines may not hold infinities.
-            low, high = max(limits[0], -1e39), min(limits[1], 1e39)
+            high = min(limits[1], 1e39)
+            # Where the lower limit is above the upper one, all is at the upper one.
+            low = min(max(limits[0], -1e39), high)
             if low == 0.0 and high == 1e39:
                 self._rule = Activation(
                     torch.relu, rising, partial(leaky_lines, 0.0), bends=_crosses_zero, floor=0.0

@@ -17,6 +17,7 @@ beyond", NeurIPS 2020.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ from torch import Tensor
 
 from cimrobust.certify.interval import Interval, chord_of_absolute
 from cimrobust.certify.refusal import CannotBoundError
-from cimrobust.certify.rounding import product_radius
+from cimrobust.certify.rounding import MOST_FLOAT32, product_radius
 from cimrobust.certify.rules.rule import Pulled, Value, total
 
 if TYPE_CHECKING:
@@ -220,6 +221,8 @@ class MatrixProduct:
         if bias is not None:
             lo, hi, strength = lo + bias.lo, hi + bias.hi, strength + bias.magnitude
         rounding = product_radius(strength, weight.lo.shape[0] + 1)
+        if 0.0 < abs(self.alpha) < 1.0:  # the sum is taken before its factor, and may overflow
+            rounding = rounding.masked_fill(strength > abs(self.alpha) * MOST_FLOAT32, math.inf)
         corners = None
         if lo.dim() == 2 and not weight.is_point:
             low, high = corner_ends(data, weight, lo, hi, bias)

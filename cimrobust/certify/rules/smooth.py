@@ -63,6 +63,7 @@ SHAPES: dict[str, Shape] = {
     "Tanh": Shape(0.77, steepness=1.0),
     "Softplus": Shape(0.25, steepness=1.0),
     "Erf": Shape(0.97, steepness=1.13),
+    "Celu": Shape(1.0, jumps=(0.0,)),
     "Elu": Shape(1.0, jumps=(0.0,)),
     "Selu": Shape(1.76, jumps=(0.0,), steepness=1.76),
     "Softsign": Shape(2.0, jumps=(0.0,)),
@@ -83,8 +84,10 @@ def smooth(node: Node, kernel: Kernel) -> Activation:
         CannotBoundError: Its parameters make it another function than the one whose derivatives are
             known.
     """
-    if (node.op == "Elu" and abs(node.get("alpha", 1.0)) > 1.0) or (
-        node.op in ("Selu", "Swish") and node.attributes
+    if (
+        (node.op == "Elu" and not 0.0 <= node.get("alpha", 1.0) <= 1.0)
+        or (node.op in ("Selu", "Swish") and node.attributes)
+        or (node.op == "Celu" and node.get("alpha", 1.0) != 1.0)
     ):
         raise CannotBoundError("bounds of its derivatives are known for its usual parameters alone")
     shape = SHAPES[node.op]

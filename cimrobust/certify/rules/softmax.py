@@ -67,8 +67,8 @@ class Softmax:
 
     def forward(self, inputs: Sequence[Value]) -> Interval:
         """As in `Rule`."""
-        data = self._data(inputs)
-        lo, hi = (end.movedim(-1, self.axis) for end in _range(*self._ends(data)))
+        data = self.data(inputs)
+        lo, hi = (end.movedim(-1, self.axis) for end in shares(*self.ends(data)))
         return Interval.rounded(lo, hi, self._rounding(data, hi))
 
     def backward(
@@ -78,9 +78,9 @@ class Softmax:
         output: Interval,
     ) -> Pulled:
         """As in `Rule`."""
-        data = self._data(inputs)
+        data = self.data(inputs)
         if self not in data.kept:
-            data.kept[self] = _planes(*self._ends(data))
+            data.kept[self] = _planes(*self.ends(data))
         planes: Planes = data.kept[self]
         axis = self.axis + 1 if self.axis >= 0 else self.axis
         moved = form.movedim(axis, -1)
@@ -95,7 +95,8 @@ class Softmax:
         """Return where narrowing helps: everywhere."""
         return data.lo < data.hi
 
-    def _data(self, inputs: Sequence[Value]) -> Interval:
+    def data(self, inputs: Sequence[Value]) -> Interval:
+        """Return the scores; check that one axis of a sample is normalised."""
         data = inputs[0]
         assert isinstance(data, Interval)
         rank = data.lo.dim()
@@ -103,11 +104,12 @@ class Softmax:
             raise CannotBoundError("it is taken over several axes or over the samples")
         return data
 
-    def _ends(
+    def ends(
         self, data: Interval
     ) -> tuple[
         Float[Tensor, "samples *positions outputs"], Float[Tensor, "samples *positions outputs"]
     ]:
+        """Return both ends with the normalised axis last."""
         return data.lo.movedim(self.axis, -1), data.hi.movedim(self.axis, -1)
 
     def _rounding(
@@ -128,7 +130,7 @@ class Softmax:
         return hi * share + 2.0**-100 + line_radius(1e-3 + magnitude)
 
 
-def _range(
+def shares(
     lo: Float[Tensor, "samples *positions outputs"], hi: Float[Tensor, "samples *positions outputs"]
 ) -> tuple[
     Float[Tensor, "samples *positions outputs"], Float[Tensor, "samples *positions outputs"]
@@ -164,7 +166,7 @@ def _planes(
     lo: Float[Tensor, "samples *positions outputs"], hi: Float[Tensor, "samples *positions outputs"]
 ) -> Planes:
     middle, radius = 0.5 * (lo + hi), 0.5 * (hi - lo)
-    least, most = _range(lo, hi)
+    least, most = shares(lo, hi)
     # No output depends on a score of minus infinity.
     masked = hi == -math.inf
     radius = radius.masked_fill(masked, 0.0)
@@ -193,5 +195,10 @@ def _planes(
 
 def softmax(node: Node, kernel: Kernel) -> Softmax:
     """Softmax."""
+    return Softmax(*axis_of(node))
+
+
+def axis_of(node: Node) -> tuple[int, bool]:
+    """Return the axis of Softmax or LogSoftmax, and whether those behind it belong to it."""
     flattens = node.version < 13
-    return Softmax(int(node.get("axis", 1 if flattens else -1)), flattens)
+    return int(node.get("axis", 1 if flattens else -1)), flattens

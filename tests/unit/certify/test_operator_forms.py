@@ -74,6 +74,13 @@ def reason_of(
         ),
         (
             FLAT,
+            "h = MatMul(x, w)\n y = Elu<alpha = -0.5>(h)",
+            {},
+            13,
+            "(Elu): bounds of its derivatives are known for its usual parameters alone",
+        ),
+        (
+            FLAT,
             "h = MatMul(x, w)\n y = Elu<alpha = 2.0>(h)",
             {},
             13,

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cimrobust.certify.bounded_network import open_bounds
+from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
 from cimrobust.certify.refusal import Refusal
 from cimrobust.certify.rules.product import MatrixProduct
 from cimrobust.certify.rules.rule import Pulled
@@ -90,12 +90,6 @@ def test_every_operator_without_a_bound_is_named(opened: Opener) -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ("h = MatMul(x, w)\n y = Max(h, h, h)", "it compares more or fewer than two tensors"),
-        (
-            "h = MatMul(x, w) s = Constant<value_floats=[1.0, 1.0, 1.0]>()"
-            ' y = Resize<mode="linear">(h, , s)',
-            "it interpolates between elements",
-        ),
         ('y = Einsum<equation = "npk,kd->nd">(x, w)', "sums over one operand alone"),
         ('y = Einsum<equation = "...k,kd->...d">(x, w)', "is not one of two plain operands"),
         ('y = Einsum<equation = "kd,npk->npd">(w, x)', "its first operand is a weight"),
@@ -149,6 +143,29 @@ def test_decisions_without_scores(opened: Opener) -> None:
     assert "holds labels, not the scores" in refused.reason
 
 
+def test_several_labels_of_a_top_k_are_refused_with_their_own_reason(opened: Opener) -> None:
+    text = (
+        '<ir_version: 8, opset_import: ["" : 13]> net (float[N, 4] x) => (int64[N, 2] y)'
+        " { h = MatMul(x, w)\n v, y = TopK(h, k) }"
+    )
+    weights = {"w": np.eye(4, dtype=np.float32), "k": np.array([2])}
+    x = np.random.default_rng(1).normal(size=(4, 4)).astype(np.float32)
+    refused = open_bounds(*opened(text, weights, {"x": x}, decision=Decision(read="label")))
+    assert isinstance(refused, Refusal)
+    assert "are several that a TopK chooses; bounds follow the best one alone" in refused.reason
+
+
+@pytest.mark.parametrize("op", ["Softmax", "LogSoftmax"])
+def test_shares_over_another_axis_than_the_classes_are_not_passed(opened: Opener, op: str) -> None:
+    text = HEAD + f" {{ h = MatMul(x, w)\n y = {op}<axis=1>(h) }}"
+    x = np.random.default_rng(1).normal(size=(4, 4, 4)).astype(np.float32)
+    found = open_bounds(
+        *opened(text, {"w": np.eye(4, 3, dtype=np.float32)}, {"x": x}, decision=Decision(axis=2))
+    )
+    assert isinstance(found, BoundedNetwork), found
+    assert found.reading.tensor == "y"
+
+
 def test_a_rule_that_fails_costs_the_bound_and_nothing_else(
     make: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,3 +193,33 @@ def test_activations_without_elements_cost_the_bound_alone(opened: Opener) -> No
     refused = open_bounds(*opened(text, weights, {"x": np.eye(4, dtype=np.float32)}))
     assert isinstance(refused, Refusal)
     assert refused.reason == "tensor 'none' must hold numbers, got no elements"
+
+
+def test_a_batch_as_long_as_another_axis_is_not_taken_for_it(opened: Opener) -> None:
+    # With three samples and three scores, one number a sample is subtracted along the scores; it is
+    # the same for all samples, so that values alone do not tell.
+    text = (
+        '<ir_version: 8, opset_import: ["" : 13]> net (float[N, 4] x) => (float[M, 3] y) {'
+        " h = MatMul(x, w)\n n = Mul(h, nothing)\n t = MatMul(n, ones)\n y = Sub(t, n) }"
+    )
+    weights = {
+        "w": np.eye(4, 3, dtype=np.float32),
+        "ones": np.ones(3, np.float32),
+        "nothing": np.float32(0),
+    }
+    x = np.eye(3, 4, dtype=np.float32)
+    refused = open_bounds(*opened(text, weights, {"x": x}))
+    assert isinstance(refused, Refusal)
+
+
+def test_an_engine_that_computes_something_else_costs_the_bound(
+    make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime, placement = make("mlp")
+    run = type(runtime.plain).run
+    monkeypatch.setattr(
+        type(runtime.plain), "run", lambda *given, **named: run(*given, **named) + 100
+    )
+    refused = open_bounds(runtime, placement)
+    assert isinstance(refused, Refusal)
+    assert "other scores than exact arithmetic does, further off than rounding" in refused.reason

@@ -56,6 +56,20 @@ def test_nothing_behind_a_rectifier_is_negative(op: str, attributes: dict[str, o
     assert (made.hi >= torch.tensor([0.0, 3.0])).all()
 
 
+def test_a_clip_whose_lower_limit_is_above_the_upper_one_gives_the_upper_one() -> None:
+    node = node_of("Clip", {"min": 1.0, "max": -1.0})
+    data = Interval(torch.tensor([[-2.0, 0.0]]).double(), torch.tensor([[2.0, 0.5]]).double())
+    made = RULES["Clip"](node, torch.clamp).forward([data])
+    assert ((made.lo <= -1.0) & (made.hi >= -1.0) & (made.hi < -0.99)).all()
+
+
+def test_no_maximum_is_below_the_lowest_float() -> None:
+    node = node_of("MaxPool", {"kernel_shape": [1, 2]})
+    masked = Interval.point(torch.full((1, 1, 1, 2), -torch.inf, dtype=torch.float64))
+    made = RULES["MaxPool"](node, lambda x: x.amax(-1, keepdim=True)).forward([masked]).known()
+    assert made.hi.min() >= float(np.finfo(np.float32).min)
+
+
 @pytest.mark.parametrize(("op", "attributes"), CASES)
 def test_lines_hold_the_function(op: str, attributes: dict[str, object]) -> None:
     node = node_of(op, attributes)

@@ -38,6 +38,22 @@ TASKS: dict[str, tuple[str, dict[str, tuple[int, ...]], tuple[int, ...], Decisio
         Decision(axis=2),
         5,
     ),
+    "segments of shares": (
+        HEAD + "(float[N, 2, 4, 4] x) => (float[N, 3, 4, 4] y)"
+        " { h = Conv<pads=[1,1,1,1]>(x, w) r = Relu(h) z = Conv(r, v) y = LogSoftmax<axis=1>(z) }",
+        {"w": (6, 2, 3, 3), "v": (3, 6, 1, 1)},
+        (2, 4, 4),
+        Decision(axis=1),
+        16,
+    ),
+    "tokens of shares": (
+        HEAD + "(float[N, 5, 4] x) => (float[N, 5, 3] y)"
+        " { h = MatMul(x, w) r = Relu(h) z = MatMul(r, v) y = Softmax<axis=-1>(z) }",
+        {"w": (4, 8), "v": (8, 3)},
+        (5, 4),
+        Decision(axis=2),
+        5,
+    ),
     "labels": (
         HEAD + "(float[N, 6] x) => (float[N, 4] y)"
         " { h = MatMul(x, w) r = Tanh(h) z = MatMul(r, v) y = Sigmoid(z) }",
