@@ -55,9 +55,9 @@ _QUIET = ("-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewr
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("package", choices=TESTS)
-    parser.add_argument("--count", type=int, default=60, help="Mutants to draw")
+    parser.add_argument("--count", type=int, default=60, help="Mutants to draw, of each --only")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="Modules whose path holds this text")
+    parser.add_argument("--only", nargs="+", default=[""], help="Texts of the modules' paths")
     parser.add_argument("--tests", nargs="+", help="Files and folders in place of the package's")
     parser.add_argument("--again", action="store_true", help="Those that survived, once more")
     parser.add_argument("--most", type=float, default=60.0, help="Processor seconds of one mutant")
@@ -66,7 +66,13 @@ def main() -> None:
     out: Path = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     rows = Rows(out / f"{options.package}.jsonl")
-    drawn = draw(options.package, options.only, options.count, options.seed)
+    drawn = list(
+        dict.fromkeys(
+            mutation
+            for only in options.only
+            for mutation in draw(options.package, only, options.count, options.seed)
+        )
+    )
     wanted = [mutation for mutation in drawn if rows.is_wanted(mutation, again=options.again)]
     with tempfile.TemporaryDirectory() as folder:
         checkout = Path(folder)
