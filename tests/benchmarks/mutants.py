@@ -46,6 +46,7 @@ TESTS = {
         *(f"tests/statistics/test_{name}.py" for name in ("anytime", "quantile", "samples")),
         *(f"tests/statistics/test_{name}.py" for name in ("splitting", "two_source")),
     ),
+    "review": ("tests/unit/review", "tests/unit/certificate/test_gate.py", "tests/forgery"),
 }
 _LEFT_OUT = ("--deselect=tests/unit/certify/test_soundness.py",)
 _HEAVY = ("torch", "onnxruntime", "pyarrow.parquet", "scipy.stats", "hypothesis", "jsonschema")

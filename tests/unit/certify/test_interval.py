@@ -54,10 +54,15 @@ def test_an_end_that_is_no_number_may_be_anything() -> None:
     assert made.rounding.tolist() == [INF, 0.5, 0.0]
 
 
-@pytest.mark.parametrize("number", [NAN, 0.0])
-def test_one_end_that_is_no_number_is_enough(number: float) -> None:
-    made = Interval(tensor(number), tensor(NAN)).known()
-    assert (made.lo.item(), made.hi.item()) == (-INF if math.isnan(number) else 0.0, INF)
+@pytest.mark.parametrize(
+    ("lo", "hi", "known"),
+    [(NAN, NAN, (-INF, INF)), (0.0, NAN, (0.0, INF)), (NAN, 0.0, (-INF, 0.0))],
+)
+def test_one_end_that_is_no_number_is_enough(
+    lo: float, hi: float, known: tuple[float, float]
+) -> None:
+    made = Interval(tensor(lo), tensor(hi)).known()
+    assert (made.lo.item(), made.hi.item()) == known
     assert made.rounding is None
 
 
@@ -111,6 +116,11 @@ def test_what_lies_in_two_intervals_lies_in_their_common_part(
     apart = ~meet
     assert torch.equal(made.lo[apart], one.lo[apart])
     assert torch.equal(made.hi[apart], one.hi[apart])
+
+
+def test_intervals_that_touch_have_one_point_in_common() -> None:
+    made = interval([(0.0, 1.0), (2.0, 3.0)]).within(interval([(1.0, 2.0), (1.0, 2.0)]))
+    assert made.lo.tolist() == made.hi.tolist() == [1.0, 2.0]
 
 
 def test_the_common_part_keeps_rounding_and_the_better_of_two_corners() -> None:
