@@ -130,7 +130,7 @@ def draw(package: str, only: str, count: int, seed: int) -> list[Mutation]:
 def copy_checkout(folder: Path) -> None:
     """Copy what tests read."""
     ignored = shutil.ignore_patterns("__pycache__", "out")
-    for name in ("cimrobust", "tests", "samples", "docs"):
+    for name in ("cimrobust", "tests", "samples", "docs", "reports"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for name in ("pyproject.toml", "README.md", "CHANGELOG.md"):
         shutil.copy2(ROOT / name, folder / name)
