@@ -54,6 +54,7 @@ def test_no_chip_is_worse_than_the_worst_by_a_decision(
     score: float, edge: int, is_worse: bool
 ) -> None:
     assert is_worse_than_found(made(WORST), score, edge=edge) is is_worse
+    assert is_worse_than_found(made(WORST), score) is (score < WORST)
 
 
 @pytest.mark.parametrize(
