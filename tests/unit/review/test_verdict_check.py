@@ -97,6 +97,24 @@ def test_what_is_met_is_refuted_by_no_rule_of_today() -> None:
     assert check.detail.endswith("worst_found_accuracy")
 
 
+def test_as_many_requirements_as_there_are_is_enough() -> None:
+    assert checked({"requirements": rows()[:3]}, version="0.9.0").held is None
+
+
+@pytest.mark.parametrize(("score", "held"), [(0.95, None), (0.951, False)])
+def test_an_error_that_is_met_is_at_most_what_is_allowed(score: float, held: bool | None) -> None:
+    rmse = {"name": "rmse", "higher_is_better": False, "unit": "target unit"}
+    clean = {"score": 2.0, "quantised_score": score}
+    # Every other requirement is left out: its numbers are those of an accuracy.
+    values = plain()
+    values["policy"]["require"] = {"clean_accuracy": 0.95}
+    values["tool"]["version"] = "0.9.0"
+    values["metric"] |= rmse
+    values["clean"] |= clean
+    check = verdict_check(CertificateModel.model_validate(values), TRIALS)
+    assert check.held is held
+
+
 @pytest.mark.parametrize(
     ("score", "quantised", "held"), [(0.96, 0.9, None), (0.9, 0.96, None), (0.949, 0.949, False)]
 )

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from cimrobust.review.witness_box import box_problem, deviating_layers
+from cimrobust.device.layer_rules import LayerRule
+from cimrobust.device.load_profile import load_profile
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.network import Network
+from cimrobust.review.witness_box import box_problem, deviating_layers, left_out
+from cimrobust.shipped_samples import sample_folder
 
 NAME = "net.0.weight"
 NOMINAL = np.array([[0.5, -0.25]], dtype=np.float32)
@@ -57,3 +63,30 @@ def test_a_layer_that_the_model_file_lacks_is_missing() -> None:
 def test_layers_have_names_with_dots_and_marks_of_the_file_are_none() -> None:
     names = {f"{NAME}.lo": REACH, f"{NAME}.hi": REACH, "w.nominal": NOMINAL, "version": NOMINAL}
     assert deviating_layers(names) == {NAME, "w"}
+
+
+PROFILE = load_profile("rram-write-verify-3pct")
+LAYERS = ["net.0.weight", "net.2.weight", "net.4.weight"]
+
+
+@pytest.fixture(scope="module")
+def witness() -> Network:
+    return load_network(sample_folder() / "breast_cancer_mlp.onnx")
+
+
+@pytest.mark.parametrize("named", [LAYERS, LAYERS[:2], []])
+def test_layers_in_devices_that_nobody_names_are_left_out(
+    witness: Network, named: list[str]
+) -> None:
+    said = left_out(witness, PROFILE, named)
+    assert said == ", ".join(f"'{name}'" for name in LAYERS if name not in named)
+
+
+def test_rules_about_nodes_that_the_witness_lacks_leave_all_that_is_not_digital(
+    witness: Network,
+) -> None:
+    profile = replace(PROFILE, rules=(LayerRule(match="no such node", digital=True),))
+    assert left_out(witness, profile, LAYERS[1:]) == ""
+    digital = ["/net/net.2/Gemm"]
+    assert left_out(witness, profile, LAYERS[:1], digital) == "'net.4.weight'"
+    assert left_out(witness, profile, LAYERS[:1], []) == "'net.2.weight', 'net.4.weight'"
