@@ -9,7 +9,19 @@ import pytest
 
 from cimrobust.certificate.judging import Occasion
 from cimrobust.certificate.models import RequirementResult
-from tests.unit.certificate.test_judged_rows import CERTIFIED, KPP, certificate, judged, verdict
+from cimrobust.certificate.programmed import (
+    programmed_correct,
+    programmed_interval,
+    programmed_score,
+)
+from tests.unit.certificate.test_judged_rows import (
+    CERTIFIED,
+    KPP,
+    certificate,
+    judged,
+    trials,
+    verdict,
+)
 
 RMSE = {
     "name": "rmse",
@@ -161,3 +173,59 @@ def test_a_comparison_that_the_occasion_adds_has_an_id_of_its_own() -> None:
     assert [row.id for row in made.requirements][2:] == ["no_worse_than_baseline#3"]
     alone = verdict([{"id": "R", "kpp": KPP}], occasion)
     assert [row.id for row in alone.requirements] == ["R", "no_worse_than_baseline"]
+
+
+def test_without_a_bound_nothing_is_found_and_an_open_one_is_the_bound() -> None:
+    few = verdict([{"id": "R", "kpp": KPP}], table=trials((0.95,) * 10)).requirements[0]
+    assert stated(few) == ("open", None, None)
+    mixed = trials((0.8,) * 5 + (0.95,) * 395)
+    row = verdict([{"id": "R", "kpp": KPP}], table=mixed).requirements[0]
+    assert stated(row) == ("open", 0.8, "statistical")
+
+
+def test_the_lowest_recall_that_is_known_is_found() -> None:
+    classes = [{"label": 3, "samples": 10, "clean": 8, "worst": 9}]
+    asked = {"safety_class": {"label": 3, "recall": 0.85}}
+    row = judged(asked, clean__per_class=classes)
+    assert stated(row) == ("refuted", 0.8, "searched")
+    assert row.sentence == "Without deviation, class 3 has a recall of 80.00 %."
+    unknown = judged(asked, clean__per_class=None)
+    assert stated(unknown) == ("open", None, None)
+
+
+def test_a_cost_that_is_reached_exactly_is_kept() -> None:
+    assert stated(judged({"cost": 0.9})) == ("met", 0.9, "searched")
+
+
+def test_what_may_be_lost_is_said_in_the_unit_of_the_score() -> None:
+    baseline = Occasion(baseline=certificate())
+    assert (
+        "at most 1 percentage points below"
+        in judged({"no_worse_than_baseline": 0.01}, baseline).text
+    )
+    of_errors = Occasion(baseline=certificate(**ERRORS))
+    row = judged({"no_worse_than_baseline": 0.5}, of_errors, **ERRORS)
+    assert "at most 0.5 (unit of the target) above those of the baseline" in row.text
+    assert stated(row) == ("met", 0.0, "searched")
+
+
+@pytest.mark.parametrize(("slack", "status"), [(0.92, "met"), (0.93, "open"), (0.94, "open")])
+def test_a_loss_of_all_that_the_baseline_has_asks_for_nothing(slack: float, status: str) -> None:
+    # Without deviation, through converters, the baseline has 0.93.
+    row = judged({"no_worse_than_baseline": slack}, Occasion(baseline=certificate()))
+    assert row.status == status
+
+
+@pytest.mark.parametrize(("allowed", "status"), [(49.0, "met"), (51.0, "open")])
+def test_an_error_below_one_has_a_hundredfold_too(allowed: float, status: str) -> None:
+    changes = {**ERRORS, "clean__quantised_score": 0.5}
+    assert judged({"clean_accuracy": allowed}, **changes).status == status
+
+
+def test_the_network_that_is_programmed_is_that_of_its_converters() -> None:
+    through = certificate(converters__score=0.9, converters__correct=45)
+    assert (programmed_score(through), programmed_correct(through)) == (0.9, 45)
+    assert programmed_interval(through) == "converters"
+    ideal = certificate(converters=None, converters_reason="none")
+    assert (programmed_score(ideal), programmed_correct(ideal)) == (0.94, 47)
+    assert programmed_interval(ideal) == "quantised"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.found import MOST_CONFUSION
+from cimrobust.certificate.read_record import read_result
 from cimrobust.diagnose.diagnose_records import MOST_FRAGILE
 from cimrobust.review.attacked_numbers import wrong_classes, wrong_layers
+from cimrobust.review.consistency import consistency_checks, wrong_timings
 from cimrobust.review.curve_numbers import wrong_curve
 from cimrobust.review.decision_counts import counts_check
 from cimrobust.review.diagnosed_numbers import diagnosed_check
@@ -18,6 +21,8 @@ from cimrobust.review.fragile_numbers import wrong_flipped, wrong_fragile_inputs
 from cimrobust.review.interval_check import interval_check
 from cimrobust.review.transfer_numbers import wrong_transfer
 from tests.unit.review.test_consistency import Plain, plain
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "results"
 
 
 def made(values: Plain) -> CertificateModel:
@@ -178,17 +183,16 @@ def test_the_change_of_an_effect_is_that_to_the_row_before_it() -> None:
     assert "diagnostics.effects.2.change" in explained_check(made(values)).detail
 
 
-@pytest.mark.parametrize(("decisions", "is_wrong"), [(1, False), (2, True)])
-def test_two_decisions_may_fall_otherwise_in_halves(decisions: int, is_wrong: bool) -> None:
+@pytest.mark.parametrize(("decisions", "is_wrong"), [((1, 1), False), ((1, 2), True)])
+def test_two_decisions_may_fall_otherwise_in_halves(
+    decisions: tuple[int, int], is_wrong: bool
+) -> None:
     values = plain()
     first, second = values["diagnostics"]["transfer"]["directions"]
-    for block, name in (
-        (first, "searched_clean"),
-        (first, "held_out_clean"),
-        (second, "searched_clean"),
-        (second, "held_out_clean"),
-    ):
-        block[name] -= decisions / 95
+    first["searched_clean"] -= decisions[0] / 95
+    second["held_out_clean"] -= decisions[0] / 95
+    first["held_out_clean"] -= decisions[1] / 95
+    second["searched_clean"] -= decisions[1] / 95
     wrong = "diagnostics.transfer.directions" in wrong_transfer(made(values))
     assert wrong is is_wrong
 
@@ -235,3 +239,55 @@ def test_a_run_that_could_stop_has_no_interval_of_the_mean() -> None:
     rows = values["evaluation_set"]["intervals"]
     values["evaluation_set"]["intervals"] = [row for row in rows if row["name"] != "mean"]
     assert interval_check(made(values)).held
+
+
+@pytest.mark.parametrize("layer_bits", [{"levels_given": True}, {}])
+def test_only_given_levels_may_take_fewer_bits_than_the_profile(layer_bits: Plain) -> None:
+    values = plain()
+    values["mapping"]["layers"][0] |= {**layer_bits, "weight_bits": 4}
+    wrong = next(
+        check for check in consistency_checks(made(values)) if check.id == "device_numbers"
+    )
+    assert ("weight_bits" in wrong.detail) is (not layer_bits)
+
+
+@pytest.mark.parametrize(("off", "held"), [(0.008, True), (0.0095, False), (-0.02, False)])
+def test_seconds_of_eight_stages_are_rounded_by_themselves(off: float, held: bool) -> None:
+    values = plain()
+    stages = values["timings"]["stages"]
+    assert len(stages) == 8
+    values["timings"]["total_seconds"] = sum(stages.values()) + off
+    assert (list(wrong_timings(made(values).timings)) == []) is held
+
+
+def test_where_what_is_right_is_not_counted_all_may_have_been() -> None:
+    values = plain()
+    values["clean"]["correct"] = None
+    values["worst_found"]["flipped"]["count"] = 11
+    assert list(wrong_flipped(made(values))) == []
+
+
+@pytest.mark.parametrize(("version", "held"), [("1.5", False), ("1.4.0", True)])
+def test_files_of_the_first_versions_did_not_count_all_decisions(version: str, held: bool) -> None:
+    path = GOLDEN / f"certificate-{version}.json"
+    older = read_result(path, CertificateModel, hint="look")
+    clean = older.clean.model_copy(update={"quantised_correct": None})
+    assert counts_check(older.model_copy(update={"clean": clean})).held is held
+
+
+def of_a_direction(**changes: Any) -> list[str]:
+    """What is wrong with a direction of errors: a loss of 0.2 on one half, of 0.1 on the other."""
+    values = of_errors()
+    for row in values["diagnostics"]["transfer"]["directions"]:
+        row |= {"searched_clean": 0.1, "searched": 0.3, "held_out_clean": 0.1, "held_out": 0.2}
+        row |= {"low": None, "high": None, "method": None, "share": 0.5, **changes}
+    found = list(wrong_transfer(made(values)))
+    return [name.rpartition(".")[2] for name in found if ".directions.0." in name]
+
+
+def test_the_share_of_an_error_that_carries_over_is_any_loss_over_any_other() -> None:
+    assert of_a_direction() == []
+    assert of_a_direction(share=0.4) == ["share"]
+    assert of_a_direction(searched=0.1, share=None) == []
+    assert of_a_direction(searched=0.1) == ["share"]
+    assert of_a_direction(low=0.1) == ["low"]

@@ -48,3 +48,21 @@ def test_no_tolerance_is_proven_that_a_chip_breaks_it_at(factor: float, held: bo
 
 def test_decisions_of_several_a_sample_are_numbered_otherwise() -> None:
     assert checked(FLIPPED, certified=True, largest=0.1, samples=380).held
+
+
+def test_a_chip_for_a_sample_that_there_is_not_breaks_nothing() -> None:
+    values = plain()
+    values["diagnostics"]["fragile_inputs"]["rows"][0]["sample"] = 190
+    values["worst_found"]["flipped"]["rows"][0]["sample"] = 190
+    table = PerSample(np.ones(190, bool), np.ones(190, bool), np.zeros(190))
+    check = unbroken_check(CertificateModel.model_validate(values), table)
+    assert "rows.0" not in check.detail
+    assert "rows.1" in check.detail
+
+
+def test_where_nothing_flips_and_nothing_was_diagnosed_nothing_is_broken() -> None:
+    values = plain()
+    values["worst_found"] |= {"flipped": None, "flipped_reason": "none"}
+    values |= {"diagnostics": None, "diagnostics_reason": "left out"}
+    table = PerSample(np.ones(190, bool), np.ones(190, bool), np.zeros(190))
+    assert unbroken_check(CertificateModel.model_validate(values), table).held
