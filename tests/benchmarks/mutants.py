@@ -174,10 +174,12 @@ class Seen:
     def tests_of(self, mutation: Mutation) -> list[str]:
         """Return the tests that run a mutant's line, quickest first.
 
-        A line that runs where its module is imported is one of all tests of the module.
+        A line that runs where its module is imported is one of all tests of the module. Of what
+        stands on several lines any may run: Python tells branches of an expression apart by them.
         """
         lines = self.of_lines.get(mutation.path, {})
-        of_line = lines.get(mutation.line, [])
+        last = mutation.line + mutation.before.count("\n")
+        of_line = [name for line in range(mutation.line, last + 1) for name in lines.get(line, [])]
         if "" in of_line:
             of_line = [name for names in lines.values() for name in names]
         return sorted(set(of_line) - {""}, key=lambda name: (self.seconds[name], name))
