@@ -139,12 +139,10 @@ def test_more_parts_prove_more_and_a_network_that_costs_too_much_is_not_split(
     deep: tuple[BoundedNetwork, Placement],
 ) -> None:
     network, _placement = deep
-    needed = [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5]
-    proven = {
-        parts: sum(margin_proven(network, more, most_parts=parts) for more in needed)
-        for parts in (1, 4, 64)
-    }
-    assert proven[1] < proven[4] < proven[64]
+    # Every split of all parts proves more: what it takes is given, and no less is enough.
+    for needed, parts in ((0.0, 2), (0.5, 4), (1.25, 16), (1.75, 64)):
+        assert margin_proven(network, needed, most_parts=parts)
+        assert not margin_proven(network, needed, most_parts=parts // 2)
     assert not margin_proven(network, -1.0, most_cost=1.0)
 
 
@@ -167,6 +165,8 @@ def test_a_layer_that_is_off_on_every_chip_leaves_nothing_to_split(opened: Opene
     assert not bounds.certified.any()
     # All scores are 0 on every chip: what is left is the charge of float32 rounding.
     np.testing.assert_allclose(bounds.margin, 0.0, atol=1e-8)
+    assert margin_proven(network, -1e-9)
+    assert not margin_proven(network, 1e-9)
 
 
 OCTAVES, STEPS = (-2, 1), 3
