@@ -67,11 +67,12 @@ def test_a_plane_is_above_the_maximum_of_every_channel(
     assert (height - x.amax(3)).max() < 10.0
 
 
-def test_the_maximum_of_one_element_is_itself() -> None:
-    x = points([[0.0]], [[1.0]])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_maximum_of_one_element_is_itself(channels: int) -> None:
+    x = points([[0.0]] * channels, [[1.0]] * channels)
     slope, shift = contest_of(x, slack=torch.zeros(1).double()).plane()
-    assert slope.flatten().tolist() == [1.0]
-    assert shift.flatten().tolist() == [0.0]
+    assert slope.flatten().tolist() == [1.0] * channels
+    assert shift.flatten().tolist() == [0.0] * channels
 
 
 def test_a_reference_without_rivals_is_the_maximum() -> None:
@@ -79,3 +80,11 @@ def test_a_reference_without_rivals_is_the_maximum() -> None:
     slope, shift = contest_of(x, slack=torch.zeros(3).double()).plane()
     assert slope.flatten().tolist() == [1.0, 0.0, 0.0]
     assert shift.flatten().tolist() == [0.0]
+
+
+def test_a_plane_begins_at_the_second_largest_of_all_ends() -> None:
+    lo, hi = (torch.tensor(ends).double()[None, None, :, None] for ends in ([0, 0, 0], [9, 4, 2]))
+    slope, shift = Contest.of(lo, hi).plane()
+    # 4 + (9 - 4) / 9 x: lower at the middles than from below, where it begins at 0.
+    torch.testing.assert_close(slope.flatten(), torch.tensor([5 / 9, 0, 0]).double())
+    assert shift.item() == 4.0
