@@ -47,14 +47,11 @@ def narrow(state: State, index: int, rule: Bent, effort: float) -> None:
     product = state.plan.product_behind.get(name, "")
     if before.corners is not None and _is_nonnegative_product(state, product):
         # The weights of the product at one corner, and the other end of what is then left.
-        low, high = (
+        corners = (
             _narrowed(state, index, units, before.corners[0], -1, -1),
             _narrowed(state, index, units, before.corners[1], 1, 1),
         )
-        after = replace(
-            after,
-            corners=(torch.minimum(low, before.corners[0]), torch.maximum(high, before.corners[1])),
-        )
+        after = replace(after, corners=corners)
     state.values[name] = after
 
 

@@ -54,12 +54,6 @@ class PlannedStep:
         """Name of the tensor it makes."""
         return self.step.node.outputs[0]
 
-    @property
-    def label(self) -> str:
-        """Name and operator, for messages."""
-        domain = f"{self.node.domain}::" if self.node.domain else ""
-        return f"{self.node.name} ({domain}{self.node.op})"
-
 
 @dataclass(frozen=True)
 class Plan:

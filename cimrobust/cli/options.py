@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cimrobust.counts import check_number
+
 if TYPE_CHECKING:
     from cimrobust.cli.setting_options import Decorator
 
@@ -29,6 +31,7 @@ def out_folder_option(text: str) -> Decorator:
 # Of commands that have no other setting of how to compute; `Run` is that of all others.
 def _time_limit(context: click.Context, parameter: click.Parameter, value: float | None) -> None:
     if value is not None:
+        check_number("time-limit", value, above=0.0)
         from cimrobust.engine.watchdog import time_limit
 
         context.with_resource(time_limit(value))
@@ -36,7 +39,7 @@ def _time_limit(context: click.Context, parameter: click.Parameter, value: float
 
 time_limit_option = click.option(
     "--time-limit",
-    type=click.FloatRange(0, min_open=True),
+    type=float,
     metavar="SECONDS",
     expose_value=False,
     callback=_time_limit,

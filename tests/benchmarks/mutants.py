@@ -46,6 +46,7 @@ TESTS = {
         *(f"tests/statistics/test_{name}.py" for name in ("anytime", "quantile", "samples")),
         *(f"tests/statistics/test_{name}.py" for name in ("splitting", "two_source")),
     ),
+    "review": ("tests/unit/review", "tests/unit/certificate/test_gate.py", "tests/forgery"),
 }
 _LEFT_OUT = ("--deselect=tests/unit/certify/test_soundness.py",)
 _HEAVY = ("torch", "onnxruntime", "pyarrow.parquet", "scipy.stats", "hypothesis", "jsonschema")
@@ -55,9 +56,9 @@ _QUIET = ("-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewr
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("package", choices=TESTS)
-    parser.add_argument("--count", type=int, default=60, help="Mutants to draw")
+    parser.add_argument("--count", type=int, default=60, help="Mutants to draw, of each --only")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="Modules whose path holds this text")
+    parser.add_argument("--only", nargs="+", default=[""], help="Texts of the modules' paths")
     parser.add_argument("--tests", nargs="+", help="Files and folders in place of the package's")
     parser.add_argument("--again", action="store_true", help="Those that survived, once more")
     parser.add_argument("--most", type=float, default=60.0, help="Processor seconds of one mutant")
@@ -66,7 +67,13 @@ def main() -> None:
     out: Path = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     rows = Rows(out / f"{options.package}.jsonl")
-    drawn = draw(options.package, options.only, options.count, options.seed)
+    drawn = list(
+        dict.fromkeys(
+            mutation
+            for only in options.only
+            for mutation in draw(options.package, only, options.count, options.seed)
+        )
+    )
     wanted = [mutation for mutation in drawn if rows.is_wanted(mutation, again=options.again)]
     with tempfile.TemporaryDirectory() as folder:
         checkout = Path(folder)
@@ -123,7 +130,7 @@ def draw(package: str, only: str, count: int, seed: int) -> list[Mutation]:
 def copy_checkout(folder: Path) -> None:
     """Copy what tests read."""
     ignored = shutil.ignore_patterns("__pycache__", "out")
-    for name in ("cimrobust", "tests", "samples", "docs"):
+    for name in ("cimrobust", "tests", "samples", "docs", "reports"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for name in ("pyproject.toml", "README.md", "CHANGELOG.md"):
         shutil.copy2(ROOT / name, folder / name)
@@ -167,10 +174,12 @@ class Seen:
     def tests_of(self, mutation: Mutation) -> list[str]:
         """Return the tests that run a mutant's line, quickest first.
 
-        A line that runs where its module is imported is one of all tests of the module.
+        A line that runs where its module is imported is one of all tests of the module. Of what
+        stands on several lines any may run: Python tells branches of an expression apart by them.
         """
         lines = self.of_lines.get(mutation.path, {})
-        of_line = lines.get(mutation.line, [])
+        last = mutation.line + mutation.before.count("\n")
+        of_line = [name for line in range(mutation.line, last + 1) for name in lines.get(line, [])]
         if "" in of_line:
             of_line = [name for names in lines.values() for name in names]
         return sorted(set(of_line) - {""}, key=lambda name: (self.seconds[name], name))

@@ -38,10 +38,12 @@ def leaky_lines(
     """
     above = torch.maximum(lo, slope * lo)
     upper = chord(above, torch.maximum(hi, slope * hi), lo, hi)
-    one_piece = torch.where(lo >= 0, 1.0, slope).to(lo.dtype)
+    # Two plain numbers would be taken for float32.
+    one = torch.ones_like(lo)
+    one_piece = torch.where(lo >= 0, one, slope)
     bent = (lo < 0) & (hi > 0)
     upper = torch.where(bent, upper, one_piece)
-    lower = torch.where(bent, torch.where(hi > -lo, 1.0, slope).to(lo.dtype), one_piece)
+    lower = torch.where(bent, torch.where(hi > -lo, one, slope), one_piece)
     shift = torch.where(bent, above - upper * lo, torch.zeros_like(lo))
     return Lines(lower, torch.zeros_like(lo), upper, shift)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from cimrobust.data.user_code import code_allowed, is_code_allowed
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
+from cimrobust.engine.watchdog import current_time_limit, time_limit
 from cimrobust.errors import CimrobustError, UsageError
 from cimrobust.montecarlo.trial_identity import identity_of
 from cimrobust.montecarlo.trials import ScoreTrials
@@ -109,3 +111,30 @@ def test_a_worker_runs_code_only_where_the_coordinator_may(samples: Path, tmp_pa
     with code_allowed():
         assert open_named(named)[1].allows_code
     assert not is_code_allowed()
+
+
+def test_a_worker_gives_a_run_as_long_as_the_coordinator(samples: Path, tmp_path: Path) -> None:
+    data = self_labelled(tmp_path, samples)
+    with time_limit(123.0):
+        _, recipe = open_named(SubjectSettings(samples / "breast_cancer_mlp.onnx", data))
+    assert recipe.time_limit == 123.0
+    with time_limit(current_time_limit()):
+        recipe.open()
+        assert current_time_limit() == 123.0
+
+
+def test_files_are_named_from_any_folder_and_functions_as_they_are(
+    samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = self_labelled(tmp_path, samples)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "more.npz").write_bytes(b"")
+    subject, recipe = open_named(SubjectSettings(samples / "breast_cancer_mlp.onnx", data))
+    assert recipe.named.calibration is None
+    relative = replace(recipe.named, model="m.onnx", data="self.toml", calibration="more.npz")
+    identity = identity_of(subject.runtime, subject.placement, 3)
+    sent = recipe_of(relative, subject, RUN, identity).named
+    assert sent.model == str(tmp_path / "m.onnx")
+    assert (sent.data, sent.calibration) == (str(data), str(tmp_path / "more.npz"))
+    loaded = recipe_of(replace(relative, data="loader:samples"), subject, RUN, identity).named
+    assert loaded.data == "loader:samples"
