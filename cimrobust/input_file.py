@@ -29,7 +29,8 @@ __all__ = [
     "require_unchanged",
 ]
 
-__all__ = ["FileKind", "open_input", "printable", "read_input", "read_whole", "refusing_what_fails"]
+# How a pointer of Git LFS begins, and the most bytes that its specification gives one.
+_LFS_POINTER, _MOST_OF_POINTER = b"version https://git-lfs.github.com/spec/", 1023
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -93,13 +94,24 @@ def open_input(path: Path, kind: FileKind) -> Iterator[BufferedReader]:
 
 
 def require_kind(descriptor: int, where: object, kind: FileKind) -> None:
-    """Raise as `open_input` unless an open file is regular, of at most `kind.max_bytes` bytes."""
+    """Raise as `open_input` unless an open file is regular, of at most `kind.max_bytes` bytes.
+
+    Raises `kind.refused` too for what Git LFS leaves in place of a file that was not fetched.
+    """
     status = os.fstat(descriptor)
     _require_regular(status.st_mode, where, kind)
     if status.st_size > kind.max_bytes:
         raise kind.refused(
             f"{kind.what} must have at most {kind.max_bytes} bytes, got {status.st_size}"
             f" ({printable(where)}); is this the right file?"
+        )
+    if (
+        status.st_size <= _MOST_OF_POINTER
+        and os.pread(descriptor, len(_LFS_POINTER), 0) == _LFS_POINTER
+    ):
+        raise kind.refused(
+            f"{kind.what} must hold its content, got a pointer of Git LFS to it"
+            f" ({printable(where)}); fetch the content with `git lfs pull`"
         )
 
 

@@ -60,7 +60,7 @@ def command(
 ) -> None:
     """Write a data description for MODEL and DATA.
 
-    .npz, .csv, .parquet, shards (.tar), a folder of images or of ONNX test data.
+    .npz, .csv, .parquet, .arrow, .feather, shards (.tar), a folder of images or of ONNX test data.
 
     It says what the files tell, and as comments what they do not; the first samples are run to
     check it. Look at the result with `cimrobust inspect MODEL --data FILE`.

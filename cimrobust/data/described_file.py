@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cimrobust.data.column_files import COLUMN_SUFFIXES
 from cimrobust.data.description import Description, Input, Step
 from cimrobust.data.images import IMAGE_STEPS, read_image_folder
 from cimrobust.data.parquet_columns import read_parquet_columns
@@ -43,7 +44,7 @@ def read_described(
     choice = wanted.of(description.label.array, _not_counted(description, file))
     if isinstance(file, RawData):
         raw, file = file, Path("function")
-    elif file.suffix == ".parquet" or shards_of(file):
+    elif file.suffix in COLUMN_SUFFIXES or shards_of(file):
         alone = _read_once(entries)
 
         def of_images(array: str) -> Sequence[Step]:
@@ -51,7 +52,7 @@ def read_described(
 
         raw = (
             read_parquet_columns(file, names, of_images, choice)
-            if file.suffix == ".parquet"
+            if file.suffix in COLUMN_SUFFIXES
             else read_shards(shards_of(file), of_images, choice)
         )
         steps = {

@@ -224,8 +224,8 @@ class Description(_Strict):
     format: Literal[1] = Field(alias="schema")
     """Format of the description."""
     file: Annotated[str, Field(min_length=1)]
-    """Data, relative to the description: `.npz`, `.csv`, `.parquet`, a `.tar` shard or a folder of
-    them, a folder of images or of ONNX test data, or `module:function`."""
+    """Data, relative to the description: `.npz`, `.csv`, `.parquet`, `.arrow`, `.feather`, a `.tar`
+    shard or a folder of them, a folder of images or of ONNX test data, or `module:function`."""
     train_file: Annotated[str, Field(min_length=1)] | None = None
     """The same for re-training and for the ranges of converters."""
     input: list[Input] = [Input()]

@@ -160,7 +160,7 @@ def _is_raw(name: str, dataset: DataSet) -> bool:
     array, steps = dataset.inputs[name], dataset.source.steps.get(name, ())
     if array.dtype.kind != "f" or any(step["op"] in _ARITHMETIC for step in steps):
         return False
-    return bool(array.max() > 1 and np.array_equal(array, np.rint(array)))
+    return bool(array.size and array.max() > 1 and np.array_equal(array, np.rint(array)))
 
 
 def _copied(dataset: DataSet) -> str:

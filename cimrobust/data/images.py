@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from cimrobust.data.array_files import require_fit
+from cimrobust.data.column_files import COLUMN_SUFFIXES
 from cimrobust.data.sources import RawData, Taken
 from cimrobust.errors import InputRefusedError, UsageError
 from cimrobust.input_file import FileKind, printable, read_input, refusing_what_fails
@@ -37,6 +38,10 @@ _WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 _MODES = {"grey": "L", "colour": "RGB"}
 # Axes of a picture with channels.
 _COLOUR_RANK = 3
+_HINT = (
+    "put the images of each class in a sub-folder of its own, as PNG, JPEG, TIFF, WebP, BMP, GIF or"
+    " PPM, or save arrays by numpy.savez(x=..., y=...)"
+)
 #: A file that holds one image.
 IMAGE_FILE = FileKind("image", 2**28)
 
@@ -65,15 +70,11 @@ def read_image_folder(
         UsageError: There are no images; or as `decoded_images`.
         InputRefusedError: A file is not an image.
     """
-    classes = sorted(entry for entry in folder.iterdir() if entry.is_dir())
-    files = [
-        sorted(path for path in entry.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-        for entry in classes
-    ]
+    classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not _hidden(entry))
+    files = [_images_below(entry) for entry in classes]
     if not any(files):
         raise UsageError(
-            f"image folder must have one sub-folder of images a class, got none ({folder}); check"
-            " the path"
+            f"image folder must have one sub-folder of images a class, got {_what_is_there(folder)}"
         )
     chosen = sorted(
         (position, label) for label, paths in enumerate(files) for position in range(len(paths))
@@ -100,6 +101,33 @@ def read_image_folder(
         None if choice is None else Taken(dict.fromkeys(arrays, len(chosen)), num_ignored),
     )
     return raw, left
+
+
+def _hidden(path: Path) -> bool:
+    """Tell whether a name is of what systems and editors leave beside images, copies of them too.
+
+    As ``._cat.png`` and ``__MACOSX`` of macOS, and ``.ipynb_checkpoints``.
+    """
+    return path.name.startswith((".", "__MACOSX"))
+
+
+def _images_below(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not any(map(_hidden, (path, *path.relative_to(folder).parents)))
+    )
+
+
+def _what_is_there(folder: Path) -> str:
+    """Return what a folder without classes of images has in their place, and what to do."""
+    if any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in folder.iterdir()):
+        return f"images in the folder itself ({folder}); {_HINT}"
+    kinds = sorted({path.suffix for path in folder.rglob("*") if path.is_file()})
+    if {*kinds} & {*COLUMN_SUFFIXES, ".npz", ".csv"}:
+        return f"files of types {printable(kinds[:5])} ({folder}); name one of these files itself"
+    return f"{f'files of types {printable(kinds[:5])}' if kinds else 'none'} ({folder}); {_HINT}"
 
 
 def decoded_images(

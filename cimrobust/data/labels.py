@@ -12,6 +12,7 @@ from jaxtyping import Bool, Int64, Shaped
 
 from cimrobust.data.decision import IGNORED, LabelReading, LabelValue
 from cimrobust.errors import UsageError
+from cimrobust.input_file import printable
 
 #: Labels that data sets often mean "not to be counted" by.
 _USUAL_IGNORED = (255, -1, -100)
@@ -207,7 +208,8 @@ def check_folders(reading: LabelReading, num_classes: int) -> None:
     if len(reading.folders) != num_classes:
         raise UsageError(
             f"image folder must have a sub-folder for each of {num_classes} classes, got"
-            f" {len(reading.folders)} ([label]); {remedy}"
+            f" {len(reading.folders)}: {printable(reading.folders[:5])} ([label]); {remedy}, or the"
+            " folder of one part of the data as file"
         )
     if all(name.isdecimal() for name in reading.folders) and [
         int(name) for name in reading.folders

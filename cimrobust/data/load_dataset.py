@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int64, Shaped
 
 from cimrobust.data.casting import constant
+from cimrobust.data.column_files import COLUMN_SUFFIXES
 from cimrobust.data.dataset import DataSet, DataSource, StoredOutput
 from cimrobust.data.decision import Decision, LabelReading
 from cimrobust.data.described_file import Steps, read_described, require_arrays
@@ -40,8 +41,8 @@ def load_data(
     """Load a data set.
 
     Args:
-        path: A description (.toml), .npz with x (ready to be fed) and y, .csv, .parquet, folder of
-            ONNX test data, or ``module:function``.
+        path: A description (.toml), .npz with x (ready to be fed) and y, .csv, .parquet, .arrow,
+            .feather, folder of ONNX test data, or ``module:function``.
         inputs: Graph inputs that it has to feed.
         limit: Take the first so many samples.
         part: ``train`` takes the description's ``train_file``.
@@ -75,15 +76,16 @@ def load_data(
         )
     if source.suffix == ".csv":
         return _bare(read_csv(source, wanted.of("y")), source.name, inputs, wanted)
-    if source.suffix == ".parquet":
+    if source.suffix in COLUMN_SUFFIXES:
         raw = read_parquet_columns(source, _names(inputs), no_steps, wanted.of("y"))
         return _bare(raw, source.name, inputs, wanted)
     if source.is_dir():
         return _folder(source, inputs, wanted)
     if source.suffix != ".npz":
         raise UsageError(
-            "data must be .toml, .npz, .csv, .parquet, .tar, a folder or module:function, got"
-            f" '{text}' (--data); see the README"
+            "data must be .toml, .npz, .csv, .parquet, .arrow, .feather, a folder of ONNX test data"
+            f" or module:function, got '{text}' (--data); write a description with `cimrobust init`"
+            " for shards (.tar) and images, or save the arrays by numpy.savez(x=..., y=...)"
         )
     return _bare(read_arrays(source, _names(inputs), wanted.of("y")), source.name, inputs, wanted)
 

@@ -1,4 +1,4 @@
-"""Columns of Parquet files as arrays: numbers, lists of numbers, texts, and encoded images.
+"""Columns of Parquet and Arrow files as arrays: numbers, lists, texts, and encoded images.
 
 Images are as datasets on Hugging Face have them: bytes of a file, or a struct with them. A file is
 read in batches, and of each only the rows that are wanted are kept.
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Int64, Shaped
 
 from cimrobust.data.array_files import MAX_BYTES, require_fit
+from cimrobust.data.column_files import PARQUET_SUFFIX, ArrowColumns, ParquetColumns
 from cimrobust.data.csv_files import label_of
 from cimrobust.data.images import decoded_images
 from cimrobust.data.row_choice import RowChoice, first_of
@@ -28,8 +28,7 @@ from cimrobust.input_file import FileKind, open_input, printable, refusing_what_
 if TYPE_CHECKING:
     from cimrobust.data.description import Step
 
-_PARQUET = FileKind("data file", MAX_BYTES)
-_BATCH = 256
+_FILE = FileKind("data file", MAX_BYTES)
 _MAX_COLUMNS = 10_000
 _HINT = "check the file"
 
@@ -56,8 +55,8 @@ def read_parquet_columns(
         InputRefusedError: The file is damaged, or a column has gaps or rows of several shapes.
     """
     with (
-        open_input(path, _PARQUET) as stream,
-        refusing_what_fails("data file must be a sound Parquet file", path, hint=_HINT),
+        open_input(path, _FILE) as stream,
+        refusing_what_fails(f"data file must be a sound {_called(path)} file", path, hint=_HINT),
     ):
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
         table = _Table(stream, path)
@@ -78,6 +77,10 @@ def read_parquet_columns(
     return RawData(arrays, {path.name: digest}, taken=taken, images=images, unread=unread)
 
 
+def _called(path: Path) -> str:
+    return "Parquet" if path.suffix == PARQUET_SUFFIX else "Arrow"
+
+
 def no_steps(_array: str) -> tuple[Step, ...]:
     """Return that nothing is done to images."""
     return ()
@@ -87,15 +90,15 @@ class _Table:
     """An open file."""
 
     def __init__(self, stream: BufferedReader, path: Path) -> None:
-        stream.seek(0)
-        self._opened = pq.ParquetFile(pa.PythonFile(stream, mode="r"))
+        is_parquet = path.suffix == PARQUET_SUFFIX
+        self._opened = ParquetColumns(stream) if is_parquet else ArrowColumns(stream, path)
         self._path = path
-        self._schema = self._opened.schema_arrow
-        self.num_rows = int(self._opened.metadata.num_rows)
+        self._schema = self._opened.schema
+        self.num_rows = self._opened.num_rows
         repeated = len(set(self._schema.names)) < len(self._schema.names)
         if repeated or len(self._schema.names) > _MAX_COLUMNS:
             raise InputRefusedError(
-                f"Parquet file must have at most {_MAX_COLUMNS} columns with names of their own,"
+                f"data file must have at most {_MAX_COLUMNS} columns with names of their own,"
                 f" got {len(self._schema.names)} ({printable(path)}); {_HINT}"
             )
 
@@ -155,11 +158,11 @@ class _Table:
                 f" {printable(kind)[:100]} ({where}); save it as one of them"
             )
         if _bytes_of(kind) is not None:
-            parts = self._parts(name, rows)
+            parts = self._opened.parts(name, rows)
             contents = ((content, where) for part in parts for content in _contents(part, where))
             return decoded_images(contents, len(rows), where, steps)
         found: list[Shaped[np.ndarray, "_rows ..."]] = []
-        for part in self._parts(name, rows):
+        for part in self._opened.parts(name, rows):
             found.append(_values(part, where))
             if len(found) == 1:
                 each = found[0].nbytes // max(len(found[0]), 1)
@@ -168,25 +171,6 @@ class _Table:
         if len(shapes) > 1:
             raise _uneven(f"shapes {shapes[:3]}", where)
         return np.concatenate(found) if found else np.empty(0)
-
-    def _parts(self, name: str, rows: Int64[np.ndarray, "wanted"]) -> Iterator[pa.Array]:
-        """Yield the wanted rows of a column; row groups without any are passed over."""
-        first, groups, begins = 0, [], []
-        for group in range(self._opened.num_row_groups):
-            count = int(self._opened.metadata.row_group(group).num_rows)
-            if ((rows >= first) & (rows < first + count)).any():
-                groups.append(group)
-                begins.append(first)
-            first += count
-        for group, begin in zip(groups, begins, strict=True):
-            place = begin
-            for batch in self._opened.iter_batches(
-                _BATCH, row_groups=[group], columns=[name], use_threads=False
-            ):
-                inside = rows[(rows >= place) & (rows < place + batch.num_rows)] - place
-                place += batch.num_rows
-                if inside.size:
-                    yield batch.column(0).take(pa.array(inside))
 
 
 def _is_number(kind: pa.DataType) -> bool:

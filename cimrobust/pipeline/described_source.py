@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cimrobust.data.array_files import names_in_npz
+from cimrobust.data.column_files import COLUMN_SUFFIXES
 from cimrobust.data.description import Step
 from cimrobust.data.images import read_image_folder
 from cimrobust.data.load_dataset import load_data
@@ -25,7 +26,17 @@ TRIED = 256
 #: Axes of a batch of images, and colours that one has.
 IMAGE_RANK, COLOURS = 4, (1, 3)
 #: Names by which an array is taken for the labels.
-LABEL_NAMES = ("y", "label", "labels", "target", "targets", "class", "classes", "y_test")
+LABEL_NAMES = (
+    "y",
+    "label",
+    "labels",
+    "target",
+    "targets",
+    "class",
+    "classes",
+    "y_test",
+    "test_labels",
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,7 @@ def read_source(path: Path, inputs: Sequence[TensorSpec]) -> Source:
         dataset = load_data(path, inputs=inputs)
         return Source(path, RawData(dataset.inputs, {}), is_stored=True)
     shards = shards_of(path)
-    if shards or path.suffix == ".parquet" or path.is_dir():
+    if shards or path.suffix in COLUMN_SUFFIXES or path.is_dir():
         size = _image_size(inputs)
         steps = () if size is None else ({"op": "resize", "size": size},)
         raw = _with_images(path, shards, [Step.model_validate(step) for step in steps])
@@ -65,8 +76,9 @@ def read_source(path: Path, inputs: Sequence[TensorSpec]) -> Source:
         return Source(path, read_csv(path))
     if path.suffix != ".npz":
         raise UsageError(
-            "data to describe must be .npz, .csv, .parquet, shards (.tar), a folder of images or of"
-            f" ONNX test data, got '{path}' (DATA); save arrays as .npz"
+            "data to describe must be .npz, .csv, .parquet, .arrow, .feather, shards (.tar), a"
+            f" folder of images or of ONNX test data, got '{path}' (DATA); save the arrays by"
+            " numpy.savez(x=..., y=...)"
         )
     return Source(path, read_arrays(path, set(names_in_npz(path))))
 

@@ -58,8 +58,8 @@ def describe(model: str | Path, data: str | Path | None, *, folder: Path) -> Des
 
     Args:
         model: ONNX file.
-        data: .npz, .csv, .parquet, shards (.tar), folder of images or of ONNX test data; None:
-            there are none yet.
+        data: .npz, .csv, .parquet, .arrow, .feather, shards (.tar), folder of images or of ONNX
+            test data; None: there are none yet.
         folder: Folder that the description will be in.
 
     Raises:

@@ -17,7 +17,8 @@ class SubjectSettings:
     model: str | Path
     """ONNX file."""
     data: str | Path
-    """Data description, .npz, .csv, .parquet, folder of ONNX test data, or ``module:function``."""
+    """Data description, .npz, .csv, .parquet, .arrow, .feather, folder of ONNX test data, or
+    ``module:function``."""
     device: Annotated[
         str | Path, Option(metavar="PROFILE", takes="DeviceLike", is_stated=False)
     ] = "rram-write-verify-3pct"

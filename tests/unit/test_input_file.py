@@ -44,6 +44,11 @@ def listening(path):
             InputRefusedError,
             "must have at most 100 bytes, got 101",
         ),
+        (
+            lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\nsize 9\n"),
+            InputRefusedError,
+            "policy must hold its content, got a pointer of Git LFS to it .*git lfs pull",
+        ),
         (lambda path: None, UsageError, "No such file"),
     ],
 )

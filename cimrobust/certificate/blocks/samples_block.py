@@ -39,10 +39,11 @@ def evaluation_set(evidence: Evidence) -> models.EvaluationSet:
                 ),
             )
         ]
+        # An error is that of a sample, of however many values: scores count so too.
         return models.EvaluationSet(
             samples=inputs,
-            decisions=decisions,
-            most_decisions=most,
+            decisions=inputs,
+            most_decisions=1,
             confidence=CONFIDENCE,
             intervals=[],
             not_stated=none,

@@ -67,6 +67,12 @@ def test_several_decisions_a_sample_are_not_taken_for_samples() -> None:
     )
 
 
+def test_values_of_a_regression_are_no_decisions() -> None:
+    """Its scores count samples, and a gate holds one number to the other."""
+    block = evaluation_set(_evidence(positions=4, is_regression=True))
+    assert (block.samples, block.decisions, block.most_decisions) == (50, 50, 1)
+
+
 @pytest.mark.parametrize(
     ("more", "name", "reason"),
     [

@@ -215,6 +215,16 @@ def test_a_clean_network_no_better_than_one_answer_is_named(num_right, said):
         assert "Input 'x' gets whole numbers as they are stored" in text
 
 
+def test_an_input_without_elements_holds_no_bytes():
+    """As the past of a decoder that has seen nothing."""
+    labels, output = np.arange(12) % 3, np.eye(4)[np.full(12, 3)]
+    data = dataset(labels, 12, reading=LabelReading(first=0))
+    data = replace(data, inputs={"past": np.empty((12, 0, 4), np.float32)})
+    found = check_clean(make_task(data, output), data, output)
+    assert any("right in 0 of 12" in text for text in found)
+    assert not any("whole numbers" in text for text in found)
+
+
 def test_numbers_that_a_step_scales_are_not_taken_for_bytes():
     labels, output = np.arange(12) % 3, np.eye(4)[np.full(12, 3)]
     data = dataset(labels, 12, reading=LabelReading(first=0))

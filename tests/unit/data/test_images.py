@@ -98,6 +98,30 @@ def test_other_kinds_of_pictures_are_grey_or_colour(mode, name, shape, tmp_path)
     assert raw.arrays["x"].dtype == np.uint8
 
 
+def test_what_systems_leave_beside_images_is_passed_over(tmp_path):
+    for name in ("a/1.png", "a/._1.png", "a/.trash/2.png", "__MACOSX/a/._1.png", ".cache/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"no image")
+    saved("L")(tmp_path / "a")
+    raw, _ = read_image_folder(tmp_path, [], limit=None)
+    assert (raw.folders, len(raw.arrays["x"])) == (("a",), 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("1.png", "got images in the folder itself .*put the images of each class in a sub-folder"),
+        ("a/1.avif", r"got files of types .*\.avif.* in a sub-folder of its own, as PNG, JPEG"),
+        ("data-00000-of-00001.arrow", r"got files of types .*\.arrow.*name one of these files"),
+    ],
+)
+def test_folders_without_classes_say_what_they_hold(name, text, tmp_path):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(UsageError, match=text):
+        read_image_folder(tmp_path, [], limit=None)
+
+
 def test_a_crop_is_no_larger_than_the_picture(tmp_path):
     (tmp_path / "a").mkdir()
     Image.new("L", (4, 3)).save(tmp_path / "a" / "1.png")

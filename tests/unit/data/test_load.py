@@ -170,7 +170,7 @@ def test_folders_that_hold_something_else_are_refused(tmp_path, sets, descriptio
         (
             "d.txt",
             "eval",
-            "data must be .toml, .npz, .csv, .parquet, .tar, a folder or module:",
+            "data must be .toml, .npz, .csv, .parquet, .arrow, .feather, a .*`cimrobust init`",
         ),
     ],
 )

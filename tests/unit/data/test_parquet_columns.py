@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import feather
 
 from cimrobust.data import parquet_columns
 from cimrobust.data.load_dataset import load_data
@@ -53,6 +54,43 @@ def test_without_x_and_y_columns_are_read_as_of_csv(tmp_path):
     np.testing.assert_array_equal(dataset.inputs["in"], np.float32([[1, 3], [2, 4]]))
     assert dataset.labels is not None
     assert dataset.labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(("name", "is_file"), [("d.arrow", True), ("d.arrow", False)])
+def test_files_and_streams_of_arrow_are_read_as_parquet_is(name, is_file, tmp_path):
+    table = pa.table({"p": [1.0, 2.0, 5.0], "label": [0, 1, 0], "q": [3.0, 4.0, 6.0]})
+    opened = pa.ipc.new_file if is_file else pa.ipc.new_stream
+    with pa.OSFile(str(tmp_path / name), "wb") as sink, opened(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=2)
+    spec = TensorSpec("in", "float32", (None, 2))
+    dataset = load_data(tmp_path / name, inputs=[spec], limit=3)
+    np.testing.assert_array_equal(dataset.inputs["in"], np.float32([[1, 3], [2, 4], [5, 6]]))
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize(("version", "said"), [(2, None), (1, "must be of version 2, got version")])
+def test_feather_is_read_in_its_second_version(version, said, tmp_path):
+    table = pa.table({"x": [1.0, 2.0], "y": [0, 1]})
+    feather.write_feather(table, tmp_path / "d.feather")
+    if said is None:
+        found = read_parquet_columns(tmp_path / "d.feather", {"x"}, no_steps, None).arrays
+        assert found["x"].tolist() == [1.0, 2.0]
+    else:
+        (tmp_path / "d.feather").write_bytes(b"FEA1" + bytes(20))
+        with pytest.raises(InputRefusedError, match=f"Feather file {said} 1"):
+            read_parquet_columns(tmp_path / "d.feather", {"x"}, no_steps, None)
+
+
+def test_offsets_of_arrow_that_lead_out_of_the_file_are_refused(tmp_path):
+    path = tmp_path / "d.arrow"
+    batch = pa.record_batch({"x": ["abcd", "efgh"]})
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    right, wrong = (np.array([0, 4, end], np.int32).tobytes() for end in (8, 2**30))
+    path.write_bytes(path.read_bytes().replace(right, wrong))
+    with pytest.raises(InputRefusedError, match="data file must be a sound Arrow file"):
+        read_parquet_columns(path, {"x"}, no_steps, None)
 
 
 def test_decimals_are_numbers(tmp_path):
