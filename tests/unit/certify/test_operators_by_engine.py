@@ -203,6 +203,13 @@ def test_no_chip_leaves_the_bounds(opened: Opener, name: str, tolerance: float) 
     ("body", "constants", "reason"),
     [
         (
+            "q = QuantizeLinear(h, s, o)\n d = DequantizeLinear(q, s, o)\n"
+            " p = MaxPool<kernel_shape=[1, 1]>(d)\n"
+            " r = QuantizeLinear(p, t, o)\n z = DequantizeLinear(r, t, o)",
+            {"s": np.float32(0.03), "t": np.float32(0.05), "o": np.uint8(120)},
+            "an engine may merge it with the quantiser in front of it, which has other levels",
+        ),
+        (
             'z = Resize<mode="linear", antialias=1>(h, , s)',
             {"s": TWICE},
             "it weights elements in another way than plain interpolation does",
