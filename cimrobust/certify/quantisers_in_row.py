@@ -18,7 +18,7 @@ from cimrobust.certify.rules.rule_table import MOVES
 if TYPE_CHECKING:
     from cimrobust.twin.ops.converter_registry import Node
 
-#: What an engine may take a quantiser through.
+#: What an engine may take a quantiser through, where it reads one tensor alone.
 _PASSED = frozenset({*MOVES, "MaxPool"})
 OTHER_LEVELS = "an engine may merge it with the quantiser in front of it, which has other levels"
 
@@ -37,7 +37,8 @@ def has_other_levels_in_front(
         return False
     before = makers.get(node.inputs[0])
     while before is not None and before.op in _PASSED:
-        before = makers.get(before.inputs[0])
+        read = [name for name in before.inputs if name and name not in constants]
+        before = makers.get(read[0]) if len(read) == 1 else None
     if before is None or before.op != "DequantizeLinear":
         return False
     maker = makers.get(before.inputs[0])
