@@ -21,6 +21,7 @@ from torch import Tensor
 from cimrobust.certify.recurrent_steps import RECURRENT, unrolled
 from cimrobust.certify.refusal import CannotBoundError, NotBoundedError
 from cimrobust.certify.rules.rule_table import SHAPE_OPS
+from cimrobust.certify.rules.several_images import OverImages
 from cimrobust.certify.step_parts import made_of, part_name
 
 if TYPE_CHECKING:
@@ -194,11 +195,12 @@ class _Run:
     def _on_images(self, step: Step, flags: list[bool]) -> list[Step]:
         """Return a step on images as one on the images of all samples."""
         node = step.node
-        if any(flags[1:]) or self.shape(node.inputs[0])[:1] != (1,):
+        if any(flags[1:]):
             raise NotBoundedError(
-                f"node {node.name} ({node.op}) must read one image a sample, got shape"
-                f" {list(self.shape(node.inputs[0]))} of one sample"
+                f"node {node.name} ({node.op}) must read the same weights for every sample"
             )
+        if self.shape(node.inputs[0])[:1] != (1,):
+            return [replace(step, kernel=OverImages(step.kernel))]
         return self._of_samples(step)
 
     def _in_time(self, step: Step, flags: list[bool]) -> list[Step]:

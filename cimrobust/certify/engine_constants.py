@@ -70,11 +70,13 @@ def with_engine_constants(model: Model, runtime: Runtime, weight_names: Collecti
         ) from err
     stored = [tensor for tensor in model.graph.initializer if tensor.name in wanted]
     held = {tensor.name: decode(tensor) for tensor in stored}
-    values = {}
+    values, rows = {}, {}
     for name, node in found.items():
         made = runs[0][name]
         if made.dtype.kind == "f" and all(_is_same(made, run[name]) for run in runs[1:]):
             values[name] = made
+        elif made.dtype.kind == "f" and all(_is_repeated(made, run[name]) for run in runs):
+            rows[name] = made
         elif made.dtype.kind == "f" and not all(
             _rounds_nothing(node, {**held, **run}, name) for run in runs
         ):
@@ -82,7 +84,7 @@ def with_engine_constants(model: Model, runtime: Runtime, weight_names: Collecti
                 f"node {node.name} ({node.op_type}) computes a constant that differs from batch to"
                 " batch, and rounds it"
             )
-    return with_values(model, values) if values else model
+    return with_values(model, values, rows) if values or rows else model
 
 
 def _feeds(runtime: Runtime, names: Collection[str]) -> list[dict[str, Any]]:
@@ -104,6 +106,11 @@ def _feeds(runtime: Runtime, names: Collection[str]) -> list[dict[str, Any]]:
 
 def _is_same(one: Shaped[np.ndarray, "..."], other: Shaped[np.ndarray, "..."]) -> bool:
     return one.shape == other.shape and one.tobytes() == other.tobytes()
+
+
+def _is_repeated(row: Shaped[np.ndarray, "..."], whole: Shaped[np.ndarray, "..."]) -> bool:
+    """Return whether an array is one row as often as there are samples, as class tokens are."""
+    return row.shape[:1] == (1,) and all(_is_same(row[0], other) for other in whole)
 
 
 def _rounds_nothing(node: ModelNode, values: Arrays, name: str) -> bool:

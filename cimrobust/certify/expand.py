@@ -20,7 +20,11 @@ _OF_LEVELS = {
     "QLinearAveragePool": "AveragePool",
     "QLinearGlobalAveragePool": "GlobalAveragePool",
     "QLinearLeakyRelu": "LeakyRelu",
+    "QLinearReduceMean": "ReduceMean",
+    "QLinearSigmoid": "Sigmoid",
 }
+# Operators on levels of two inputs, each with scale and zero point, those of the output behind.
+_OF_TWO_LEVELS = {"QLinearAdd": "Add", "QLinearMul": "Mul"}
 
 
 def expanded(
@@ -62,27 +66,41 @@ def _parts_of(step: Step, fixed: Fixed) -> list[Step]:
         return WRITTEN_OUT[node.op](step, fixed)
     if node.op in _OF_LEVELS:
         return _of_levels(node)
-    if node.op != "QLinearAdd":
-        return [step]
-    names = [f"{node.outputs[0]}, {part}" for part in ("first", "second", "sum")]
-    parts = [
-        _step(node, "DequantizeLinear", range(first, first + 3), name)
-        for first, name in ((0, names[0]), (3, names[1]))
-    ]
-    add = replace(
+    if node.op in _OF_TWO_LEVELS:
+        return _of_parts(node, _OF_TWO_LEVELS[node.op], (0, 3), (6, 7))
+    if node.op == "QLinearConcat":
+        return _of_parts(node, "Concat", range(2, len(node.inputs), 3), (0, 1))
+    return [step]
+
+
+def _of_parts(node: Node, op: str, firsts: Sequence[int], quantiser: tuple[int, int]) -> list[Step]:
+    """Return an operator on levels of several tensors as a float one between quantisers.
+
+    Args:
+        node: The node.
+        op: The float operator.
+        firsts: Places of the tensors, in front of those of their scales and zero points.
+        quantiser: Places of scale and zero point of the output.
+    """
+    names = tuple(f"{node.outputs[0]}, part {first}" for first in firsts)
+    whole = f"{node.outputs[0]}, whole"
+    inner = replace(
         node,
-        op="Add",
+        op=op,
         domain="",
         version=_VERSION,
-        attributes={},
-        inputs=(names[0], names[1]),
-        outputs=(names[2],),
-        input_types=(1, 1),
+        attributes={"axis": int(node.get("axis", 1))} if op == "Concat" else {},
+        inputs=names,
+        outputs=(whole,),
+        input_types=(1,) * len(names),
     )
     return [
-        *parts,
-        _compiled(add),
-        _step(node, "QuantizeLinear", (None, 6, 7), node.outputs[0], names[2]),
+        *(
+            _step(node, "DequantizeLinear", range(first, first + 3), name)
+            for first, name in zip(firsts, names, strict=True)
+        ),
+        _compiled(inner),
+        _step(node, "QuantizeLinear", (None, *quantiser), node.outputs[0], whole),
     ]
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from cimrobust.certify.expand import expanded
 from cimrobust.certify.patterns import recognised
 from cimrobust.certify.planned_tensors import PlannedTensors
+from cimrobust.certify.quantisers_in_row import OTHER_LEVELS, has_other_levels_in_front
 from cimrobust.certify.refusal import NotBoundedError
 from cimrobust.certify.rules.affine import Affine
 from cimrobust.certify.rules.max_pool import MaxPool
@@ -152,9 +153,12 @@ def make_plan(
     tensors = PlannedTensors.of(parts, constants, known=known, stored=stored, inputs=twin.inputs)
     steps: list[PlannedStep] = []
     problems: list[str] = []
+    makers = {name: step.node for step in parts for name in step.node.outputs if name}
     for step in recognised(parts, constants, tensor):
         node, kind = step.node, tensors.kind_made(step.node)
         rule, reason = (None, "") if kind == KNOWN else tensors.rule_of(step)
+        if kind != KNOWN and has_other_levels_in_front(node, makers, constants):
+            rule, reason = None, OTHER_LEVELS
         if kind != KNOWN and rule is None:
             reason = unexpanded.get(node.outputs[0], reason)
             problems.append(f"{node.name} ({node.op}): {reason}")

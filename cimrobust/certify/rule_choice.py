@@ -17,6 +17,7 @@ from cimrobust.certify.rules.composed import larger, quotient
 from cimrobust.certify.rules.curves import power, square
 from cimrobust.certify.rules.quantise import quantiser
 from cimrobust.certify.rules.rule_table import RULES
+from cimrobust.certify.rules.several_images import OfImages, OverImages
 from cimrobust.certify.tensor_kinds import ACTIVE, KNOWN, WEIGHT
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def rule_of(
     if node.op == "QuantizeLinear" and reads[1:].count(ACTIVE) == 0:
         return quantiser(node, step.kernel, constants, steps)
     if node.op == "Pow":
-        return _power(node, constants)
+        return _power(step, constants)
     maker = RULES.get(node.op) if node.domain in ("", "com.microsoft") else None
     if maker is None and node.op not in _OF_TWO:
         raise CannotBoundError("no bound is built in for this operator")
@@ -94,20 +95,23 @@ def rule_of(
     _check_kinds(node, reads)
     if maker is None:
         raise CannotBoundError("it reads stored weights")
+    if isinstance(step.kernel, OverImages):
+        return OfImages(maker(node, step.kernel.kernel))
     return maker(node, step.kernel)
 
 
-def _power(node: Node, constants: Mapping[str, Shaped[Tensor, "..."]]) -> Rule:
+def _power(step: Step, constants: Mapping[str, Shaped[Tensor, "..."]]) -> Rule:
     """Return the rule of a power, whose exponent is one constant or an attribute of a part.
 
     Raises:
         CannotBoundError: It is no constant, or zero.
     """
+    node = step.node
     given = constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
     exponent = node.get("exponent") if given is None or given.numel() != 1 else float(given)
     if not exponent or not math.isfinite(exponent):
         raise CannotBoundError("its exponent is not one constant other than 0")
-    return power(exponent)
+    return keep(node, step.kernel) if exponent == 1.0 else power(exponent)
 
 
 def _check_kinds(node: Node, reads: Sequence[str]) -> None:

@@ -40,7 +40,7 @@ def has_samples_in_front(
     one = _first_samples(twin, inputs, constants, names, 1)
     if any(tensor.shape[:1] != (1,) for tensor in one.values()):
         return False
-    count, sizes = _compared(sum(8 * t.numel() for t in one.values()))
+    count, sizes = _compared(sum(8 * t.numel() for t in one.values()), inputs)
     together = _first_samples(twin, inputs, constants, names, count)
     for size in sizes:
         part = one if size == 1 else _first_samples(twin, inputs, constants, names, size)
@@ -66,7 +66,7 @@ def check_samples_somewhere(
     Arguments and errors are those of `has_samples_in_front`.
     """
     one = _first_samples(twin, inputs, constants, names, 1)
-    count, _ = _compared(sum(8 * t.numel() for t in one.values()))
+    count, _ = _compared(sum(8 * t.numel() for t in one.values()), inputs)
     together = _first_samples(twin, inputs, constants, names, count)
     runs = [one, *(_samples(twin, inputs, constants, names, at, at + 1) for at in range(1, count))]
     for name in names:
@@ -136,15 +136,20 @@ def _samples(
     return dict(twin({**some, **constants}, outputs=names))
 
 
-def _compared(held: int) -> tuple[int, tuple[int, ...]]:
+def _compared(
+    held: int, inputs: Mapping[str, Shaped[Tensor, "samples ..."]]
+) -> tuple[int, tuple[int, ...]]:
     """Return how many samples are run together, and what they are compared with.
 
     Args:
         held: Bytes of all tensors of one sample.
+        inputs: The samples; one alone is never run with others.
 
     Raises:
         NotBoundedError: Two samples and one do not fit into memory.
     """
+    if min(len(tensor) for tensor in inputs.values()) == 1:
+        return 1, (1,)
     free = _MOST_MEMORY * available_memory()
     if held * 9 <= free:
         return 5, (1, 3)

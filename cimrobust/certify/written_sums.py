@@ -111,7 +111,7 @@ def over_neighbours(step: Step, _fixed: Fixed) -> list[Step]:
         return bias + alpha / size * beside
 
     source = node.inputs[0]
-    norm = made_of(node, "LRN", (squares,), scale, scaled)
+    norm = made_of(node, "NeighbourSum", (squares,), scale, scaled)
     power = made_of(node, "Pow", (scale,), shrunk, lambda x: x**-beta)
     return [
         made_of(node, "Mul", (source, source), squares, torch.mul),

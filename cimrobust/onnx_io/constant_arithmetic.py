@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import onnx
 
+from cimrobust.onnx_io.fold import replace_nodes
 from cimrobust.onnx_io.normalise import drop_dead_parts
 from cimrobust.onnx_io.shapes import infer_types
 from cimrobust.onnx_io.tensors import encode
@@ -87,15 +88,34 @@ def with_outputs_alone(model: onnx.ModelProto, names: Collection[str]) -> bytes:
 
 
 def with_values(
-    model: onnx.ModelProto, values: Mapping[str, Shaped[np.ndarray, "..."]]
+    model: onnx.ModelProto,
+    values: Mapping[str, Shaped[np.ndarray, "..."]],
+    rows: Mapping[str, Shaped[np.ndarray, "1 ..."]],
 ) -> onnx.ModelProto:
-    """Return a copy of a model in which tensors are initializers, in place of nodes' outputs."""
+    """Return a copy of a model in which tensors are initializers, in place of nodes' outputs.
+
+    Args:
+        model: Sorted, of operator set 8 or newer where there are rows.
+        values: Tensors by name.
+        rows: Tensors that are one row, repeated as often as the node's output is long.
+    """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    nodes = []
     for node in copy.graph.node:
+        nodes.append(node)
         for index, name in enumerate(node.output):
-            if name in values:
-                node.output[index] = f"{name}, as computed"
+            if name not in values and name not in rows:
+                continue
+            node.output[index] = f"{name}, as computed"
+            if name in rows:
+                size, row = f"{name}, size", f"{name}, row"
+                nodes += [
+                    onnx.helper.make_node("Shape", [node.output[index]], [size], name=size),
+                    onnx.helper.make_node("Expand", [row, size], [name], name=name),
+                ]
+    replace_nodes(copy.graph, nodes)
     copy.graph.initializer.extend(encode(array, name) for name, array in values.items())
+    copy.graph.initializer.extend(encode(row, f"{name}, row") for name, row in rows.items())
     drop_dead_parts(copy.graph, keep={tensor.name for tensor in model.graph.initializer})
     return copy

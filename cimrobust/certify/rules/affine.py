@@ -172,13 +172,8 @@ def beside(node: Node, kernel: Kernel) -> Affine:
 
     Engines go from channel to channel, adding a square and taking another away, so that a sum has
     the roundings of all before it: two a channel, of numbers up to the largest sum and a square.
-
-    Raises:
-        CannotBoundError: Its factor is negative.
     """
     factor = float(node.get("alpha")) / int(node.get("size"))
-    if factor < 0.0:
-        raise CannotBoundError("its factor alpha is negative")
 
     def bounded(run: Kernel, inputs: Sequence[Value]) -> Interval:
         source = inputs[0]

@@ -249,7 +249,7 @@ def power(exponent: float) -> Curve:
         most = 1.0 + abs(exponent) * source.log().abs() + size.log().abs()
         return _ROUNDINGS * UNIT_FLOAT32 * size * most + _TINY
 
-    return Curve(run, reach, lines, error=error, is_rising=exponent > 0.0, floor=0.0)
+    return Curve(run, reach, lines, error=error, is_rising=exponent > 0.0)
 
 
 def square() -> Curve:

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.refusal import CannotBoundError
@@ -31,7 +32,6 @@ from cimrobust.twin.ops.resize import Sampling
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-    from torch import Tensor
 
     from cimrobust.certify.rules.rule import Value
     from cimrobust.twin.ops.converter_registry import Kernel, Node
@@ -93,9 +93,7 @@ def _num_axes(
     factors = inputs[place] if len(inputs) > place else None
     if node.op == "Upsample" and node.version < _FACTORS_INPUT:
         factors = torch.tensor(node.get("scales"))
-    if isinstance(factors, Interval):
-        raise CannotBoundError("its factors are not constant")
-    by_factor = 0 if factors is None else int((factors != 1).sum())
+    by_factor = int((factors != 1).sum()) if isinstance(factors, Tensor) else 0
     by_length = sum(one != other for one, other in zip(before, after, strict=True))
     return max(by_factor, by_length, 1)
 

@@ -82,10 +82,20 @@ def test_whole_numbers_may_differ_from_batch_to_batch(opened: Opener) -> None:
     assert isinstance(found, BoundedNetwork), found
 
 
-def test_a_rounded_constant_of_the_size_of_a_batch_has_no_bound(opened: Opener) -> None:
+def test_a_row_that_is_repeated_for_every_sample_is_that_of_the_engine(opened: Opener) -> None:
     found = _opened(opened, "t = Div(o, k)\n y = Add(h, t)", {"k": np.float32(0.3)})
+    assert isinstance(found, BoundedNetwork), found
+    assert float(np.float32(1) / np.float32(0.3)) in found.plan.constants["t, row"]
+
+
+def test_a_rounded_constant_of_the_size_of_a_batch_has_no_bound(opened: Opener) -> None:
+    found = _opened(
+        opened,
+        "n = CumSum(o, zero)\n t = Div(n, k)\n m = Mul(t, none)\n y = Add(h, m)",
+        {"k": np.float32(0.3), "zero": np.array(0), "none": np.float32(0)},
+    )
     assert isinstance(found, Refusal)
-    assert "(Div) computes a constant that differs from batch to batch, and rounds it" in str(found)
+    assert "computes a constant that differs from batch to batch, and rounds it" in str(found)
 
 
 def test_constants_that_the_engine_does_not_give_are_named(

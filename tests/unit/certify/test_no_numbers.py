@@ -84,6 +84,13 @@ def test_what_leaves_the_range_of_float32_is_not_certified(opened: Opener, body:
     assert not bounds_behind(opened, body, np.abs(WEIGHT)).any()
 
 
+@pytest.mark.parametrize("exponent", [0.5, 1.5, -1.0])
+def test_a_power_of_what_may_be_negative_is_no_number(opened: Opener, exponent: float) -> None:
+    constants = {**CONSTANTS, "power": np.float32(exponent)}
+    body = "l = Pow(h, power)\n f = Sigmoid(l)"
+    assert not bounds_behind(opened, body, constants=constants).any()
+
+
 def test_masks_that_are_added_up_stay_masks(opened: Opener) -> None:
     body = "k = Add(h, low)\n l = Add(k, low)\n f = Softmax<axis=1>(l)"
     assert bounds_behind(opened, body).all()

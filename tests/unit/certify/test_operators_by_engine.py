@@ -111,6 +111,39 @@ CASES: dict[str, tuple[str, str, Mapping[str, np.ndarray], int]] = {
         {"c": np.float32(100)},
         13,
     ),
+    **{
+        name: (
+            ROWS,
+            f"q = QuantizeLinear(h, s, o)\n r = com.microsoft.{body}\n"
+            " z = DequantizeLinear(r, t, o)",
+            {"s": np.float32(0.03), "t": np.float32(0.05), "o": np.uint8(120)},
+            13,
+        )
+        for name, body in {
+            "product of levels": "QLinearMul(q, s, o, q, s, o, t, o)",
+            "sum of levels": "QLinearAdd(q, s, o, q, s, o, t, o)",
+            "sigmoid of levels": "QLinearSigmoid(q, s, o, t, o)",
+            "joined levels": "QLinearConcat<axis=1>(t, o, q, s, o, q, t, o)",
+        }.items()
+    },
+    "the first power": (ROWS, "z = Pow(h, p)", {"p": np.float32(1)}, 13),
+    **{
+        f"{op} of several images": (
+            IMAGES,
+            f"r = Reshape(h, s)\n c = {body}\n z = Reshape(c, t)",
+            {
+                "s": np.array([-1, 1, 3, 4]),
+                "t": np.array([-1, 3, size]),
+                **({"f": WEIGHTS["k"][:2, :1]} if "f" in body else {}),
+            },
+            13,
+        )
+        for op, body, size in (
+            ("Conv", "Conv(r, f)", 12),
+            ("MaxPool", "MaxPool<kernel_shape=[2, 2]>(r)", 6),
+            ("GlobalMaxPool", "GlobalMaxPool(r)", 1),
+        )
+    },
     "Celu": (ROWS, "z = Celu(h)", {}, 13),
     "triangle": (IMAGES, "z = Trilu<upper=0>(h)", {}, 14),
     "chosen columns": (
@@ -169,6 +202,13 @@ def test_no_chip_leaves_the_bounds(opened: Opener, name: str, tolerance: float) 
 @pytest.mark.parametrize(
     ("body", "constants", "reason"),
     [
+        (
+            "q = QuantizeLinear(h, s, o)\n d = DequantizeLinear(q, s, o)\n"
+            " p = MaxPool<kernel_shape=[1, 1]>(d)\n"
+            " r = QuantizeLinear(p, t, o)\n z = DequantizeLinear(r, t, o)",
+            {"s": np.float32(0.03), "t": np.float32(0.05), "o": np.uint8(120)},
+            "an engine may merge it with the quantiser in front of it, which has other levels",
+        ),
         (
             'z = Resize<mode="linear", antialias=1>(h, , s)',
             {"s": TWICE},
