@@ -22,6 +22,7 @@ from tests.unit.certificate.test_judged_rows import (
     trials,
     verdict,
 )
+from tests.unit.certificate.test_verdict import safety
 
 RMSE = {
     "name": "rmse",
@@ -229,3 +230,19 @@ def test_the_network_that_is_programmed_is_that_of_its_converters() -> None:
     ideal = certificate(converters=None, converters_reason="none")
     assert (programmed_score(ideal), programmed_correct(ideal)) == (0.94, 47)
     assert programmed_interval(ideal) == "quantised"
+
+
+def test_a_percentile_that_drawn_chips_refute_is_found_among_them_beyond_too() -> None:
+    asked = {"kpp": {"k": 5.0, "accuracy": 0.96}, "samples": "beyond"}
+    assert stated(judged(asked)) == ("refuted", 0.95, "statistical")
+    met = judged({**asked, "kpp": {"k": 5.0, "accuracy": 0.7}})
+    assert met.status == "met"
+    assert met.found is not None
+    assert 0.7 <= met.found < 0.95
+
+
+def test_a_class_that_was_searched_for_is_not_proven_by_it() -> None:
+    assert safety(0.9, own=(3, 0.95))[1].endswith(
+        "That refutes nothing, and proves nothing about chips that were not tried."
+    )
+    assert "refutes nothing" not in safety(0.9, own=(3, 0.85))[1]
