@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.data.dataset import DataSet, DataSource
+from cimrobust.data.dataset import DataSet, DataSource, StoredOutput
 from cimrobust.data.decision import Decision, LabelReading
 from cimrobust.review.reading_check import as_certified, reading_check
 from tests.unit.review.test_consistency import Plain, plain
@@ -91,3 +91,16 @@ def test_several_thresholds_are_one_of_each_number() -> None:
     values["data"]["decision"]["threshold"] = [0.0, 0.5]
     certificate = CertificateModel.model_validate(values)
     assert as_certified(certificate, DATA).decision.threshold == (0.0, 0.5)
+
+
+@pytest.mark.parametrize(("output", "place"), [("benign_score", 0), ("second", 1), ("unknown", 0)])
+def test_of_outputs_without_a_name_the_place_of_the_one_that_is_read_tells(
+    output: str, place: int
+) -> None:
+    values = plain()
+    values["model"]["outputs"].append({**values["model"]["outputs"][0], "name": "second"})
+    values["data"]["decision"]["output"] = output
+    stored = {index: StoredOutput("", np.full((4, 1), index, np.float32)) for index in range(2)}
+    dataset = replace(DATA, labels=None, stored=stored)
+    read = as_certified(CertificateModel.model_validate(values), dataset)
+    assert read.labels is stored[place].array
