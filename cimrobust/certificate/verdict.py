@@ -198,8 +198,7 @@ def _elsewhere(conditions: list[RequirementResult]) -> str:
 def _certified(made: CertificateModel) -> str:
     """Say what is proven, on these samples and beyond them."""
     proven, beyond = made.certified, interval(made, "certified")
-    if proven.score is None:
-        return ""
+    assert proven.score is not None, "a requirement on it is met"
     side = "at least" if made.metric.higher_is_better else "at most"
     score = counted(made, proven.score, proven.correct, proven.samples)
     said = (

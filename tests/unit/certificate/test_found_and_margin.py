@@ -22,6 +22,7 @@ from tests.unit.certificate.test_judged_rows import (
     trials,
     verdict,
 )
+from tests.unit.certificate.test_verdict import safety
 
 RMSE = {
     "name": "rmse",
@@ -229,3 +230,65 @@ def test_the_network_that_is_programmed_is_that_of_its_converters() -> None:
     ideal = certificate(converters=None, converters_reason="none")
     assert (programmed_score(ideal), programmed_correct(ideal)) == (0.94, 47)
     assert programmed_interval(ideal) == "quantised"
+
+
+def test_a_percentile_that_drawn_chips_refute_is_found_among_them_beyond_too() -> None:
+    asked = {"kpp": {"k": 5.0, "accuracy": 0.96}, "samples": "beyond"}
+    assert stated(judged(asked)) == ("refuted", 0.95, "statistical")
+    met = judged({**asked, "kpp": {"k": 5.0, "accuracy": 0.7}})
+    assert met.status == "met"
+    assert met.found is not None
+    assert 0.7 <= met.found < 0.95
+
+
+def test_a_class_that_was_searched_for_is_not_proven_by_it() -> None:
+    assert safety(0.9, own=(3, 0.95))[1].endswith(
+        "That refutes nothing, and proves nothing about chips that were not tried."
+    )
+    assert "refutes nothing" not in safety(0.9, own=(3, 0.85))[1]
+
+
+def conditioned(asked: dict[str, Any], **changes: Any) -> RequirementResult:
+    return verdict([{"id": "R", "kpp": KPP}], conditions=asked, **changes).requirements[-1]
+
+
+@pytest.mark.parametrize(
+    ("version", "least", "status"),
+    [
+        ("0.10.0", "0.9", "met"),
+        ("0.10.0", "0.10.0.1", "refuted"),
+        ("1.2rc3", "1.2", "met"),
+        ("1.2rc3.9", "1.2.1", "refuted"),
+        ("next", "0.1", "refuted"),
+        ("", "0.1", "refuted"),
+    ],
+)
+def test_versions_are_compared_number_by_number(version: str, least: str, status: str) -> None:
+    assert conditioned({"tool": least}, tool__version=version).status == status
+
+
+def test_another_tool_is_of_no_version() -> None:
+    row = conditioned({"tool": "0.1"}, tool__name="other", tool__version="9.0")
+    assert (row.status, row.sentence) == ("refuted", "It was made by other 9.0.")
+
+
+@pytest.mark.parametrize("files", [{}, {"d.toml": "cd" * 32}])
+def test_data_without_a_digest_are_none_of_those_asked_for(files: dict[str, str]) -> None:
+    row = conditioned({"data_sha256": "cd" * 32}, data__files=files)
+    assert (row.status, row.sentence) == (
+        "refuted",
+        "The evaluation data has no file with a digest.",
+    )
+
+
+def test_every_file_has_to_be_among_those_asked_for() -> None:
+    files = {"a.npz": "cd" * 32, "b.npz": "ef" * 32}
+    row = conditioned({"data_sha256": "cd" * 32}, data__files=files)
+    assert (row.status, "sha256 efefefefefefefef..., which is not" in row.sentence) == (
+        "refuted",
+        True,
+    )
+    row = conditioned({"data_sha256": ["cd" * 32, "ef" * 32]}, data__files=files)
+    assert row.status == "met"
+    assert row.text == "Evidence counts with a certain evaluation data (2 digests)"
+    assert "cdcdcdcdcdcdcdcd..., efefefefefefefef..." in row.sentence

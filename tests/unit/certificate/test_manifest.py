@@ -142,8 +142,9 @@ def test_special_files_are_never_waited_for(folder):
     assert kinds(folder) == {"pipe": "unsafe"}
 
 
-def test_names_that_are_no_text_are_left_out(folder):
-    Path(os.fsdecode(os.fsencode(folder) + b"/\xff")).write_text("")
+@pytest.mark.parametrize("name", [b"\xff", b"a\xffb"])
+def test_names_that_are_no_text_are_left_out(folder, name):
+    Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_text("")
     write_manifest(folder)
     assert list(kinds(folder).values()) == ["unsafe"]
     assert str(manifest_problems(folder)[0]).isprintable()

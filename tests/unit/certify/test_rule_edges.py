@@ -9,6 +9,8 @@ import torch
 
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.refusal import CannotBoundError
+from cimrobust.certify.rounding import UNIT_FLOAT32
+from cimrobust.certify.rules.bilinear import product_of_activations
 from cimrobust.certify.rules.largest import largest
 from cimrobust.certify.rules.quantise import quantiser
 from cimrobust.twin.ops.converter_registry import Node
@@ -54,3 +56,18 @@ def test_steps_that_are_not_positive_are_refused() -> None:
     node = quantising("QuantizeLinear", ("x", "s"), (1, 1))
     with pytest.raises(CannotBoundError, match="its step or zero point is not one constant"):
         quantiser(node, torch.round, {"s": torch.tensor(0.0)}, 0.0)
+
+
+@pytest.mark.parametrize(("op", "terms"), [("MatMul", 64), ("Mul", 1)])
+def test_a_product_of_activations_is_rounded_once_a_term(op: str, terms: int) -> None:
+    node = replace(node_of(op, {}), inputs=("a", "b"))
+    kernel = torch.matmul if op == "MatMul" else torch.mul
+    one, other = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0)).double()
+    made = product_of_activations(node, kernel).forward(
+        [Interval.point(one), Interval.point(other)]
+    )
+    # Every product and every partial sum may be off by half a unit of the sum of magnitudes.
+    worst = terms * UNIT_FLOAT32 * kernel(one.abs(), other.abs())
+    assert made.rounding is not None
+    assert (made.rounding >= worst).all()
+    assert (made.rounding <= 20 * worst).all()
