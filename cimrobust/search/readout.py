@@ -114,7 +114,7 @@ def possible_readouts(twin: Twin, task: Task, output: str) -> Iterator[Readout]:
     if first is not None and first.kind != "value":
         found += _before(twin, first)
     if first is None:
-        found += _before_choice(twin, output)
+        found += _before_choice(twin, output) or _before_comparison(twin, output)
     yield from reversed(found)
 
 
@@ -196,6 +196,13 @@ def _before_choice(twin: Twin, output: str) -> list[Readout]:
         return []
     chosen = Readout(choice.scores, "classes", axis=choice.axis, sign=choice.sign)
     return [chosen, *_before(twin, chosen)]
+
+
+def _before_comparison(twin: Twin, output: str) -> list[Readout]:
+    """Return readouts of what a comparison compares, where an output of 0 or 1 holds its result."""
+    label = Readout(output, "threshold", threshold=(0.5,))
+    # What lies between the comparison and the output has no gradient.
+    return [found for found in _before(twin, label) if found.threshold is not label.threshold]
 
 
 def counted_logits(

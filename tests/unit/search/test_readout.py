@@ -130,9 +130,11 @@ def test_threshold_rows_decide_as_the_threshold_does() -> None:
 def test_a_comparison_with_a_number_is_read_from_what_it_compares(
     twin: Callable[[str], Twin], kind: str, sign: float
 ) -> None:
-    task = _task("threshold", np.zeros((4, 3), np.int64), None, 0.5)
-    first = next(possible_readouts(twin(kind), task, "y"))
+    numbers = _task("threshold", np.zeros((4, 3), np.int64), None, 0.5)
+    first = next(possible_readouts(twin(kind), numbers, "y"))
     assert (first.sign, first.threshold) == (sign, (2.0,))
+    labels = _task("label", np.zeros((4, 3), np.int64), None)
+    assert next(possible_readouts(twin(kind), labels, "y")) == first
     decided = decide(first.logits(torch.tensor([[1.0, 3.0]])).numpy())
     assert decided.tolist() == ([0, 1] if sign > 0 else [1, 0])
 
