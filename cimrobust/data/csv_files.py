@@ -1,12 +1,13 @@
 """Tables of numbers in CSV files.
 
-``y`` is the column called label, labels, y, target or class, else the last; ``x`` is all others.
+``y`` is the column called label, labels, y, target or class, else the last; ``x`` is all others;
+every other array is the column of its name.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,21 +31,22 @@ _OTHER_MARKS = (";", "\t", "|")
 _HINT = "check its rows"
 
 
-def read_table(path: Path, choice: RowChoice | None) -> ArraysRead:
+def read_table(path: Path, choice: RowChoice | None, names: Collection[str]) -> ArraysRead:
     """Read the wanted rows of a CSV file with a header.
 
     Args:
         path: The file.
+        names: Arrays wanted; those that are no columns are left out.
         choice: Rows wanted; None: all.
 
     Raises:
         InputRefusedError: It is not a table of numbers.
     """
-    read = None if choice is None else _streamed(path, choice)
-    return _whole(path) if read is None else read
+    read = None if choice is None else _streamed(path, choice, names)
+    return _whole(path, names) if read is None else read
 
 
-def _whole(path: Path) -> ArraysRead:
+def _whole(path: Path, names: Collection[str]) -> ArraysRead:
     content = read_input(path, _CSV)
     require_fit(3 * len(content), what="CSV, its columns and their copy", where=path)
     _require_utf8(content, path)
@@ -58,18 +60,12 @@ def _whole(path: Path) -> ArraysRead:
             )
         columns = {name: _values(table.column(name)) for name in table.column_names}
     label = label_of(table.column_names)
-    columns[label] = _as_text(columns[label])
-    features = _features(columns, label, path)
-    count = len(features)
-    return ArraysRead(
-        {"x": features, "y": columns[label]},
-        hashlib.sha256(content).hexdigest(),
-        {"x": count, "y": count},
-        0,
-    )
+    arrays = _arrays(columns, label, names, path)
+    lengths = dict.fromkeys(arrays, table.num_rows)
+    return ArraysRead(arrays, hashlib.sha256(content).hexdigest(), lengths, 0)
 
 
-def _streamed(path: Path, choice: RowChoice) -> ArraysRead | None:
+def _streamed(path: Path, choice: RowChoice, wanted: Collection[str]) -> ArraysRead | None:
     """Return the wanted rows, of which alone all columns are kept.
 
     None where the file has to be read whole: where a column turns out to be of another type
@@ -95,12 +91,8 @@ def _streamed(path: Path, choice: RowChoice) -> ArraysRead | None:
             return None
     _require_commas(names[0] if len(names) == 1 else ",", path)
     _require_header(names, path)
-    columns[label] = labels[rows]
-    features = _features(columns, label, path)
-    count = len(labels)
-    return ArraysRead(
-        {"x": features, "y": labels[rows]}, digest, {"x": count, "y": count}, num_ignored
-    )
+    arrays = _arrays({**columns, label: labels[rows]}, label, wanted, path)
+    return ArraysRead(arrays, digest, dict.fromkeys(arrays, len(labels)), num_ignored)
 
 
 def _opened(stream: BufferedReader, column: str | None) -> pa_csv.CSVStreamingReader:
@@ -146,20 +138,37 @@ def _as_text(values: Shaped[np.ndarray, "rows"]) -> Shaped[np.ndarray, "rows"]:
     return values
 
 
-def _features(
-    columns: dict[str, Shaped[np.ndarray, "rows"]], label: str, path: Path
-) -> Shaped[np.ndarray, "rows features"]:
-    text = [
-        name
-        for name, values in columns.items()
-        if values.dtype.kind not in ("biufU" if name == label else "biuf")
-    ]
+def _arrays(
+    columns: Mapping[str, Shaped[np.ndarray, "rows"]],
+    label: str,
+    names: Collection[str],
+    path: Path,
+) -> dict[str, Shaped[np.ndarray, "rows ..."]]:
+    """Return the wanted arrays; the features side by side only where they are wanted."""
+    texts = {name: _as_text(values) for name, values in columns.items()}
+    by_name = {
+        name: values for name, values in texts.items() if name in names and name not in ("x", "y")
+    }
+    features = [name for name in columns if name != label] if "x" in names or not by_name else []
+    _require_numbers(texts, [label, *by_name], features, path)
+    side_by_side = {"x": np.stack([columns[name] for name in features], axis=1)} if features else {}
+    return {**side_by_side, **by_name, "y": texts[label]}
+
+
+def _require_numbers(
+    columns: Mapping[str, Shaped[np.ndarray, "rows"]],
+    alone: Sequence[str],
+    features: Sequence[str],
+    path: Path,
+) -> None:
+    """Refuse features that are no numbers, and columns that are neither numbers nor text."""
+    text = [name for name in features if columns[name].dtype.kind not in "biuf"]
+    text += [name for name in alone if columns[name].dtype.kind not in "biufU"]
     if text or len(columns) < 2:
         raise InputRefusedError(
             f"CSV must have at least two columns of numbers, got text in {text} of {list(columns)}"
             f" ({path}); code text as numbers"
         )
-    return np.stack([values for name, values in columns.items() if name != label], axis=1)
 
 
 def _require_utf8(content: bytes, path: Path) -> None:

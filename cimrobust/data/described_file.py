@@ -62,7 +62,8 @@ def read_described(
     elif file.is_dir():
         raw, steps = _image_folder(file, entries, wanted, choice)
     else:
-        raw = read_csv(file, choice) if file.suffix == ".csv" else read_arrays(file, names, choice)
+        read = read_arrays if file.suffix != ".csv" else read_csv
+        raw = read(file, choice=choice, names=names)
     require_arrays(names, raw, file)
     return raw, steps
 

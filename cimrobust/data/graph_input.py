@@ -32,19 +32,20 @@ class GraphInput(Protocol):
 
 
 def fit_flat(array: Shaped[np.ndarray, "..."], spec: GraphInput) -> Shaped[np.ndarray, "..."]:
-    """Return table rows in the shape of the graph input where it says one; others unchanged."""
+    """Return table rows in the shape of the graph input where it says one; others unchanged.
+
+    So are the numbers of one column, where the graph input has an axis of length 1 for it.
+    """
     shape = spec.shape
     if (
-        array.ndim != 2
+        array.ndim not in (1, 2)
         or shape is None
-        or len(shape) <= 2
+        or len(shape) <= array.ndim
+        or _other_size(array.shape[1:], shape)
         or not all(isinstance(length, int) for length in shape[1:])
     ):
         return array
-    sample = [int(length) for length in shape[1:] if isinstance(length, int)]
-    return (
-        array.reshape(array.shape[0], *sample) if int(np.prod(sample)) == array.shape[1] else array
-    )
+    return array.reshape(array.shape[0], *(int(str(length)) for length in shape[1:]))
 
 
 def fits_input(sample: Sequence[int], spec: GraphInput) -> bool:
@@ -66,13 +67,23 @@ def check_shape(array: Shaped[np.ndarray, "..."], spec: GraphInput, where: str) 
     if fits_input(sample, spec):
         return
     perm = channels_moved(sample, spec)
-    step = "a reshape or transpose step"
+    advice = "add a reshape or transpose step"
     if perm is not None:
-        step = f'the step {{ op = "transpose", perm = {perm} }}, or let `cimrobust init` find it'
+        advice = (
+            f'add the step {{ op = "transpose", perm = {perm} }}, or let `cimrobust init` find it'
+        )
+    elif len(sample) == 1 and _other_size(sample, spec.shape):
+        advice = "take out the columns that the network does not take"
     raise UsageError(
         f"samples must fit the graph input '{spec.name}' of shape {list(spec.shape)}, got samples"
-        f" of shape {list(sample)} ({where}); add {step}"
+        f" of shape {list(sample)} ({where}); {advice}"
     )
+
+
+def _other_size(sample: Sequence[int], shape: Sequence[int | str | None]) -> bool:
+    """Tell whether samples have another number of values than a graph input takes."""
+    sizes = [length for length in shape[1:] if isinstance(length, int)]
+    return len(sizes) == len(shape) - 1 and int(np.prod(sizes)) != int(np.prod(sample))
 
 
 def channels_moved(sample: Sequence[int], spec: GraphInput) -> list[int] | None:

@@ -75,7 +75,7 @@ def load_data(
             " write a .toml"
         )
     if source.suffix == ".csv":
-        return _bare(read_csv(source, wanted.of("y")), source.name, inputs, wanted)
+        return _bare(read_csv(source, wanted.of("y"), _names(inputs)), source.name, inputs, wanted)
     if source.suffix in COLUMN_SUFFIXES:
         raw = read_parquet_columns(source, _names(inputs), no_steps, wanted.of("y"))
         return _bare(raw, source.name, inputs, wanted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,16 +64,18 @@ def read_arrays(path: Path, names: set[str], choice: RowChoice | None = None) ->
     return _raw(read_rows_of_npz(path, names, choice), path, choice)
 
 
-def read_csv(path: Path, choice: RowChoice | None = None) -> RawData:
-    """Read a CSV file with a header, all rows or those of a choice.
+def read_csv(
+    path: Path, choice: RowChoice | None = None, names: Collection[str] = ("x", "y")
+) -> RawData:
+    """Read named arrays of a CSV file with a header, all rows or those of a choice.
 
     ``y`` is the column called label, labels, y, target or class, else the last; ``x`` is all
-    others.
+    others; every other array is the column of its name.
 
     Raises:
         InputRefusedError: It is not a table of numbers.
     """
-    return _raw(read_table(path, choice), path, choice)
+    return _raw(read_table(path, choice, names), path, choice)
 
 
 def _raw(read: ArraysRead, path: Path, choice: RowChoice | None) -> RawData:

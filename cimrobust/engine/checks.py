@@ -118,14 +118,27 @@ def max_difference(
 ) -> float:
     """Return the largest absolute difference of two arrays, or of two numbers without axes.
 
-    Infinite for different shapes or where only one is NaN or infinite.
+    Infinite for different shapes or where only one is NaN or infinite. Texts differ by 1.
     """
     if first.shape != second.shape:
         return float("inf")
+    if not _holds_numbers(first):
+        return float(np.any(first != second))
     one, two = first.astype(np.float64), second.astype(np.float64)
     same = (one == two) | (np.isnan(one) & np.isnan(two))
     difference = np.abs(np.subtract(one, two, where=~same, out=np.zeros_like(one)))
     return float(np.nan_to_num(difference, nan=np.inf, posinf=np.inf).max(initial=0.0))
+
+
+def _holds_numbers(array: Shaped[np.ndarray, "..."] | np.generic) -> bool:
+    return array.dtype.kind in "fiub"
+
+
+def _largest(array: Shaped[np.ndarray, "..."]) -> float:
+    """Return the largest finite magnitude; 0 where there is none, as of texts."""
+    if not _holds_numbers(array):
+        return 0.0
+    return float(np.abs(array[np.isfinite(array)].astype(np.float64)).max(initial=0.0))
 
 
 def compare(
@@ -146,8 +159,7 @@ def compare(
         float_tolerance: Largest difference of other networks, as a fraction of the largest output.
     """
     difference = max_difference(expected, got)
-    finite = np.abs(expected[np.isfinite(expected)].astype(np.float64))
-    scale = float(finite.max(initial=0.0)) or 1.0
+    scale = _largest(expected) or 1.0
     differing, num_decisions = 0, 0
     if decisions is not None and expected.shape == got.shape:
         unequal = np.asarray(decisions[0] != decisions[1])

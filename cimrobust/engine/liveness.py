@@ -196,8 +196,13 @@ def _corner(
     one: Feed,
     constants: Feed,
 ) -> tuple[Shaped[np.ndarray, "samples *outputs"], Float64[np.ndarray, "samples *outputs"]]:
-    """Return the output at a corner and how far it is from the nominal one; zero if not finite."""
+    """Return the output at a corner and how far it is from the nominal one.
+
+    Zero if not finite, or text.
+    """
     seen = engine.run(corner, one, constants)
+    if seen.dtype.kind not in "fiub":
+        return seen, np.zeros(seen.shape)
     change = seen.astype(np.float64) - engine.run(placement.late_nominal(), one, constants)
     return seen, change if np.isfinite(change).all() else np.zeros_like(change)
 

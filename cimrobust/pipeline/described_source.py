@@ -73,7 +73,8 @@ def read_source(path: Path, inputs: Sequence[TensorSpec]) -> Source:
         raw = _with_images(path, shards, [Step.model_validate(step) for step in steps])
         return Source(path, raw, image_steps=steps if raw.images else ())
     if path.suffix == ".csv":
-        return Source(path, read_csv(path))
+        names = [spec.name for spec in inputs] if len(inputs) > 1 else ["x"]
+        return Source(path, read_csv(path, names=names))
     if path.suffix != ".npz":
         raise UsageError(
             "data to describe must be .npz, .csv, .parquet, .arrow, .feather, shards (.tar), a"

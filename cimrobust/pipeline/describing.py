@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cimrobust.data.decision import Decision
 from cimrobust.data.description_draft import Draft, DraftInput
 from cimrobust.data.graph_input import channels_moved, fits_input
 from cimrobust.data.label_readings import Reading, best_reading
@@ -85,6 +86,8 @@ def describe(model: str | Path, data: str | Path | None, *, folder: Path) -> Des
         )
     source = read_source(Path(str(data)), network.inputs)
     label = None if source.is_stored else label_array(source.raw.arrays)
+    decided = _output_of_labels(network, source) if label is None else None
+    label = label or decided
     inputs = tuple(
         _fed(spec, source, label, alone=len(network.inputs) == 1) for spec in network.inputs
     )
@@ -92,7 +95,8 @@ def describe(model: str | Path, data: str | Path | None, *, folder: Path) -> Des
         str(source.path.absolute()),
         inputs,
         label,
-        notes=_about(source),
+        decision=Decision(output=decided),
+        notes=_about(source, label),
         has_stored_outputs=source.is_stored,
     )
     missing = [entry.name for entry in inputs if entry.array is None]
@@ -161,7 +165,14 @@ def _written(draft: Draft) -> Iterator[Path]:
             raise type(err)(str(err).replace(str(path), path.name)) from err
 
 
-def _about(source: Source) -> dict[str, list[str]]:
+def _output_of_labels(network: Network, source: Source) -> str | None:
+    """Return the first graph output that an array is named like, as those of several tasks are."""
+    if source.is_stored:
+        return None
+    return next((spec.name for spec in network.outputs if spec.name in source.raw.arrays), None)
+
+
+def _about(source: Source, label: str | None) -> dict[str, list[str]]:
     arrays = source.raw.arrays
     listed = ", ".join(
         f"'{name}' {array.dtype} {list(array.shape)}" for name, array in arrays.items()
@@ -170,7 +181,6 @@ def _about(source: Source) -> dict[str, list[str]]:
     if source.raw.unread:
         named = ", ".join(f"'{name}' ({kind})" for name, kind in source.raw.unread.items())
         notes["file"].append(f"Columns of kinds that are not read: {named}.")
-    label = None if source.is_stored else label_array(arrays)
     if source.is_stored:
         notes["label"] = ["The outputs stored with the samples say what is right."]
     elif label is None:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _SAME_ELEMENTS = frozenset(
     {"Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Dropout"}
 )
+# Comparisons of two tensors, and whether they hold where the first is greater or smaller.
+_COMPARISONS = {"Greater": 1.0, "GreaterOrEqual": 1.0, "Less": -1.0, "LessOrEqual": -1.0}
 # Rising functions, one value at a time or over the classes; those that are flat somewhere are not
 # among them.
 _SAME_ORDER_OF_CLASSES = frozenset(
@@ -56,7 +58,7 @@ class Readout:
         tensor: Name of the tensor.
         kind: ``classes``, ``threshold`` or ``value``.
         axis: Class axis, samples counted; -1 where the classes are all that a decision has.
-        sign: -1 where the lowest score is the best.
+        sign: -1 where the lowest score is the best, or the decision 1 where the value is smaller.
         threshold: Decision is 1 where the value is greater; one for each decision of a sample, or
             one for all.
     """
@@ -72,9 +74,9 @@ class Readout:
         if self.kind == "value":
             return output.reshape(-1, 1)
         if self.kind == "threshold":
-            distance = (
-                output.reshape(-1, len(self.threshold)) - output.new_tensor(self.threshold)
-            ).reshape(-1)
+            values = output if output.is_floating_point() else output.float()
+            apart = values.reshape(-1, len(self.threshold)) - values.new_tensor(self.threshold)
+            distance = self.sign * apart.reshape(-1)
             return torch.stack([torch.zeros_like(distance), distance], dim=1)
         return self.sign * output.movedim(self.axis, -1).reshape(-1, output.shape[self.axis])
 
@@ -112,7 +114,7 @@ def possible_readouts(twin: Twin, task: Task, output: str) -> Iterator[Readout]:
     if first is not None and first.kind != "value":
         found += _before(twin, first)
     if first is None:
-        found += _before_choice(twin, output)
+        found += _before_choice(twin, output) or _before_comparison(twin, output)
     yield from reversed(found)
 
 
@@ -132,6 +134,8 @@ def _before(twin: Twin, readout: Readout) -> list[Readout]:
             and (readout.kind == "threshold" or op in ("Identity", "Cast", "Dropout"))
         ) or (readout.kind == "classes" and op in _SAME_ORDER_OF_CLASSES):
             readout = replace(readout, tensor=inputs[0])
+        elif (compared := _compared(twin, readout, op, inputs)) is not None:
+            readout = compared
         elif (
             readout.kind == "threshold"
             and op == "Sigmoid"
@@ -147,6 +151,22 @@ def _before(twin: Twin, readout: Readout) -> list[Readout]:
         if readout.tensor not in twin.tensor_names:
             return found
         found.append(readout)
+
+
+def _compared(twin: Twin, readout: Readout, op: str, inputs: tuple[str, ...]) -> Readout | None:
+    """Return the readout of what a node compares with one number, where that is the decision."""
+    bigger = _COMPARISONS.get(op)
+    if readout.kind != "threshold" or bigger is None:
+        return None
+    if not all(0.0 <= value < 1.0 for value in readout.threshold):
+        return None
+    constants = twin.constants()
+    for side, (data, other) in zip((bigger, -bigger), (inputs, inputs[::-1]), strict=True):
+        number = constants.get(other)
+        if data not in constants and number is not None and number.numel() == 1:
+            sign, limit = readout.sign * side, (float(number),)
+            return replace(readout, tensor=data, sign=sign, threshold=limit)
+    return None
 
 
 def _scaled_by_number(twin: Twin, op: str, inputs: tuple[str, ...]) -> str:
@@ -176,6 +196,13 @@ def _before_choice(twin: Twin, output: str) -> list[Readout]:
         return []
     chosen = Readout(choice.scores, "classes", axis=choice.axis, sign=choice.sign)
     return [chosen, *_before(twin, chosen)]
+
+
+def _before_comparison(twin: Twin, output: str) -> list[Readout]:
+    """Return readouts of what a comparison compares, where an output of 0 or 1 holds its result."""
+    label = Readout(output, "threshold", threshold=(0.5,))
+    # What lies between the comparison and the output has no gradient.
+    return [found for found in _before(twin, label) if found.threshold is not label.threshold]
 
 
 def counted_logits(

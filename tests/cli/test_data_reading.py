@@ -404,10 +404,25 @@ def test_samples_with_channels_in_another_place_are_refused_with_the_step(tmp_pa
     assert 'add the step { op = "transpose", perm = [0, 3, 1, 2] }' in capsys.readouterr().err
 
 
+def test_init_takes_an_array_for_the_labels_of_the_output_that_it_is_named_like(tmp_path, capsys):
+    text = (
+        "(float[N, 8] x) => (float[N, 2] age, float[N, 4] race)"
+        " { age = MatMul(x, v)  race = MatMul(x, w) }"
+    )
+    network = model(tmp_path, text, v=W[:, :2])
+    np.savez(tmp_path / "d.npz", x=X, race=(X @ W).argmax(1))
+    assert run(["init", str(network), str(tmp_path / "d.npz"), "--out", "-"]) == 0
+    found = tomllib.loads(capsys.readouterr().out)
+    assert (found["label"]["array"], found["decision"]["output"]) == ("race", "race")
+
+
 def test_init_names_what_it_can_describe(tmp_path, capsys):
     (tmp_path / "d.xlsx").write_bytes(b"rows")
     assert run(["init", str(model(tmp_path, PLAIN)), str(tmp_path / "d.xlsx")]) == 2
-    assert "data to describe must be .npz, .csv, .parquet, shards" in capsys.readouterr().err
+    assert (
+        "data to describe must be .npz, .csv, .parquet, .arrow, .feather, shards"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("labels", [np.zeros(30, int), np.zeros((1, 48), int), np.int64(1)])

@@ -70,6 +70,37 @@ def test_constant_inputs_and_several_inputs(tmp_path):
     assert loaded.constants["c"].tolist() == [1.5, 2.5]
 
 
+TABLE = "age,city,note,label\n1,0,a,2\n4,1,b,5\n"
+AGE_AND_CITY = [TensorSpec("age", "float32", (None, 1)), TensorSpec("city", "int64", (None, 1))]
+
+
+@pytest.mark.parametrize("limit", [None, 2])
+def test_several_graph_inputs_take_the_columns_of_their_names(tmp_path, limit):
+    (tmp_path / "d.csv").write_text(TABLE)
+    loaded = load_data(tmp_path / "d.csv", inputs=AGE_AND_CITY, limit=limit)
+    assert {name: array.tolist() for name, array in loaded.inputs.items()} == {
+        "age": [[1], [4]],
+        "city": [[0], [1]],
+    }
+    assert loaded.labels is not None
+    assert loaded.labels.tolist() == [2, 5]
+
+
+def test_a_column_of_text_is_no_feature(tmp_path):
+    (tmp_path / "d.csv").write_text(TABLE)
+    with pytest.raises(
+        InputRefusedError, match=r"got text in \['note'\] of .*code text as numbers"
+    ):
+        load_data(tmp_path / "d.csv", inputs=ROW)
+
+
+def test_columns_that_the_network_does_not_take_are_named_as_such(tmp_path):
+    (tmp_path / "d.csv").write_text("id,a,b,c,label\n1,0,2,3,0\n4,1,5,6,1\n")
+    message = r"samples of shape \[4\] .*; take out the columns that the network does not take"
+    with pytest.raises(UsageError, match=message):
+        load_data(tmp_path / "d.csv", inputs=ROW)
+
+
 def test_csv_takes_the_label_column_by_name(tmp_path):
     (tmp_path / "d.csv").write_text("a,label,b,c\n1,0,2,3\n4,1,5,6\n")
     loaded = load_data(tmp_path / "d.csv", inputs=ROW)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cimrobust.data.dataset import DataSet, DataSource
-from cimrobust.data.decision import Decision
+from cimrobust.data.decision import Decision, LabelReading
 from cimrobust.engine import checks
 from cimrobust.engine.batches import Feeding
 from cimrobust.engine.open import Runtime, open_network
@@ -269,6 +269,28 @@ def test_differences_of_infinities_and_missing_numbers() -> None:
     assert checks.max_difference(values, values.copy()) == 0.0
     assert checks.max_difference(values, np.array([1.0, np.inf, 0.0])) == np.inf
     assert checks.max_difference(values, values[:2]) == np.inf
+
+
+NAMED = (
+    HEAD
+    + """net (float[N, 6] x) => (string[N] y) <float[6, 5] w1, float[5, 4] w2>
+{ a = MatMul(x, w1) h = Relu(a) z = MatMul(h, w2)
+  i = ArgMax<axis = 1, keepdims = 0>(z)
+  n = Constant<value_strings = ["cat", "dog", "eel", "fox"]>()
+  y = Gather(n, i) }
+"""
+)
+
+
+def test_a_network_whose_output_is_a_name_is_opened(
+    open_text: Opener, dataset: Callable[..., DataSet]
+) -> None:
+    names = ("cat", "dog", "eel", "fox")
+    given = dataset({"x": X}, np.array(names)[LABELS], decision=Decision(read="label"))
+    data = replace(given, reading=LabelReading(classes=names))
+    runtime = open_text(NAMED, data=data)
+    assert runtime.clean.count == len(X)
+    assert runtime.checks.original.max_difference == 0.0
 
 
 def test_integer_networks_are_compared_by_decisions() -> None:

@@ -51,6 +51,11 @@ BODY: dict[str, tuple[str, str]] = {
     ),
     "best two": ("int64[N, 2]", "two = Constant<value_ints = [2]>()\n v, y = TopK(z, two)"),
     "best value": ("float[N, 1]", "one = Constant<value_ints = [1]>()\n y, k = TopK(z, one)"),
+    "greater": ("bool[N, 3]", "c = Constant<value_float = 2.0>()\n y = Greater(z, c)"),
+    "number above": (
+        "int64[N, 3]",
+        "c = Constant<value_float = 2.0>()\n b = GreaterOrEqual(c, z)\n y = Cast<to = 7>(b)",
+    ),
     "cast_argmin": ("float[N, 1]", "k = ArgMin<axis = 1>(z)\n y = Cast<to = 1>(k)"),
 }
 
@@ -119,6 +124,26 @@ def test_argmin_rows_are_turned_round() -> None:
 def test_threshold_rows_decide_as_the_threshold_does() -> None:
     logits = Readout("y", "threshold", threshold=(0.5,)).logits(torch.tensor([[0.4], [0.5], [0.6]]))
     assert decide(logits.numpy()).tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(("kind", "sign"), [("greater", 1.0), ("number above", -1.0)])
+def test_a_comparison_with_a_number_is_read_from_what_it_compares(
+    twin: Callable[[str], Twin], kind: str, sign: float
+) -> None:
+    numbers = _task("threshold", np.zeros((4, 3), np.int64), None, 0.5)
+    first = next(possible_readouts(twin(kind), numbers, "y"))
+    assert (first.sign, first.threshold) == (sign, (2.0,))
+    labels = _task("label", np.zeros((4, 3), np.int64), None)
+    assert next(possible_readouts(twin(kind), labels, "y")) == first
+    decided = decide(first.logits(torch.tensor([[1.0, 3.0]])).numpy())
+    assert decided.tolist() == ([0, 1] if sign > 0 else [1, 0])
+
+
+def test_booleans_and_whole_numbers_are_compared_with_thresholds_as_reals() -> None:
+    read = Readout("y", "threshold", threshold=(0.5,))
+    assert decide(read.logits(torch.tensor([True, False])).numpy()).tolist() == [1, 0]
+    low = Readout("y", "threshold", threshold=(-0.5,))
+    assert decide(low.logits(torch.tensor([0, -1])).numpy()).tolist() == [1, 0]
 
 
 def test_positions_become_rows_in_the_order_of_labels() -> None:
