@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from itertools import pairwise
 from typing import Any
 
-# Escapes of halves of characters, which stand for one in pairs alone.
-_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+# Escapes of halves of characters, which stand for one in pairs alone, begin so.
+_HALVES = ("\\ud", "\\uD")
 
 
 def parse_json(content: bytes | str) -> Any:
@@ -31,10 +30,10 @@ def parse_json(content: bytes | str) -> Any:
             parse_int=_int,
             object_pairs_hook=_object,
         )
+        if any(begin in text for begin in _HALVES):
+            _require_whole_characters(value)
     except RecursionError as err:
         raise ValueError("it nests deeper than can be read") from err
-    if _HALF.search(text):
-        _require_whole_characters(value)
     return value
 
 

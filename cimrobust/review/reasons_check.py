@@ -37,15 +37,19 @@ def reasons_check(record: BaseModel) -> ReplayCheck:
 def absences(record: BaseModel) -> Iterator[str]:
     """Yield the place of every part that a result lacks, and gives a reason for.
 
+    What rows of its tables lack is left out.
+
     Args:
         record: A result.
     """
     yield from (
-        place for place, missing, has_reason in _parts(record, "") if missing and has_reason
+        place
+        for place, missing, has_reason in _parts(record, "", with_rows=False)
+        if missing and has_reason
     )
 
 
-def _parts(value: Any, place: str) -> Iterator[tuple[str, bool, bool]]:
+def _parts(value: Any, place: str, *, with_rows: bool = True) -> Iterator[tuple[str, bool, bool]]:
     """Yield place, absence and presence of a reason of all that may be absent with a reason."""
     if isinstance(value, BaseModel):
         names = type(value).model_fields
@@ -54,7 +58,7 @@ def _parts(value: Any, place: str) -> Iterator[tuple[str, bool, bool]]:
             if reason in names and name not in _NO_ABSENCE:
                 has_reason = bool((getattr(value, reason) or "").strip())
                 yield f"{place}{name}", getattr(value, name) in (None, []), has_reason
-            yield from _parts(getattr(value, name), f"{place}{name}.")
-    elif isinstance(value, list | tuple):
+            yield from _parts(getattr(value, name), f"{place}{name}.", with_rows=with_rows)
+    elif with_rows and isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from _parts(item, f"{place}{index}.")
