@@ -82,7 +82,9 @@ def examine(
         unchecked.append(EvidenceProblem("model_hash", _NO_MODEL))
     else:
         problems += _other_model(certificate, network)
-        problems += _other_rest(directory, certificate, network)
+        rest = _other_rest(directory, certificate, network)
+        problems += rest.problems
+        unchecked += rest.unchecked
     if data is None:
         unchecked.append(EvidenceProblem("data_hash", _NO_DATA))
     else:
@@ -138,13 +140,11 @@ def _other_model(certificate: CertificateModel, network: Network) -> Iterator[Ev
         )
 
 
-def _other_rest(
-    directory: Path, certificate: CertificateModel, network: Network
-) -> Iterator[EvidenceProblem]:
+def _other_rest(directory: Path, certificate: CertificateModel, network: Network) -> Examined:
     """Compare what the witness does not store in devices: biases, normalisations, constants."""
     path = directory / _WITNESS_MODEL
     if not path.is_file():  # reported as missing already
-        return
+        return Examined([], [])
     stored = {layer.initializer for layer in certificate.mapping.layers}
     witness = load_network(path).initializers
     # What a run brings to another form before it stores it has another name there.
@@ -152,12 +152,22 @@ def _other_rest(
     wrong = sorted(
         name for name in names if not _are_same(network.initializers[name], witness[name])
     )
+    problems, unchecked = [], []
     if wrong:
-        shown = ", ".join(printable(name)[:80] for name in wrong[:_MOST_NAMED])
-        yield EvidenceProblem(
-            "witness_rest",
-            f"the witness has other values of {shown}, which no device stores, than the network",
+        said = (
+            f"the witness has other values of {_shown(wrong)}, which no device stores, than the"
+            " network"
         )
+        problems.append(EvidenceProblem("witness_rest", said))
+    alone = sorted((network.initializers.keys() ^ witness.keys()) - stored)
+    if alone:
+        said = f"values of {_shown(alone)} are in one of network and witness alone: not compared"
+        unchecked.append(EvidenceProblem("witness_rest", f"{said} by a gate, but by a replay"))
+    return Examined(problems, unchecked)
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(printable(name)[:80] for name in names[:_MOST_NAMED])
 
 
 def _are_same(one: Shaped[np.ndarray, "..."], other: Shaped[np.ndarray, "..."]) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -118,6 +119,21 @@ def _claims(folder: Path, case: Case, **given: Any) -> dict[str, str]:
 )
 def test_what_only_a_replay_refutes_is_named_plainly(case: Case, name: str, says: str) -> None:
     assert says in _claims(case.folder, case)[name]
+
+
+def test_a_tensor_under_another_name_is_named(case: Case, forged: Forged) -> None:
+    """What network and witness call otherwise is not compared: the gate says so."""
+    path = forged.folder / "witness/worst_case.onnx"
+    model = onnx.load(path)
+    stored = {row["initializer"] for row in forged.plain["mapping"]["layers"]}
+    bias = next(one for one in model.graph.initializer if one.name not in stored)
+    for node in model.graph.node:
+        node.input[:] = ["other" if name == bias.name else name for name in node.input]
+    bias.name = "other"
+    onnx.save(model, path)
+    forged.write(forged.plain)
+    said = _claims(forged.folder, case, model=case.model)["witness_rest"]
+    assert "other" in said
 
 
 def test_reasons_are_named_by_their_places(case: Case) -> None:
