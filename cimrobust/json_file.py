@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 from typing import Any
+
+# Escapes of halves of characters, which stand for one in pairs alone, begin so.
+_HALVES = ("\\ud", "\\uD")
 
 
 def parse_json(content: bytes | str) -> Any:
@@ -19,15 +23,26 @@ def parse_json(content: bytes | str) -> Any:
     """
     text = content if isinstance(content, str) else content.decode("utf-8")
     try:
-        return json.loads(
+        value = json.loads(
             text,
             parse_constant=_refused,
             parse_float=_float,
             parse_int=_int,
             object_pairs_hook=_object,
         )
+        if any(begin in text for begin in _HALVES):
+            _require_whole_characters(value)
     except RecursionError as err:
         raise ValueError("it nests deeper than can be read") from err
+    return value
+
+
+def _require_whole_characters(value: Any) -> None:
+    """Raise ValueError for half a character: no file nor terminal could be written with it."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as err:
+        raise ValueError(f"\\u{ord(err.object[err.start]):04x} is half a character") from err
 
 
 def _refused(text: str) -> float:
@@ -50,9 +65,8 @@ def _int(text: str) -> int:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(
-            f"key '{next(name for name in names if names.count(name) > 1)[:100]}' stands twice in"
-            " one object"
-        )
+        # Sorted: to count each of many names would take for ever.
+        names = sorted(name for name, _ in pairs)
+        twice = next(name for name, after in pairwise(names) if name == after)
+        raise ValueError(f"key '{twice[:100]}' stands twice in one object")
     return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cimrobust.available_memory import available_memory
 from cimrobust.errors import InputRefusedError
 from cimrobust.input_file import FileKind, printable, read_input, refusing_what_fails
 
@@ -16,18 +18,21 @@ if TYPE_CHECKING:
     from cimrobust.array_shapes import Bool, Shaped
 
 _MAX_BYTES = 4 * 2**30
-_MAX_COLUMNS = 1000
+_MAX_COLUMNS = 64
+_BYTES = 8
 
 
-def read_parquet(path: Path, *, what: str, max_rows: int) -> pa.Table:
-    """Read a table.
+def read_parquet(path: Path, *, what: str, max_rows: int, texts: Collection[str] = ()) -> pa.Table:
+    """Read a table: its numbers and truth values, and the texts that are named.
 
-    The number of rows is looked at first, because few bytes can stand for many equal rows.
+    What it takes is looked at first, because few bytes can stand for many equal rows, and for one
+    long text in each of them.
 
     Args:
         path: The file.
         what: What messages call it, e.g. ``"trial table"``.
         max_rows: Most rows.
+        texts: Columns that are read whatever they hold.
 
     Raises:
         InputRefusedError: It is missing, too large, or no Parquet file.
@@ -43,7 +48,20 @@ def read_parquet(path: Path, *, what: str, max_rows: int) -> pa.Table:
                 f"{what} must have at most {max_rows} rows and {_MAX_COLUMNS} columns, got {rows}"
                 f" and {columns} ({printable(path)}); make it again"
             )
-        return opened.read(use_threads=False)
+        wanted = [
+            field.name
+            for field in opened.schema_arrow
+            if pa.types.is_primitive(field.type)
+            or pa.types.is_null(field.type)
+            or field.name in texts
+        ]
+        needed = _BYTES * rows * len(wanted)
+        if 3 * needed > available_memory():
+            raise InputRefusedError(
+                f"{what} must fit into memory, got {needed} bytes of numbers ({printable(path)});"
+                " use a larger machine"
+            )
+        return opened.read(columns=wanted, use_threads=False)
 
 
 def numbers(column: pa.Array) -> Shaped[np.ndarray, "rows"]:

@@ -1,4 +1,4 @@
-"""Text of files on one line of output."""
+"""Text of files in output: on one line, or on lines of its own."""
 
 from __future__ import annotations
 
@@ -10,3 +10,8 @@ def printable(text: object) -> str:
     """
     flat = " ".join(str(text).split())
     return "".join(char if char.isprintable() else "?" for char in flat)
+
+
+def printable_lines(text: str) -> str:
+    """Return text without control characters other than the ends of its lines."""
+    return "\n".join(map(printable, text.split("\n")))

@@ -18,6 +18,7 @@ from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
 from cimrobust.certificate.certificate_files import atomic_text
 from cimrobust.certificate.gate_evidence import EVIDENCE_REFUTED, EvidenceProblem, GateResult
 from cimrobust.certificate.policy_tables import CONDITION
+from cimrobust.printable_text import printable, printable_lines
 
 if TYPE_CHECKING:
     from cimrobust.certificate.models import CertificateModel, RequirementResult
@@ -159,6 +160,11 @@ def _write(
     document.add_testsuite(suite)
     document.update_statistics()  # type: ignore[no-untyped-call]
     document._elem.attrib.pop("skipped", None)
+    for element in document._elem.iter():
+        # Names are somebody else's, and XML has no form of some characters.
+        for name, value in element.attrib.items():
+            element.set(name, printable(value))
+        element.text = None if element.text is None else printable_lines(element.text)
     # Not the sum over the cases: several requirements can rest on one stage of the run.
     suite.time = document.time = _seconds(certificate.timings.total_seconds)
     text = document.tostring()  # type: ignore[no-untyped-call]

@@ -40,6 +40,7 @@ from cimrobust import __version__
 from cimrobust.certificate.certificate_files import atomic_text
 from cimrobust.certificate.gate_outcome import WITNESS_MODEL, Finding, GateOutcome
 from cimrobust.certificate.result_names import CERTIFICATE
+from cimrobust.printable_text import printable
 
 if TYPE_CHECKING:
     from cimrobust.certificate.models.result_file import Status
@@ -143,6 +144,8 @@ class _Places:
 
     @staticmethod
     def _place(path: Path) -> ArtifactLocation | None:
+        if "\0" in str(path):  # a name that no file has
+            return None
         root, whole = Path.cwd().resolve(), path.absolute().resolve()
         if not whole.is_relative_to(root):
             return None
@@ -174,8 +177,8 @@ def _rule(finding: Finding) -> ReportingDescriptor:
 
 
 def _plain(text: str) -> Message:
-    """Return text of others without links: readers take [text](target) for one (3.11.6)."""
-    return Message(text=re.sub(r"[\\\[\]]", r"\\\g<0>", text))
+    """Return text on one line, without links: readers take [text](target) for one (3.11.6)."""
+    return Message(text=re.sub(r"[\\\[\]]", r"\\\g<0>", printable(text)))
 
 
 def _result(finding: Finding, index: int, outcome: GateOutcome, places: _Places) -> Result:

@@ -43,6 +43,7 @@ def command(directory: Path, as_json: bool, **settings: Any) -> int:
     something is refuted.
     """
     from cimrobust.cli.shown_progress import shown_progress
+    from cimrobust.printable_text import printable
     from cimrobust.review.replaying import replay
 
     with shown_progress() as progress:
@@ -52,7 +53,9 @@ def command(directory: Path, as_json: bool, **settings: Any) -> int:
         click.echo(json.dumps([check.to_dict() for check in checks], indent=2))
     else:
         for check in checks:
-            click.echo(f"{_mark(check.held):<14}{check.id:<40} {check.detail}")
+            # Names of files and layers are somebody else's: none may write a line of its own.
+            line = f"{printable(check.id):<40} {printable(check.detail)}"
+            click.echo(f"{_mark(check.held):<14}{line}")
         held = sum(check.held is True for check in checks)
         click.echo(
             f"{held} claims hold, {refuted} refuted, {len(checks) - held - refuted} not checked"

@@ -15,7 +15,7 @@ from cimrobust.device.profile import DeviceProfile
 from cimrobust.finished_parts import NOTHING_KEPT, FinishedParts
 from cimrobust.mapping.place import place
 from cimrobust.montecarlo.chip_memory import within_memory
-from cimrobust.montecarlo.montecarlo_records import Effect
+from cimrobust.montecarlo.montecarlo_records import Effect, device_effects
 from cimrobust.records import finite
 
 if TYPE_CHECKING:
@@ -142,13 +142,13 @@ def _effect(
 
 def _stages(profile: DeviceProfile) -> Iterator[tuple[str, DeviceProfile]]:
     """Yield the effects on devices in turn, each with the profile that has it and those before."""
-    yield "programming", profile.with_effects(faults=False, relaxation=False, drift=False)
-    if profile.faults is not None:
-        yield "stuck devices", profile.with_effects(relaxation=False, drift=False)
-    if profile.relaxation is not None:
-        yield "relaxation", profile.with_effects(drift=False)
-    if profile.drift is not None:
-        yield "drift", profile
+    with_these = {
+        "programming": profile.with_effects(faults=False, relaxation=False, drift=False),
+        "stuck devices": profile.with_effects(relaxation=False, drift=False),
+        "relaxation": profile.with_effects(drift=False),
+        "drift": profile,
+    }
+    yield from ((effect, with_these[effect]) for effect in device_effects(profile))
 
 
 def _score(runtime: Runtime, placement: Placement, seed: int, trial: int) -> float:

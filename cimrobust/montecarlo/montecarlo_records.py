@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cimrobust.records import Count, Fraction, Record, Score
+
+if TYPE_CHECKING:
+    from cimrobust.device.profile import DeviceProfile
 
 #: Chips for every row of effects, by effort.
 EFFECT_CHIPS = {"quick": 20, "standard": 50, "thorough": 200}
+
+
+def device_effects(profile: DeviceProfile) -> tuple[str, ...]:
+    """Return the effects on devices that a profile has, in the order in which they are added.
+
+    The last has all: its chips are those that trials score.
+
+    Args:
+        profile: The device profile.
+    """
+    tables = {
+        "stuck devices": profile.faults,
+        "relaxation": profile.relaxation,
+        "drift": profile.drift,
+    }
+    return ("programming", *(name for name, table in tables.items() if table is not None))
 
 
 class Effect(Record):

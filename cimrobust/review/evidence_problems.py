@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from cimrobust.certificate.gate_evidence import EvidenceProblem
 from cimrobust.certificate.result_names import CERTIFIED, TRIALS
 from cimrobust.input_file import printable
 from cimrobust.onnx_io.load_network import load_network
+from cimrobust.review.believed import believed
 from cimrobust.review.file_checks import file_checks
 from cimrobust.review.profile_check import profile_check
 from cimrobust.review.record_checks import release_of
@@ -22,6 +23,7 @@ from cimrobust.review.replay_check import guarded
 if TYPE_CHECKING:
     from cimrobust.array_shapes import Shaped
     from cimrobust.certificate.models import CertificateModel
+    from cimrobust.montecarlo.trial_table import TrialTable
     from cimrobust.onnx_io.network import Network
 
 # The tool that first counted weights in Constant nodes as parameters.
@@ -32,10 +34,6 @@ _WITNESS = (_WITNESS_MODEL, "witness/deviations.safetensors")
 
 _NO_MODEL = "whether it is of the network that is deployed is not compared: give --model"
 _NO_DATA = "whether it is of the data that were meant is not compared: give --data"
-_NOTHING_RUN = (
-    "no score, chip, bound, search nor page was made again: `cimrobust replay --model --data"
-    " --search quick` does that"
-)
 
 
 @dataclass(frozen=True)
@@ -51,34 +49,29 @@ class Examined:
     unchecked: list[EvidenceProblem]
 
 
-def evidence_problems(
-    directory: Path, certificate: CertificateModel, model: Path | None, data: str | None
-) -> list[EvidenceProblem]:
-    """Check everything that the files of a certificate tell about it; runs no network.
+def examine(
+    directory: Path,
+    certificate: CertificateModel,
+    model: Path | None,
+    data: str | None,
+    *,
+    read_trials: Callable[[], TrialTable] | None = None,
+) -> Examined:
+    """Check everything that the files of a certificate tell about it, and say what they do not.
+
+    Runs no network.
 
     Args:
         directory: Folder of the certificate.
         certificate: The certificate.
         model: The network that is to be deployed; None: it is not compared.
         data: The evaluation data; None: they are not compared.
-
-    Returns:
-        What does not hold; empty: all holds.
+        read_trials: As for `file_checks`.
 
     Raises:
         CimrobustError: The network or the data that are given cannot be read.
     """
-    return examine(directory, certificate, model, data).problems
-
-
-def examine(
-    directory: Path, certificate: CertificateModel, model: Path | None, data: str | None
-) -> Examined:
-    """Check everything that the files of a certificate tell about it, and say what they do not.
-
-    Arguments and errors as for `evidence_problems`.
-    """
-    checks = file_checks(directory, certificate)
+    checks = file_checks(directory, certificate, read_trials=read_trials)
     command = certificate.reproduce.command
     checks += guarded("device_profile", lambda: [profile_check(certificate, command, None)])
     problems = list(_missing(directory, certificate))
@@ -89,12 +82,14 @@ def examine(
         unchecked.append(EvidenceProblem("model_hash", _NO_MODEL))
     else:
         problems += _other_model(certificate, network)
-        problems += _other_rest(directory, certificate, network)
+        rest = _other_rest(directory, certificate, network)
+        problems += rest.problems
+        unchecked += rest.unchecked
     if data is None:
         unchecked.append(EvidenceProblem("data_hash", _NO_DATA))
     else:
         problems += _other_data(directory, certificate, network, data)
-    return Examined(problems, [*unchecked, EvidenceProblem("scores", _NOTHING_RUN)])
+    return Examined(problems, [*unchecked, *believed(certificate)])
 
 
 def _missing(directory: Path, certificate: CertificateModel) -> Iterator[EvidenceProblem]:
@@ -145,13 +140,11 @@ def _other_model(certificate: CertificateModel, network: Network) -> Iterator[Ev
         )
 
 
-def _other_rest(
-    directory: Path, certificate: CertificateModel, network: Network
-) -> Iterator[EvidenceProblem]:
+def _other_rest(directory: Path, certificate: CertificateModel, network: Network) -> Examined:
     """Compare what the witness does not store in devices: biases, normalisations, constants."""
     path = directory / _WITNESS_MODEL
     if not path.is_file():  # reported as missing already
-        return
+        return Examined([], [])
     stored = {layer.initializer for layer in certificate.mapping.layers}
     witness = load_network(path).initializers
     # What a run brings to another form before it stores it has another name there.
@@ -159,12 +152,22 @@ def _other_rest(
     wrong = sorted(
         name for name in names if not _are_same(network.initializers[name], witness[name])
     )
+    problems, unchecked = [], []
     if wrong:
-        shown = ", ".join(printable(name)[:80] for name in wrong[:_MOST_NAMED])
-        yield EvidenceProblem(
-            "witness_rest",
-            f"the witness has other values of {shown}, which no device stores, than the network",
+        said = (
+            f"the witness has other values of {_shown(wrong)}, which no device stores, than the"
+            " network"
         )
+        problems.append(EvidenceProblem("witness_rest", said))
+    alone = sorted((network.initializers.keys() ^ witness.keys()) - stored)
+    if alone:
+        said = f"values of {_shown(alone)} are in one of network and witness alone: not compared"
+        unchecked.append(EvidenceProblem("witness_rest", f"{said} by a gate, but by a replay"))
+    return Examined(problems, unchecked)
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(printable(name)[:80] for name in names[:_MOST_NAMED])
 
 
 def _are_same(one: Shaped[np.ndarray, "..."], other: Shaped[np.ndarray, "..."]) -> bool:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from cimrobust.device.load_profile import profile_of
+from cimrobust.input_file import printable
+from cimrobust.montecarlo.montecarlo_records import device_effects
 from cimrobust.review.differences import named
+from cimrobust.review.record_checks import is_of_today
 from cimrobust.review.replay_check import ReplayCheck
 
 if TYPE_CHECKING:
     from cimrobust.certificate.models import CertificateModel
     from cimrobust.certificate.models.diagnosed import SafetyClass
+    from cimrobust.montecarlo.montecarlo_records import Effect
+    from cimrobust.montecarlo.trial_table import TrialTable
 
 _RTOL = 1e-9
 # Effects that every table begins with, and whose scores stand elsewhere too.
@@ -34,8 +40,58 @@ def explained_check(certificate: CertificateModel) -> ReplayCheck:
     )
 
 
+def effects_check(certificate: CertificateModel, table: TrialTable) -> ReplayCheck:
+    """Check the row that has all effects against the trials, since it scores the first of them.
+
+    So trials and effects are of one run and one seed.
+
+    Args:
+        certificate: The certificate.
+        table: Its trials.
+    """
+    if not _effects(certificate):
+        return ReplayCheck("drawn_effects", True, "no effects are stated")
+    rows = [row for row in _effects(certificate) if row.chips]
+    settings = {row.key: row.value for row in certificate.settings}
+    if not is_of_today(certificate, certificate.tool) or settings.get("trials-on") == "device":
+        return ReplayCheck(
+            "drawn_effects", None, "other chips, or scores, than those of the trials"
+        )
+    profile = profile_of(certificate.device.profile, shown="certificate.json")
+    found, wanted = tuple(row.effect for row in rows), device_effects(profile)
+    if found != wanted:
+        said = (
+            f"effects of drawn chips must be {', '.join(wanted)}, got {', '.join(found) or 'none'}"
+        )
+        return ReplayCheck("drawn_effects", False, printable(said)[:300])
+    if rows[-1].chips > table.num_trials:
+        return ReplayCheck("drawn_effects", None, "of more chips than there are trials")
+    row, scores = rows[-1], table.value[: rows[-1].chips]
+    pairs = {
+        "mean": (row.mean, scores.mean()),
+        "low": (row.low, scores.min()),
+        "high": (row.high, scores.max()),
+    }
+    wrong = [
+        f"diagnostics.effects.{name}"
+        for name, (stated, found) in pairs.items()
+        if not math.isclose(stated, found, rel_tol=_RTOL, abs_tol=_RTOL)
+    ]
+    return ReplayCheck(
+        "drawn_effects",
+        not wrong,
+        f"the effects of all are those of the first {row.chips} trials"
+        if not wrong
+        else f"of other chips than the first {row.chips} trials: {named(wrong)}",
+    )
+
+
+def _effects(certificate: CertificateModel) -> Sequence[Effect]:
+    return () if certificate.diagnostics is None else certificate.diagnostics.effects
+
+
 def _wrong_effects(certificate: CertificateModel) -> Iterator[str]:
-    effects = () if certificate.diagnostics is None else certificate.diagnostics.effects
+    effects = _effects(certificate)
     clean, before = certificate.clean, None
     names = [row.effect for row in effects]
     if len(set(names)) < len(names) or (names and names[:2] != list(_FIRST)):

@@ -31,7 +31,7 @@ from cimrobust.review.decision_counts import counts_check
 from cimrobust.review.device_check import DEVICES, devices_hold
 from cimrobust.review.diagnosed_numbers import diagnosed_check
 from cimrobust.review.differences import named
-from cimrobust.review.explained_numbers import explained_check
+from cimrobust.review.explained_numbers import effects_check, explained_check
 from cimrobust.review.folder_check import folder_check
 from cimrobust.review.interval_check import interval_check
 from cimrobust.review.machine_stated import machine_stated
@@ -76,6 +76,7 @@ def file_checks(
     certificate: CertificateModel,
     *,
     check_machine: Callable[[CertificateModel], ReplayCheck] = machine_stated,
+    read_trials: Callable[[], TrialTable] | None = None,
 ) -> list[ReplayCheck]:
     """Derive again what follows from the files of a certificate alone; takes about a second.
 
@@ -83,7 +84,10 @@ def file_checks(
         directory: Folder of the certificate.
         certificate: The certificate.
         check_machine: Looks at the machine that it was made on; only a replay compares it.
+        read_trials: Reads the trials, so that the caller has the very table that was checked; None:
+            they are read from the folder.
     """
+    trials = read_trials or (lambda: from_parquet(directory / TRIALS))
     checks = guarded("schema", lambda: list(record_checks(directory / CERTIFICATE, certificate)))
     checks += guarded("machine", lambda: [check_machine(certificate)])
     checks += guarded("manifest", lambda: [_manifest(directory, certificate)])
@@ -98,7 +102,7 @@ def file_checks(
         "safety_class",
         lambda: [ReplayCheck(*check) for check in check_safety_files(directory, certificate)],
     )
-    checks += guarded("trials", lambda: _trials(directory, certificate))
+    checks += guarded("trials", lambda: _trials(certificate, trials()))
     checks += guarded("numbers", lambda: list(consistency_checks(certificate)))
     checks += guarded("rare_numbers", lambda: list(rare_check(certificate)))
     checks += guarded("settings", lambda: [settings_check(certificate)])
@@ -223,12 +227,12 @@ def _box_problem(
     )
 
 
-def _trials(directory: Path, certificate: CertificateModel) -> list[ReplayCheck]:
-    table = from_parquet(directory / TRIALS)
+def _trials(certificate: CertificateModel, table: TrialTable) -> list[ReplayCheck]:
     return [
         trials_check(certificate, table),
         *_stopping(certificate, table),
         verdict_check(certificate, table),
+        effects_check(certificate, table),
     ]
 
 

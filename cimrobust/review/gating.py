@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +30,13 @@ from cimrobust.input_file import refusing_what_fails
 from cimrobust.montecarlo.trial_table import from_parquet
 from cimrobust.pipeline.arguments import check_day
 from cimrobust.pipeline.in_memory import given_folder, given_path, takes_objects
-from cimrobust.review.evidence_problems import evidence_problems, examine
+from cimrobust.review.believed import MAKER
+from cimrobust.review.evidence_problems import Examined, examine
 from cimrobust.review.result_files import require_certificate
 
 if TYPE_CHECKING:
     from cimrobust.certificate.models import CertificateModel
+    from cimrobust.review.signing import SignedFolder
     from cimrobust.settings.python_inputs import DataLike, FolderLike, ModelLike, PolicyLike
 
 _OURS = "certificate must be one that `cimrobust analyze` wrote"
@@ -105,17 +108,18 @@ def gate(
         issued_after=issued_after,
     )
     reports = GateReports(junit, sarif, summary, step_summary)
+    signed: SignedFolder | None = None
     if require_signature is not None:
         # Most gates ask for no signature, and its libraries are an extra.
         from cimrobust.review import signing  # noqa: PLC0415
 
         try:
-            signing.require_signature(folder, require_signature)
+            signed = signing.require_signature(folder, require_signature)
         except EvidenceRefutedError as error:
             _report_unsigned(folder, error, reports)
             raise
     require_certificate(folder)
-    certificate = read_certificate(folder)
+    certificate = read_certificate(folder) if signed is None else signed.certificate
     outcome = GateOutcome(
         certificate,
         folder,
@@ -123,24 +127,29 @@ def gate(
         model=None if model is None else given_path(model),
         data=None if data is None else str(data),
     )
-    examined = examine(folder, certificate, outcome.model, outcome.data)
-    problems = [*examined.problems, *_baseline_problems(before, occasion.baseline)]
+    # What is judged is what was checked, whatever takes the names of the files meanwhile.
+    read_trials = cache(lambda: from_parquet(folder / TRIALS))
+    examined = examine(folder, certificate, outcome.model, outcome.data, read_trials=read_trials)
+    listed = _manifest_digest(folder)
+    compared = _baseline_examined(before, occasion.baseline)
+    problems = [*examined.problems, *compared.problems]
+    if signed is not None and listed != signed.manifest_sha256:
+        problems.append(EvidenceProblem("manifest", f"{MANIFEST} is no longer what was signed"))
     if problems:
         reports.write(replace(outcome, problems=tuple(problems)))
         raise EvidenceProblemsError(problems, folder)
     metric = certificate.metric
     require_named_metric(required, metric.name, higher_is_better=metric.higher_is_better)
-    trials = from_parquet(folder / TRIALS)
     with refusing_what_fails(_OURS, folder, hint=_HINT):
-        verdict = judge(certificate, required, trials, occasion)
+        verdict = judge(certificate, required, read_trials(), occasion)
     digest = NamedDigest(policy_file.name, sha256_of(policy_file))
     result = GateResult(
         verdict,
         witness=WITNESS_MODEL,
         policy=digest,
         certificate_sha256=certificate.file_sha256,
-        manifest_sha256=_manifest_digest(folder),
-        not_checked=tuple(examined.unchecked),
+        manifest_sha256=listed,
+        not_checked=_unchecked(examined, compared, is_signed=signed is not None),
     )
     reports.write(replace(outcome, result=result))
     return result
@@ -152,6 +161,14 @@ def _report_unsigned(directory: Path, error: EvidenceRefutedError, reports: Gate
         certificate = read_certificate(directory)
         problem = EvidenceProblem("signature", str(error))
         reports.write(GateOutcome(certificate, directory, result=None, problems=(problem,)))
+
+
+def _unchecked(
+    examined: Examined, compared: Examined, *, is_signed: bool
+) -> tuple[EvidenceProblem, ...]:
+    """Return what the verdict believes: who made the evidence, unless a signature says it."""
+    claims = [claim for claim in examined.unchecked if not (is_signed and claim.id == MAKER)]
+    return (*claims, *compared.unchecked)
 
 
 def _manifest_digest(directory: Path) -> str | None:
@@ -210,13 +227,15 @@ def _day_of_gate(policy: Policy, today: str | None) -> date | None:
     return datetime.now(UTC).date() if given is None and asked else given
 
 
-def _baseline_problems(
+def _baseline_examined(
     directory: str | Path | None, certificate: CertificateModel | None
-) -> list[EvidenceProblem]:
+) -> Examined:
     """Check the evidence of the baseline too: a forged one would make any network look better."""
     if directory is None or certificate is None:
-        return []
-    return [
-        EvidenceProblem(f"baseline: {problem.id}", problem.detail)
-        for problem in evidence_problems(Path(directory), certificate, None, None)
-    ]
+        return Examined([], [])
+    found = examine(Path(directory), certificate, None, None)
+    ids = ", ".join(claim.id for claim in found.unchecked)
+    return Examined(
+        [EvidenceProblem(f"baseline: {one.id}", one.detail) for one in found.problems],
+        [EvidenceProblem("baseline", f"of the baseline are not checked: {ids}")],
+    )

@@ -24,7 +24,7 @@ def reasons_check(record: BaseModel) -> ReplayCheck:
     Args:
         record: A result, brought to the current form of its format.
     """
-    wrong = list(_wrong(record, ""))
+    wrong = [place for place, missing, has_reason in _parts(record, "") if missing != has_reason]
     return ReplayCheck(
         "reasons",
         not wrong,
@@ -34,16 +34,31 @@ def reasons_check(record: BaseModel) -> ReplayCheck:
     )
 
 
-def _wrong(value: Any, place: str) -> Iterator[str]:
+def absences(record: BaseModel) -> Iterator[str]:
+    """Yield the place of every part that a result lacks, and gives a reason for.
+
+    What rows of its tables lack is left out.
+
+    Args:
+        record: A result.
+    """
+    yield from (
+        place
+        for place, missing, has_reason in _parts(record, "", with_rows=False)
+        if missing and has_reason
+    )
+
+
+def _parts(value: Any, place: str, *, with_rows: bool = True) -> Iterator[tuple[str, bool, bool]]:
+    """Yield place, absence and presence of a reason of all that may be absent with a reason."""
     if isinstance(value, BaseModel):
         names = type(value).model_fields
         for name in names:
             reason = "reason" if name == _PLAIN else f"{name}_reason"
             if reason in names and name not in _NO_ABSENCE:
-                missing = getattr(value, name) in (None, [])
-                if missing != bool((getattr(value, reason) or "").strip()):
-                    yield f"{place}{name}"
-            yield from _wrong(getattr(value, name), f"{place}{name}.")
-    elif isinstance(value, list | tuple):
+                has_reason = bool((getattr(value, reason) or "").strip())
+                yield f"{place}{name}", getattr(value, name) in (None, []), has_reason
+            yield from _parts(getattr(value, name), f"{place}{name}.", with_rows=with_rows)
+    elif with_rows and isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield from _wrong(item, f"{place}{index}.")
+            yield from _parts(item, f"{place}{index}.")

@@ -41,6 +41,13 @@ _FIRST_TOOL = {
 }
 
 
+_OTHER_VERSION = (
+    "it states another version of the tool or the format than this one's, so it is not held to what"
+    " every run of today has: all self-checks, members and passes of its effort, intervals,"
+    " settings, command and wording. A policy can ask for the tool ([conditions] tool)"
+)
+
+
 def is_of_today(record: ResultFile, tool: Tool) -> bool:
     """Return whether a file was made by this version of the tool in the format of today.
 
@@ -58,6 +65,8 @@ def record_checks(path: Path, record: Result) -> Iterator[ReplayCheck]:
     """
     yield _schema_check(path, record)
     yield _tool_check(record, record.tool)
+    if not is_of_today(record, record.tool):
+        yield ReplayCheck("other_version", None, _OTHER_VERSION)
     yield reasons_check(record)
     wanted = metric_named(record.metric.name)
     wrong = wanted is None or (wanted.higher_is_better, wanted.unit) != (

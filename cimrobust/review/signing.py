@@ -13,6 +13,7 @@ from cimrobust.certificate.extras import needing
 from cimrobust.certificate.manifest import (
     ATTESTATION,
     ATTESTATION_BUNDLE,
+    MANIFEST,
     TEST_RESULT,
     TEST_RESULT_BUNDLE,
     require_manifest,
@@ -28,6 +29,7 @@ from cimrobust.certificate.signing.signer_identity import (
     identity_of,
 )
 from cimrobust.errors import EvidenceRefutedError, UsageError
+from cimrobust.files import sha256_of
 from cimrobust.input_file import FileKind, printable, read_input, refusing_what_fails
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.pipeline.in_memory import given_folder, takes_objects
@@ -63,6 +65,19 @@ class Signed:
     files: tuple[Path, ...]
     keyid: str | None
     word: str
+
+
+@dataclass(frozen=True)
+class SignedFolder:
+    """What a signature covers, as it was read when the signature was verified.
+
+    Attributes:
+        certificate: The certificate.
+        manifest_sha256: Digest of the list of all files.
+    """
+
+    certificate: CertificateModel
+    manifest_sha256: str
 
 
 @dataclass(frozen=True, repr=False)
@@ -179,25 +194,34 @@ def verify_signature(
         InputRefusedError: A file cannot be read.
     """
     folder, asked = given_folder(directory), identity_of(identity)
-    with needing("sign", _PURPOSE):
-        from cimrobust.certificate.signing import folder as signed_folder  # noqa: PLC0415
-    names = _ENVELOPES if isinstance(asked, KeyIdentity) else _BUNDLES
-    payloads = {kind: _payload(folder / name, asked) for kind, name in names.items()}
-    certificate, attestation = signed_folder.check_statements(folder, payloads)
+    certificate, attestation = _verified(folder, asked)
     digests = {file.name: file.sha256 for file in certificate.model.files}
     if model is not None:
         _check_model(Path(model), digests)
     return VerifiedSignature(
-        str(asked), attestation, tuple(names.values()), digests, model is not None
+        str(asked), attestation, tuple(_names(asked).values()), digests, model is not None
     )
 
 
-def require_signature(directory: str | Path, identity: str | Path) -> None:
-    """Raise EvidenceRefutedError unless a certificate is signed by an identity.
+def require_signature(directory: Path, identity: str | Path) -> SignedFolder:
+    """Return what an identity has signed; raises as `verify_signature`."""
+    manifest = sha256_of(directory / MANIFEST)
+    certificate, _ = _verified(directory, identity_of(identity))
+    return SignedFolder(certificate, manifest)
 
-    See `verify_signature`.
-    """
-    verify_signature(directory, identity=identity)
+
+def _names(identity: Identity) -> Mapping[str, str]:
+    """Return the files that hold an identity's signatures, by the type of what they say."""
+    return _ENVELOPES if isinstance(identity, KeyIdentity) else _BUNDLES
+
+
+def _verified(folder: Path, identity: Identity) -> tuple[CertificateModel, Attestation]:
+    """Return the certificate that an identity has signed, and what it says of it."""
+    with needing("sign", _PURPOSE):
+        from cimrobust.certificate.signing import folder as signed_folder  # noqa: PLC0415
+    names = _names(identity)
+    payloads = {kind: _payload(folder / name, identity) for kind, name in names.items()}
+    return signed_folder.check_statements(folder, payloads)
 
 
 def _check_claims(folder: Path, certificate: CertificateModel) -> None:
@@ -207,9 +231,12 @@ def _check_claims(folder: Path, certificate: CertificateModel) -> None:
         for check in file_checks(folder, certificate)
         if check.held is False
     ]
-    # A report of an older version was made by other code, and cannot be made again here.
-    if certificate.stated_version == certificate.VERSION and not _is_rendered(folder, certificate):
-        broken.append(f"report ({REPORT} is not what certificate.json renders to)")
+    # Of every version: whoever signs vouches for the page too.
+    if not _is_rendered(folder, certificate):
+        broken.append(
+            f"report ({REPORT} is not what certificate.json renders to; `cimrobust report` makes it"
+            " again)"
+        )
     if broken:
         shown = printable("; ".join(broken))[:500]
         raise EvidenceRefutedError(

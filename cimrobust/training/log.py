@@ -45,7 +45,7 @@ def read_log(path: Path) -> dict[str, list[dict[str, int | float | bool | None]]
     Raises:
         InputRefusedError: It is missing, or no such table.
     """
-    read = read_parquet(path, what="training log", max_rows=_MAX_EPOCHS)
+    read = read_parquet(path, what="training log", max_rows=_MAX_EPOCHS, texts=("role",))
     names = list(EpochRow.__dataclass_fields__)
     with refusing_what_fails(
         "training log must be a table of epochs", path, hint="take the file from where it was made"

@@ -29,6 +29,8 @@ from cimrobust.certificate.schema_files import schema_file
 from cimrobust.certificate.signing import bundles
 from cimrobust.cli.main import run
 from cimrobust.errors import EvidenceRefutedError
+from cimrobust.review import signing
+from tests.forgery.test_evasions import _pruned
 
 ENVELOPES = ("attestation.dsse.json", "test-result.dsse.json")
 
@@ -200,6 +202,64 @@ def test_gate_asks_for_the_signature(folder, signer, samples, tmp_path, capsys):
     said = capsys.readouterr()
     assert said.out == ""
     assert "must have a valid signature by key" in said.err
+
+
+def _swapping(monkeypatch: pytest.MonkeyPatch, swap: Callable[[Path], None]) -> None:
+    """Let another folder take the place of the signed one once its signature was verified."""
+    real = signing.require_signature
+
+    def verified(folder: Path, identity: str | Path) -> signing.SignedFolder:
+        found = real(folder, identity)
+        swap(folder)
+        return found
+
+    monkeypatch.setattr(signing, "require_signature", verified)
+
+
+def _with_another_verdict(folder: Path) -> None:
+    text = (folder / "certificate.json").read_text()
+    (folder / "certificate.json").write_text(text.replace('"INCONCLUSIVE"', '"PASS_CERTIFIED"'))
+
+
+def test_a_certificate_swapped_after_its_signature_was_verified_is_not_judged(
+    folder, signer, samples, monkeypatch
+):
+    _swapping(monkeypatch, _with_another_verdict)
+    policy = samples / "policies" / "strict.toml"
+    with pytest.raises(EvidenceRefutedError, match=r"certificate\.json is changed"):
+        cimrobust.gate(folder, policy=policy, require_signature=signer.public)
+
+
+def test_a_folder_swapped_with_its_manifest_after_its_signature_was_verified_is_not_judged(
+    folder, signer, samples, monkeypatch
+):
+    def swap(folder: Path) -> None:
+        _with_another_verdict(folder)
+        write_manifest(folder)
+
+    _swapping(monkeypatch, swap)
+    policy = samples / "policies" / "strict.toml"
+    with pytest.raises(EvidenceRefutedError, match="is no longer what was signed"):
+        cimrobust.gate(folder, policy=policy, require_signature=signer.public)
+
+
+def test_a_gate_that_asks_for_a_signature_names_no_maker_as_believed(folder, signer, samples):
+    policy = samples / "policies" / "strict.toml"
+    found = cimrobust.gate(folder, policy=policy, require_signature=signer.public)
+    assert "maker" not in {claim.id for claim in found.not_checked}
+
+
+def test_nobody_signs_another_page_under_an_older_version(certified, signer, tmp_path, capsys):
+    """A page of an older version was not made again, so any page could be signed with it."""
+    folder = Path(shutil.copytree(certified, tmp_path / "out"))
+    published = json.loads(schema_file("certificate", "1.5").read_text())
+    values = _pruned(json.loads((folder / "certificate.json").read_text()), published, published)
+    values["tool"]["version"], values["schema_version"] = "0.2.0", "1.5"
+    (folder / "certificate.json").write_text(json.dumps(values))
+    (folder / "certificate.html").write_text("<h1>PASS</h1>")
+    write_manifest(folder)
+    assert run(["sign", str(folder), "--key", str(signer.private)]) == 6
+    assert "is not what certificate.json renders to" in capsys.readouterr().err
 
 
 # Forgeries. Each takes the folder, the signer and a place beside; each ends in 6 (evidence

@@ -16,7 +16,7 @@ import pytest
 import cimrobust
 from cimrobust.certificate.certificate_files import read_certificate
 from cimrobust.certificate.result_names import CERTIFIED
-from cimrobust.review.evidence_problems import evidence_problems
+from cimrobust.review.evidence_problems import examine
 from tests.forgery.conftest import POLICY, Forged
 
 _Values = dict[str, Any]
@@ -207,7 +207,7 @@ FORGERIES: dict[str, tuple[Callable[[_Values], None], str]] = {
 
 def _problems(folder: Path) -> set[str]:
     return {
-        problem.id for problem in evidence_problems(folder, read_certificate(folder), None, None)
+        problem.id for problem in examine(folder, read_certificate(folder), None, None).problems
     }
 
 

@@ -23,7 +23,7 @@ from cimrobust.cli.main import run
 from cimrobust.device.digest import profile_digest
 from cimrobust.device.load_profile import profile_of
 from cimrobust.review.device_check import DEVICES
-from cimrobust.review.evidence_problems import evidence_problems
+from cimrobust.review.evidence_problems import examine
 from tests.forgery.conftest import Case, Forged, Forgery
 
 _ABSENT = "not asked for"
@@ -294,7 +294,7 @@ LEFT_OUT: dict[str, tuple[Forgery, str]] = {
 
 def _problems(folder: Path) -> set[str]:
     return {
-        problem.id for problem in evidence_problems(folder, read_certificate(folder), None, None)
+        problem.id for problem in examine(folder, read_certificate(folder), None, None).problems
     }
 
 
@@ -321,7 +321,7 @@ def test_a_witness_with_another_bias_is_refuted_beside_the_network(
     onnx.save(model, path)
     forged.write(forged.plain)
     certificate = read_certificate(forged.folder)
-    found = evidence_problems(forged.folder, certificate, case.model, None)
+    found = examine(forged.folder, certificate, case.model, None).problems
     assert [problem.id for problem in found] == ["witness_rest"]
     assert bias.name in found[0].detail
 
@@ -333,9 +333,18 @@ def _not_checked(folder: Path, case: Case, **given: Any) -> set[str]:
 
 
 def test_a_gate_names_what_it_believes(case: Case) -> None:
-    assert _not_checked(case.folder, case) == {"machine", "model_hash", "data_hash", "scores"}
-    given = _not_checked(case.folder, case, model=case.model, data=case.data)
-    assert given == {"machine", "scores"}
+    always = {
+        "machine",
+        "drawn_chips",
+        "scores",
+        "certified",
+        "explained",
+        "reasons",
+        "page",
+        "maker",
+    }
+    assert _not_checked(case.folder, case) == always | {"model_hash", "data_hash"}
+    assert _not_checked(case.folder, case, model=case.model, data=case.data) == always
 
 
 @pytest.mark.parametrize("version", ["0.3.0", "99.0.0"])
@@ -348,7 +357,7 @@ def test_what_another_version_is_not_held_to_is_named(
     values["assumptions"][0]["text"] = "Devices are ideal."
     forged.write(values)
     named = _not_checked(forged.folder, case)
-    assert {"scope", "verdict"} <= named
+    assert {"scope", "verdict", "other_version"} <= named
     assert ("tool" in named) is (version == "99.0.0")
 
 

@@ -48,3 +48,19 @@ def test_numbers_keep_their_value():
         -0.0,
         "é",
     ]
+
+
+@pytest.mark.parametrize("text", ['["\\ud800"]', '{"\\uDFFF": 1}', '["\\udc00\\ud800"]'])
+def test_half_a_character_is_refused(text):
+    with pytest.raises(ValueError, match="is half a character"):
+        parse_json(text)
+
+
+def test_both_halves_are_one_character():
+    assert parse_json('["\\ud83d\\ude00"]') == ["\U0001f600"]
+
+
+def test_one_key_twice_among_many_is_found_in_time():
+    keys = ",".join(f'"{number}":1' for number in [*range(200_000), 199_999])
+    with pytest.raises(ValueError, match="key '199999' stands twice"):
+        parse_json(f"{{{keys}}}")

@@ -94,7 +94,10 @@ def _subjects(directory: Path, certificate: CertificateModel) -> list[Subject]:
     The network as it is shipped, the certificate, and the manifest, which has all other files.
     """
     model = [Subject(file.name, file.sha256) for file in certificate.model.files]
-    return [*model, *(Subject(name, sha256_of(directory / name)) for name in _FILES)]
+    # Of the bytes that were read: another file may have taken the name since.
+    read = certificate.file_sha256 or sha256_of(directory / CERTIFICATE)
+    files = [Subject(CERTIFICATE, read), Subject(MANIFEST, sha256_of(directory / MANIFEST))]
+    return [*model, *files]
 
 
 def _check_files(directory: Path, about: About) -> None:

@@ -421,8 +421,10 @@ def test_what_the_gate_cannot_see_is_known(failing, tmp_path):
         for member in plain["worst_found"]["members"]:
             if member["name"] == "worst_drawn_chip":
                 member.update(score=1.0, correct=table.num_samples)
+        # The row that has all effects scores the first chips of the table.
+        *_, before, row = plain["diagnostics"]["effects"]
+        row.update(mean=1.0, low=1.0, high=1.0, change=1.0 - before["mean"])
 
-    assert (
-        cimrobust.gate(forged(failing, tmp_path, invented), policy=write(tmp_path, LAX)).word
-        == "INCONCLUSIVE"
-    )
+    found = cimrobust.gate(forged(failing, tmp_path, invented), policy=write(tmp_path, LAX))
+    assert found.word == "INCONCLUSIVE"
+    assert "drawn_chips" in {claim.id for claim in found.not_checked}

@@ -10,7 +10,7 @@ import pytest
 from onnx import parser
 
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.review.evidence_problems import evidence_problems
+from cimrobust.review.evidence_problems import examine
 from tests.unit.review.test_consistency import plain
 
 # Four weights in a Constant node, two in an initializer.
@@ -46,6 +46,6 @@ def test_a_certificate_states_what_its_tool_counts(
     values["model"].update(
         parameters=parameters, operators={"Add": 1, "Constant": 1, "MatMul": 1}, ir_version=8
     )
-    found = evidence_problems(tmp_path, CertificateModel.model_validate(values), model, None)
+    found = examine(tmp_path, CertificateModel.model_validate(values), model, None).problems
     wrong = [problem.detail for problem in found if problem.id == "model_numbers"]
     assert ["model.parameters" in text for text in wrong] == ([] if fits else [True])
