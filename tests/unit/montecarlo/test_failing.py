@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import pytest
 
 from cimrobust.engine.open import Runtime
@@ -31,10 +29,14 @@ def test_a_population_that_just_fits_is_taken() -> None:
 
 
 @pytest.mark.parametrize("repeats", [0, -1])
-def test_no_repeat_is_no_estimate(repeats: int) -> None:
-    nothing = cast("Any", None)
+def test_no_repeat_is_no_estimate(
+    small: tuple[Runtime, Placement],  # noqa: F811
+    repeats: int,
+) -> None:
     with pytest.raises(UsageError, match=f"number of repeats must be at least 1, got {repeats};"):
-        failing.rare_failures(nothing, nothing, below=0.5, settings=Splitting(), repeats=repeats)
+        failing.rare_failures(
+            Subject(*small), Run(workers=1), below=0.5, settings=Splitting(), repeats=repeats
+        )
 
 
 class Steps:

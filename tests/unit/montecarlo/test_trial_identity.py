@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 
+from cimrobust.engine.converter_proof import Converters
 from cimrobust.engine.open import Runtime
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.trial_identity import PARTS, TrialIdentity, identity_of
@@ -84,21 +85,20 @@ def test_other_samples_labels_and_their_shapes_are_other_data(here: Opened) -> N
     assert len({parts["samples"] for parts in found}) == len(others)
 
 
-class _Ranges:
-    """Converters with other ranges."""
+class _Ranges(Converters):
+    """Converters that know nothing but a range."""
 
     def __init__(self, high: float) -> None:
-        self.high = high
+        object.__setattr__(self, "high", high)
 
-    def to_dict(self) -> dict[str, float]:
-        return {"high": self.high}
+    def to_dict(self) -> dict[str, Any]:
+        return {"high": self.high}  # type: ignore[attr-defined]
 
 
 def test_other_ranges_of_converters_are_another_run(here: Opened) -> None:
     runtime, placement = here
     narrow, wide = (
-        parts_of(replace(runtime, converters=cast("Any", _Ranges(high))), placement)
-        for high in (1.0, 2.0)
+        parts_of(replace(runtime, converters=_Ranges(high)), placement) for high in (1.0, 2.0)
     )
     assert changed(narrow, wide) == {"converters"}
     assert changed(narrow, parts_of(*here)) == {"converters"}
