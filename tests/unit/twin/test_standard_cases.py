@@ -41,6 +41,10 @@ NOT_COVERED = {
     "empty_optional_input": "graph inputs are always fed",
 }
 
+# What a float beyond these becomes is left open; the cases have what ml_dtypes makes of it, and its
+# versions 0.6 and 0.7 differ.
+NARROW = {"_to_UINT4": (0, 15), "_to_INT4": (-8, 7), "_to_UINT2": (0, 3), "_to_INT2": (-2, 1)}
+
 
 def cases() -> dict[str, list[Any]]:
     with warnings.catch_warnings():
@@ -75,6 +79,13 @@ def to_input(value: Any) -> Any:
     )
 
 
+def in_range(name: str, array: Any) -> Any:
+    """Return which values of a case have one result that the standard names."""
+    low, high = next((NARROW[part] for part in NARROW if part in name), (-np.inf, np.inf))
+    values = np.asarray(to_input(array), np.float64)
+    return (values > low - 1) & (values < high + 1)
+
+
 def assert_equal(got: Any, want: Any, rtol: float, atol: float) -> None:
     if isinstance(want, (list, tuple)):
         assert len(got) == len(want)
@@ -100,4 +111,7 @@ def test_operator_agrees_with_the_standard(op):
             for value, want in zip(case.model.graph.output, outputs, strict=True):
                 # The standard's own tolerance: 1e-3 relative; 1e-6: float32 against its float64
                 # references near zero.
+                if any(part in case.name for part in NARROW):
+                    some = in_range(case.name, inputs[0])
+                    got[value.name], want = got[value.name][some], numpy_helper.to_array(want)[some]
                 assert_equal(got[value.name], want, max(case.rtol, 1e-3), max(case.atol, 1e-6))
