@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +13,9 @@ import torch
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
-from cimrobust.available_memory import available_memory, is_about_memory, planned_memory
+from cimrobust.available_memory import is_about_memory
 from cimrobust.certify.backward import batch_bytes, form_cost, lower_bound
+from cimrobust.certify.batch_memory import MOST_SAMPLES, refuse_box, refuse_size, sized
 from cimrobust.certify.counted_decisions import CountedDecisions
 from cimrobust.certify.decision_margins import Reading, reading_of
 from cimrobust.certify.each_sample import EachSample, sample_tensors
@@ -37,15 +39,6 @@ if TYPE_CHECKING:
     from cimrobust.device.profile import DeviceProfile
     from cimrobust.engine.open import Runtime
 
-#: Samples that are bounded together. As many units are narrowed for each as the one with the most
-#: bent units needs, so company can only tighten a bound.
-BATCH = 16
-#: Share of the free memory that one batch may take: two may be at work, and something else may run.
-_MOST_MEMORY = 0.4
-#: Bytes a stored weight, in float64: the twin's, both ends of its interval, and what rules work out
-#: from them (middle, radius, magnitude).
-_WEIGHT_BYTES = 48
-
 
 @dataclass(frozen=True)
 class BoundedNetwork:
@@ -64,6 +57,7 @@ class BoundedNetwork:
         cost: Multiplications that linear bounds of one decision take in one box, about.
         has_axis: The network's own tensors have an axis of samples; without one no chips are looked
             for.
+        batch: Decisions that are bounded together at most.
     """
 
     plan: Plan
@@ -76,6 +70,7 @@ class BoundedNetwork:
     twin: Twin | None
     cost: float = 0.0
     has_axis: bool = True
+    batch: int = MOST_SAMPLES
 
     @property
     def num_decisions(self) -> int:
@@ -98,12 +93,18 @@ class BoundedNetwork:
             )
         return boxes
 
+    def in_batches(
+        self, indices: Int64[np.ndarray, "decisions"]
+    ) -> Iterator[Int64[np.ndarray, "batch"]]:
+        """Yield decisions in batches, in their order."""
+        for start in range(0, len(indices), self.batch):
+            yield indices[start : start + self.batch]
+
     def batches(
         self, indices: Int64[np.ndarray, "decisions"]
     ) -> Iterator[tuple[Int64[np.ndarray, "batch"], dict[str, Shaped[Tensor, "batch ..."]]]]:
         """Yield decisions in batches: their indices, and the inputs of their samples, each once."""
-        for start in range(0, len(indices), BATCH):
-            some = indices[start : start + BATCH]
+        for some in self.in_batches(indices):
             samples = torch.from_numpy(self.decisions.together(some)[0])
             yield some, {name: tensor[samples] for name, tensor in self.inputs.items()}
 
@@ -154,7 +155,7 @@ def _refuse(runtime: Runtime, placement: Placement) -> Refusal | None:
         )
     if feeding.mode == "none" and runtime.task.decision.read == "label":
         return Refusal("labels of a network without an axis of samples are not followed")
-    return _refuse_box(sum(tensor.num_weights for tensor in placement.tensors.values()))
+    return refuse_box(sum(tensor.num_weights for tensor in placement.tensors.values()))
 
 
 def _planned(runtime: Runtime, placement: Placement) -> BoundedNetwork:
@@ -271,8 +272,8 @@ def _tried(network: BoundedNetwork, runtime: Runtime, most_cost: float) -> Bound
         )
         cost = float(form_cost(state)) * forms
         is_linear = cost <= most_cost
-        needed = (batch_bytes if is_linear else forwards_bytes)(state, samples=BATCH)
-        refused = _refuse_size(needed)
+        batch, needed = sized(partial(batch_bytes if is_linear else forwards_bytes, state))
+        refused = refuse_size(batch, needed)
         if refused is not None:
             return refused
         if is_linear:
@@ -297,7 +298,8 @@ def _tried(network: BoundedNetwork, runtime: Runtime, most_cost: float) -> Bound
             " further off than rounding takes them; report this to onnxruntime"
         )
     asks_chips = is_linear and network.reading.kind != "value" and network.has_axis
-    return replace(network, cost=cost, twin=network.twin if asks_chips else None)
+    twin = network.twin if asks_chips else None
+    return replace(network, cost=cost, twin=twin, batch=batch)
 
 
 @torch.no_grad()
@@ -324,28 +326,6 @@ def _holds_engine(runtime: Runtime, network: BoundedNetwork, scores: Interval) -
     made = runtime.plain.run(network.placement.nominal(), first, runtime.dataset.constants)
     given = torch.from_numpy(np.asarray(made, np.float64)).reshape(scores.lo.shape)
     return bool(((scores.lo <= given) & (given <= scores.hi)).all())
-
-
-def _refuse_box(num_weights: int) -> Refusal | None:
-    """Return why the box of so many weights does not fit into memory; None where it does."""
-    needed, free = _WEIGHT_BYTES * num_weights, planned_memory()
-    if needed <= free:
-        return None
-    return Refusal(
-        f"intervals of {num_weights} weights need about {needed / 1e9:.3g} GB of memory, and"
-        f" {free / 1e9:.3g} GB may be taken"
-    )
-
-
-def _refuse_size(needed: int) -> Refusal | None:
-    """Return why bounds that need so many bytes do not fit into memory; None where they do."""
-    free = available_memory()
-    if needed <= _MOST_MEMORY * free:
-        return None
-    return Refusal(
-        f"a batch of {BATCH} samples needs about {needed / 1e9:.3g} GB of memory, and"
-        f" {free / 1e9:.3g} GB are free"
-    )
 
 
 def refuse_converters(profile: DeviceProfile) -> Refusal | None:

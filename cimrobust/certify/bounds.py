@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float64, Int64
 
 from cimrobust.available_memory import is_about_memory
 from cimrobust.certify.bound_batch import Batch, Effort, Method, bound_batch
-from cimrobust.certify.bounded_network import BATCH, BoundedNetwork, open_bounds
+from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
 from cimrobust.certify.branch import BranchSettings
 from cimrobust.certify.kept_samples import Bound, KeptSamples
 from cimrobust.certify.refusal import Refusal
@@ -127,15 +127,15 @@ def _bound_groups(
         `Bounds.certified` and `Bounds.margin` of every group.
     """
     settings = (effort.method, effort.narrowing, effort.branching)
-    kept = KeptSamples.of(parts, groups, batch=BATCH, settings=settings)
+    kept = KeptSamples.of(parts, groups, batch=network.batch, settings=settings)
     left = _without(groups, kept.num_samples)
     if executor is None:
         made = _in_threads(network, left, effort, workers=workers)
     else:
         items = [
-            NamedBatch(scale, indices[start : start + BATCH])
+            NamedBatch(scale, some)
             for scale, indices in left.items()
-            for start in range(0, len(indices), BATCH)
+            for some in network.in_batches(indices)
         ]
         made = executor.map_ordered(BoundBatches(effort), items)
     with closing(made) as bounds:
@@ -265,7 +265,7 @@ class NamedBatch:
 
     Attributes:
         scale: Size of the box.
-        samples: Indices, at most `bounded_network.BATCH` of them.
+        samples: Indices, at most `BoundedNetwork.batch` of them.
     """
 
     scale: float

@@ -187,7 +187,7 @@ class Comparison:
             return step.kernel(
                 *[value.lo if isinstance(value, Interval) else value for value in read]
             )
-        # Between quantisers it is QLinearSoftmax, whose table of exponentials has errors of its own.
+        # Between quantisers it is QLinearSoftmax, whose table of exponentials errs in its own way.
         if node.op == "Softmax" and node.inputs[0] in self._of_levels:
             return None
         if node.op in _EXACT:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cimrobust.certify import backward, samples_apart
+from cimrobust.certify import backward, batch_memory, samples_apart
 from cimrobust.certify import bound_summary as summary
 from cimrobust.certify import bounded_network as network
 from cimrobust.certify.bound_summary import certify_run
@@ -36,10 +36,36 @@ def test_forms_in_pieces_give_the_same_bounds(make: Maker, monkeypatch: pytest.M
 def test_a_batch_that_does_not_fit_is_refused_before_it_is_tried(
     make: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(network, "available_memory", lambda: _GB)
+    monkeypatch.setattr(batch_memory, "available_memory", lambda: _GB)
     refused = open_bounds(*make("mlp"))
     assert isinstance(refused, Refusal)
-    assert "needs about 1.07 GB of memory, and 1 GB are free" in str(refused)
+    assert "16 samples need about 1.07 GB of memory, and 0.4 GB may be taken" in str(refused)
+
+
+def test_of_a_large_network_fewer_samples_are_bounded_together(
+    make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make("residual", seed=3)
+    whole = open_bounds(*made)
+    monkeypatch.setattr(batch_memory, "_BATCH_BYTES", 1)
+    monkeypatch.setattr(backward, "_MOST_VALUES", 1)
+    few = open_bounds(*made)
+    assert isinstance(whole, BoundedNetwork)
+    assert isinstance(few, BoundedNetwork)
+    assert (whole.batch, few.batch) == (16, 1)
+    together, alone = certify(whole, scale=0.2), certify(few, scale=0.2)
+    np.testing.assert_array_equal(together.certified, alone.certified)
+
+
+def test_a_network_one_sample_of_which_does_not_fit_is_refused(
+    make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_memory, "_BATCH_BYTES", 1)
+    monkeypatch.setattr(backward, "_MOST_VALUES", 1)
+    monkeypatch.setattr(batch_memory, "available_memory", lambda: 1000)
+    refused = open_bounds(*make("mlp"))
+    assert isinstance(refused, Refusal)
+    assert str(refused).startswith("1 sample needs about ")
 
 
 @pytest.mark.parametrize(("free", "most"), [(_GB, 5), (60_000, 2)])
@@ -72,7 +98,7 @@ def test_samples_that_cannot_be_compared_cost_the_bound_alone(
 def test_a_box_that_does_not_fit_is_refused_before_anything_is_made(
     make: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(network, "planned_memory", lambda: 10_000)
+    monkeypatch.setattr(batch_memory, "planned_memory", lambda: 10_000)
     monkeypatch.setattr(network, "to_torch", lambda *_, **__: pytest.fail("a twin was made"))
     refused = open_bounds(*make("mlp"))
     assert isinstance(refused, Refusal)
@@ -151,8 +177,8 @@ def test_what_is_forgotten_on_the_way_forwards_changes_no_interval(make: Maker, 
 def test_without_linear_bounds_their_memory_is_not_needed(
     make: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(network, "available_memory", lambda: _GB)
+    monkeypatch.setattr(batch_memory, "available_memory", lambda: _GB)
     assert isinstance(open_bounds(*make("mlp")), Refusal)
     assert isinstance(open_bounds(*make("mlp"), most_cost=1.0), BoundedNetwork)
-    monkeypatch.setattr(network, "available_memory", lambda: 1000)
+    monkeypatch.setattr(batch_memory, "available_memory", lambda: 1000)
     assert isinstance(open_bounds(*make("mlp"), most_cost=1.0), Refusal)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cimrobust.certify import bounded_network as bounded
+from cimrobust.certify import batch_memory
 from cimrobust.certify.bound_summary import Certification, certify_run
 from cimrobust.certify.refusal import Refusal, lacks_memory
 from cimrobust.cluster.address import Address
@@ -113,7 +113,7 @@ def test_a_worker_without_memory_costs_the_bound_alone(
         def map_ordered(
             self, task: Task[Item, Result], items: Sequence[Item]
         ) -> Generator[Result, None, None]:
-            monkeypatch.setattr(bounded, "available_memory", lambda: 1)
+            monkeypatch.setattr(batch_memory, "available_memory", lambda: 1)
             yield from super().map_ordered(task, items)
 
     found = certify_run(subject, RUN, executor=Poor(subject))
