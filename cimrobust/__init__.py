@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     )
     from cimrobust.settings.training_settings import TrainingSettings
 
-__version__ = "0.10.0"
+__version__ = "0.11.0"
 
 __all__ = [
     "AnalysisSettings",

@@ -31,10 +31,16 @@ def refuse_box(num_weights: int) -> Refusal | None:
     )
 
 
-def sized(needed: Callable[..., int]) -> tuple[int, int]:
-    """Return how many samples are bounded together, and the bytes that they need."""
+def sized(needed: Callable[..., int], *, has_one_each: bool) -> tuple[int, int]:
+    """Return how many decisions are bounded together, and the bytes that their samples need.
+
+    Args:
+        needed: Returns the bytes for a number of samples.
+        has_one_each: Every sample has one decision. Where it has more they share its pass, and the
+            smaller batches are, the more often it is made.
+    """
     batch, weights = MOST_SAMPLES, needed(samples=0)
-    while batch > 1 and needed(samples=batch) - weights > _BATCH_BYTES:
+    while has_one_each and batch > 1 and needed(samples=batch) - weights > _BATCH_BYTES:
         batch //= 2
     return batch, needed(samples=batch)
 

@@ -272,7 +272,8 @@ def _tried(network: BoundedNetwork, runtime: Runtime, most_cost: float) -> Bound
         )
         cost = float(form_cost(state)) * forms
         is_linear = cost <= most_cost
-        batch, needed = sized(partial(batch_bytes if is_linear else forwards_bytes, state))
+        bytes_of = partial(batch_bytes if is_linear else forwards_bytes, state)
+        batch, needed = sized(bytes_of, has_one_each=not network.decisions.positions.any())
         refused = refuse_size(batch, needed)
         if refused is not None:
             return refused

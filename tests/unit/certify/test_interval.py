@@ -51,7 +51,7 @@ def test_an_end_that_is_no_number_may_be_anything() -> None:
     assert made.lo.tolist() == [-INF, 0.0, 1.0]
     assert made.hi.tolist() == [1.0, INF, 2.0]
     assert made.rounding is not None
-    assert made.rounding.tolist() == [INF, 0.5, 0.0]
+    assert made.rounding.tolist() == [INF, INF, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -63,11 +63,25 @@ def test_one_end_that_is_no_number_is_enough(
 ) -> None:
     made = Interval(tensor(lo), tensor(hi)).known()
     assert (made.lo.item(), made.hi.item()) == known
-    assert made.rounding is None
+    assert made.rounding is not None
+    assert made.rounding.item() == INF
 
 
-def test_infinite_ends_are_known() -> None:
-    made = Interval(tensor(-INF, 0.0), tensor(0.0, INF))
+def test_no_form_is_pulled_back_through_what_may_be_infinite() -> None:
+    made = Interval(tensor(-INF, 0.0, 1.0, -INF), tensor(0.0, INF, 2.0, -INF)).known()
+    assert made.lo.tolist() == [-INF, 0.0, 1.0, -INF]
+    assert made.hi.tolist() == [0.0, INF, 2.0, -INF]
+    assert made.rounding is not None
+    assert made.rounding.tolist() == [INF, INF, 0.0, 0.0]
+
+
+def test_ends_beyond_float32_are_infinite() -> None:
+    made = Interval(tensor(-1e39, 1.0), tensor(1.0, 1e39)).known()
+    assert (made.lo.tolist(), made.hi.tolist()) == ([-INF, 1.0], [1.0, INF])
+
+
+def test_moderate_ends_stay_as_they_are() -> None:
+    made = Interval(tensor(-1.0, 0.0), tensor(0.0, 2.0))
     assert made.known() is made
 
 
