@@ -1,15 +1,11 @@
 """One run of onnxruntime against exact arithmetic, operator by operator.
 
-The limits on a difference are those that rounding has.
-
 Every operator is computed again in float64 from the inputs that onnxruntime itself gave it, so that
-a difference is the operator's own. Levels and their sums
-are whole numbers below 2^53, so products of integers are exact here. What float32 may be off is
-derived, never measured (`certify.rounding`): a sum of n
-products by ``gamma(n + 8) sum |w a|``; a quantiser gives the level on either side only where the
-exact value is within `_STEP_ROUNDINGS` roundings of a half.
-Operators between a DequantizeLinear and the next quantiser, which onnxruntime fuses, are bounded
-together.
+a difference is the operator's own. Levels and their sums are whole numbers below 2^53, so products
+of integers are exact here. What float32 may be off is derived, never measured
+(`certify.rounding`): a sum of n products by ``gamma(n + 8) sum |w a|``; a quantiser gives the level
+on either side only where the exact value is within `_STEP_ROUNDINGS` roundings of a half. Operators
+between a DequantizeLinear and the next quantiser, which onnxruntime fuses, are bounded together.
 
 Sound: the limits are those of any order of summation (Higham, Accuracy and stability of numerical
 algorithms, 2nd ed., 3.5), so what is beyond them is no rounding.
@@ -113,7 +109,7 @@ class Comparison:
             self._values[name] = _point(array)
         self._compared, self._share = 0, 0.0
         self._wrong: list[WrongTensor] = []
-        self._of_products, self._of_levels = set[str](), set[str]()
+        self._of_products: set[str] = set()
         self._left_out: Counter[str] = Counter()
 
     def result(self, num_samples: int) -> Arithmetic:
@@ -144,8 +140,6 @@ class Comparison:
                 self._left_out[step.node.op] += 1
             if self._is_product(step):
                 self._of_products |= set(step.node.outputs)
-            if step.node.op == "DequantizeLinear":
-                self._of_levels |= set(step.node.outputs)
             for index, name in enumerate(step.node.outputs):
                 if name in self._given:
                     self._values[name] = _point(self._given[name])
@@ -188,7 +182,8 @@ class Comparison:
                 *[value.lo if isinstance(value, Interval) else value for value in read]
             )
         # Between quantisers it is QLinearSoftmax, whose table of exponentials errs in its own way.
-        if node.op == "Softmax" and node.inputs[0] in self._of_levels:
+        before = self._twin.node_of(node.inputs[0]) if node.op == "Softmax" else None
+        if before is not None and before.op == "DequantizeLinear":
             return None
         if node.op in _EXACT:
             return self._exact(step, read)
@@ -309,7 +304,6 @@ class Comparison:
             )
             self._share = max(self._share, float(known.max()) if known.numel() else 0.0)
         if bool(off.any()):
-            is_product = is_integer and self._is_product(step)
             self._wrong.append(
                 _wrong_tensor(
                     step,
@@ -317,7 +311,7 @@ class Comparison:
                     (got - middle).abs(),
                     hi - middle,
                     is_integer=is_integer,
-                    is_product=is_product,
+                    is_product=is_integer and self._is_product(step),
                 )
             )
 

@@ -42,6 +42,7 @@ def chain(step: Step, _fixed: Fixed) -> list[Step]:
         steps.append(made_of(node, op, (made, name), so_far, _TWO[node.op]))
         made = so_far
     count = len(names) if node.op == "Mean" else 1
+    # Neg has the rule of what scales one tensor, whose rounding is charged.
     last = "Neg" if count > 1 else "Identity"
 
     def shared(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
